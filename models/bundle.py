@@ -1,0 +1,218 @@
+"""The bundle: an exported generator as a folder ``NAME/VERSION/``, and all that passes from training to serving.
+
+It holds ``generator.onnx`` (one file), ``card.json`` (what the generator is and how it was made) and
+``samples.png``. Reading one verifies it; whatever does not fit is a ``BundleError`` that says so in a sentence.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+GENERATOR_FILE = "generator.onnx"
+CARD_FILE = "card.json"
+SAMPLES_FILE = "samples.png"
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleError(Exception):
+    """A bundle is missing, broken, or not what its card says."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageSpec(_Strict):
+    """The images a generator makes: uint8 [height, width, channels]."""
+
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    channels: Literal[1, 3]
+
+
+class DatasetRecord(_Strict):
+    """The images a generator was trained on."""
+
+    name: str
+    fingerprint: Sha256
+    images: int = Field(ge=1)
+
+
+class TrainingRecord(_Strict):
+    """How a generator was made."""
+
+    dataset: DatasetRecord
+    configuration: dict[str, JsonValue]
+    seed: int = Field(ge=0)
+    images_seen: int = Field(ge=0)
+    source_revision: str | None = Field(description="git commit of the trainer, where it ran from a checkout")
+
+
+class Score(_Strict):
+    """One measurement of a generator, with the protocol that gives the number its meaning."""
+
+    metric: str
+    value: float
+    judge: str
+    samples: int = Field(ge=1)
+    floor: float | None = Field(description="the same metric for real images against real ones, at the same count")
+    ceiling: float | None = Field(description="the same metric for noise against real images")
+
+
+class Parity(_Strict):
+    """How far ONNX Runtime's images were from PyTorch's at export."""
+
+    max_difference: int = Field(ge=0, le=255, description="largest difference of a pixel, in steps of 255")
+    batch_sizes: tuple[int, ...]
+
+
+class Card(_Strict):
+    """What a generator is: the content of ``card.json``."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: int = Field(ge=1)
+    created: AwareDatetime
+    architecture: str
+    noise_dim: int = Field(ge=1)
+    labels: tuple[str, ...] | None = Field(min_length=1, description="label names in order, or null if unconditional")
+    image: ImageSpec
+    sha256: Sha256 = Field(description=f"of {GENERATOR_FILE}")
+    opset: int
+    precision: Literal["fp32", "fp16"]
+    training: TrainingRecord
+    scores: tuple[Score, ...] = ()
+    parity: Parity
+    licence: str
+    intended_use: str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of an ONNX graph; an int is a fixed size, anything else a dynamic one."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join(str(size) if isinstance(size, int) else "N" for size in self.shape)
+        return f"{self.name} {self.dtype} [{sizes}]"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle: its card, and the very bytes whose hash the card gives."""
+
+    card: Card
+    onnx: bytes
+
+
+def expected_inputs(card: Card) -> tuple[Tensor, ...]:
+    """The graph inputs that a card promises."""
+    noise = Tensor("noise", "float32", ("N", card.noise_dim))
+    label = (Tensor("label", "int64", ("N",)),) if card.labels else ()
+    return (noise, *label, Tensor("truncation", "float32", ("N",)))
+
+
+def expected_outputs(card: Card) -> tuple[Tensor, ...]:
+    """The graph output that a card promises."""
+    return (Tensor("images", "uint8", ("N", card.image.height, card.image.width, card.image.channels)),)
+
+
+def check_signature(card: Card, inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:
+    """Raises ``BundleError`` unless a graph's inputs and outputs are what its card promises, in any order."""
+    for kind, found, expected in (
+        ("inputs", inputs, expected_inputs(card)),
+        ("outputs", outputs, expected_outputs(card)),
+    ):
+        has, wants = sorted(map(str, found)), sorted(map(str, expected))
+        if has != wants:
+            raise BundleError(
+                f"{card.name}/{card.version}: the {kind} of {GENERATOR_FILE} are {'; '.join(has) or 'none'}, "
+                f"but its card asks for {'; '.join(wants)}"
+            )
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Reads and verifies ``NAME/VERSION/``: its card, that both fit the folder's name, and the hash of its graph.
+
+    The graph's signature is for whoever opens it: see ``check_signature``. Raises ``BundleError``.
+    """
+    label = f"{folder.parent.name}/{folder.name}"
+    try:
+        text = (folder / CARD_FILE).read_bytes()
+        onnx = (folder / GENERATOR_FILE).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{label}: cannot read {Path(error.filename).name} ({error.strerror})") from error
+    try:
+        card = Card.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{label}: {CARD_FILE} is not a valid card: {_first_fault(error)}") from error
+    if (card.name, str(card.version)) != (folder.parent.name, folder.name):
+        raise BundleError(f"{label}: its card says {card.name}/{card.version}; the folder must be named like that")
+    digest = hashlib.sha256(onnx).hexdigest()
+    if digest != card.sha256:
+        raise BundleError(
+            f"{label}: {GENERATOR_FILE} has been changed: its SHA-256 is {digest[:12]}…, "
+            f"its card says {card.sha256[:12]}…"
+        )
+    return Bundle(card, onnx)
+
+
+def bundle_folders(root: Path) -> list[Path]:
+    """Every ``NAME/VERSION`` folder below ``root``, by name and version.
+
+    Raises ``BundleError`` if ``root`` is no folder.
+    """
+    if not root.is_dir():
+        raise BundleError(f"{root} is not a folder of bundles")
+    versions = [path for path in root.glob("*/*") if path.is_dir() and path.name.isdecimal()]
+    return sorted(versions, key=lambda path: (path.parent.name, int(path.name)))
+
+
+def next_version(root: Path, name: str) -> int:
+    """The version a new bundle of this name gets below ``root``: one more than the newest, from 1."""
+    taken = (int(path.name) for path in (root / name).glob("*") if path.name.isdecimal())
+    return max(taken, default=0) + 1
+
+
+def write_bundle(root: Path, card: Card, onnx: bytes, samples_png: bytes) -> Path:
+    """Writes ``root/NAME/VERSION/`` whole or not at all, and returns that folder.
+
+    Raises ``BundleError`` if that version is there already or the graph is not the card's.
+    """
+    if hashlib.sha256(onnx).hexdigest() != card.sha256:
+        raise BundleError(f"{card.name}/{card.version}: the card's SHA-256 is not that of the graph")
+    target = root / card.name / str(card.version)
+    if target.exists():
+        raise BundleError(f"{card.name}/{card.version} is there already")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{card.version}-", dir=target.parent))
+    try:
+        draft.chmod(0o755)
+        (draft / GENERATOR_FILE).write_bytes(onnx)
+        (draft / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
+        (draft / SAMPLES_FILE).write_bytes(samples_png)
+        os.rename(draft, target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return target
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault: Any = error.errors()[0]
+    where = ".".join(map(str, fault["loc"]))
+    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
