@@ -5,7 +5,6 @@ It holds ``generator.onnx`` (one file), ``card.json`` (what the generator is and
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -205,7 +204,7 @@ def write_bundle(root: Path, card: Card, onnx: bytes, samples_png: bytes) -> Pat
         (draft / GENERATOR_FILE).write_bytes(onnx)
         (draft / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
         (draft / SAMPLES_FILE).write_bytes(samples_png)
-        os.rename(draft, target)
+        draft.rename(target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise

@@ -1,0 +1,126 @@
+"""The commands of ``python -m training``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from training.config import Config, dump_config, load_config, preset_names
+from training.data import TrainingImages, load_images
+from training.device import best_device, best_precision
+from training.errors import TrainingError
+from training.fit import check_data, fit
+from training.run_folder import RunFolder, numbered_folder
+from training.state import TrainingState
+
+app = typer.Typer(
+    name="python -m training",
+    help="Turns a folder of images into a GAN generator: fit it, export it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DATA_HELP = "A folder of images (sub-folders are labels), a .parquet file, or the name of a Hugging Face data set."
+
+
+@app.command("fit")
+def fit_command(
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    preset: Annotated[
+        str, typer.Argument(metavar="[PRESET or FILE.yaml]", help=f"A preset ({', '.join(preset_names())}) or a file.")
+    ] = "digits",
+    out: Annotated[Path | None, typer.Option(help="The run's folder; without it a numbered one below runs/.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="The budget, in real images seen.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Changes a setting; may be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the resolved configuration and the networks, and stop.")] = False,
+) -> None:
+    """Trains a generator.
+
+    Example: python -m training fit digits --data mnist.parquet --out runs/first --set loss=least_squares
+    """
+    changes = list(settings or ())
+    budget = [f"images={images}"] if images is not None else []
+    config = load_config(preset, [*changes, *budget])
+    device = best_device()
+    if config.precision == "auto":
+        config = config.model_copy(update={"precision": best_precision(device)})
+    loaded = load_images(data, config.data)
+    check_data(config, loaded)
+    labels = len(loaded.label_names or ()) if config.conditional else 0
+    state = TrainingState(config, labels, device)
+    if dry_run:
+        _describe(config, loaded, state)
+        return
+    run = RunFolder.create(out or numbered_folder(config, changes), config, data, loaded)
+    _train(run, loaded, state, device)
+
+
+@app.command()
+def resume(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Goes on with a run where it stopped, exactly.
+
+    Example: python -m training resume runs/first
+    """
+    folder = RunFolder.open(run)
+    loaded = load_images(folder.data.source, folder.config.data)
+    if loaded.fingerprint != folder.data.fingerprint:
+        raise TrainingError(
+            f"the images in {folder.data.source} are not those the run began with "
+            f"(fingerprint {loaded.fingerprint[:12]}…, then {folder.data.fingerprint[:12]}…)"
+        )
+    device = best_device()
+    state = TrainingState(folder.config, folder.labels, device)
+    state.load_newest(folder.checkpoints)
+    _train(folder, loaded, state, device)
+
+
+@app.command("export")
+def export_command(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    to: Annotated[Path, typer.Option(help="The folder of bundles, such as models/zoo.")],
+    name: Annotated[str | None, typer.Option(help="The generator's name; the preset's without it.")] = None,
+) -> None:
+    """Writes the run's generator as a bundle that can be served.
+
+    Example: python -m training export runs/first --to models/zoo --name digits
+    """
+    from training.export import export  # onnx and ONNX Runtime take a second to import, and only this needs them
+
+    print(export(RunFolder.open(run), to, name))
+
+
+def _train(run: RunFolder, data: TrainingImages, state: TrainingState, device: torch.device) -> None:
+    finished = fit(run, data, state, device)
+    done = "trained on" if finished else "stopped after"
+    following = f"export {run.path} --to models/zoo" if finished else f"resume {run.path}"
+    print(f"{run.path}: {done} {state.images_seen} images. Next: python -m training {following}")
+
+
+def _describe(config: Config, data: TrainingImages, state: TrainingState) -> None:
+    print(dump_config(config))
+    labels = f"{len(data.label_names)} labels" if data.label_names else "no labels"
+    print(f"data: {data.name}, {len(data)} images, {labels}, fingerprint {data.fingerprint[:12]}")
+    for title, network in (("generator", state.generator), ("discriminator", state.discriminator)):
+        weights = sum(parameter.numel() for parameter in network.parameters())
+        print(f"\n{title}: {weights:,} weights\n{network}")
+
+
+def main() -> None:
+    """Runs a command; whatever the user can mend ends in one line on standard error and exit code 1 or 2."""
+    try:
+        code = app(standalone_mode=False)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except typer.TyperException as error:
+        print(f"error: {error.format_message()}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except (typer.Abort, KeyboardInterrupt):
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+    raise SystemExit(code or 0)

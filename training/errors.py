@@ -1,0 +1,5 @@
+"""What the trainer says to a person when it cannot go on."""
+
+
+class TrainingError(Exception):
+    """Something the user can mend; its text is one sentence that says what and how."""

@@ -1,0 +1,52 @@
+"""Generated images as people see them: uint8, and laid out in grids."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from models.noise import noise_for_seeds
+
+
+class ImageGenerator(nn.Module):
+    """A generator with scaling, clamping, rounding and layout inside: the very graph that gets exported."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, noise: Tensor, label: Tensor | None, truncation: Tensor) -> Tensor:
+        """Noise float [N, Z], label int64 [N] or None, truncation float [N] → images uint8 [N, H, W, C]."""
+        images = self.generator(noise, label, truncation)
+        scaled = ((images + 1) * 127.5).clamp(0, 255).round()
+        return scaled.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def grid_inputs(noise_dim: int, labels: int, rows: int = 8, columns: int = 10) -> tuple[Tensor, Tensor | None]:
+    """The noise [N, Z] and label [N] of a grid of samples, always of the same seeds; a column is one label."""
+    columns = min(labels, columns) or columns
+    noise = torch.from_numpy(noise_for_seeds(range(rows * columns), noise_dim))
+    label = torch.arange(columns).repeat(rows) if labels else None
+    return noise, label
+
+
+@torch.no_grad()
+def sample(generator: nn.Module, noise: Tensor, label: Tensor | None) -> NDArray[np.uint8]:
+    """Images uint8 [N, H, W, C] of a generator in evaluation mode, in float32."""
+    device = next(generator.parameters()).device
+    label = None if label is None else label.to(device)
+    truncation = torch.ones(len(noise), device=device)
+    images: NDArray[np.uint8] = ImageGenerator(generator)(noise.to(device), label, truncation).cpu().numpy()
+    return images
+
+
+def image_grid(images: NDArray[np.uint8], columns: int) -> Image.Image:
+    """A picture of images uint8 [N, H, W, C], row by row; places left over stay black."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    canvas = np.zeros((rows * columns, height, width, channels), dtype=np.uint8)
+    canvas[:count] = images
+    canvas = canvas.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+    canvas = canvas.reshape(rows * height, columns * width, channels)
+    return Image.fromarray(canvas.squeeze(2) if channels == 1 else canvas)
