@@ -170,9 +170,8 @@ def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.
     for index, row in enumerate(rows):
         where = row["image"]["path"] or f"image {index}"
         try:
-            with Image.open(_open(row["image"])) as file:
-                file.load()
-                image = file
+            image: Image.Image = Image.open(_open(row["image"]))
+            image.load()
         except (OSError, SyntaxError, ValueError) as error:
             raise TrainingError(f"{where} cannot be decoded: {_one_line(error)}") from error
         image = _to_mode(image, config.channels, where)
@@ -195,7 +194,7 @@ def _open(value: dict[str, Any]) -> Any:
 
 def _to_mode(image: Image.Image, channels: int, where: str) -> Image.Image:
     if image.has_transparency_data:
-        if image.convert("RGBA").getextrema()[3] != (255, 255):
+        if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
             raise TrainingError(f"{where} has transparent pixels; flatten it onto a background first")
         image = image.convert("RGB") if image.mode != "LA" else image.convert("L")
     if channels == 3 and image.mode in _PLAIN_COLOUR:

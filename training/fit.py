@@ -80,7 +80,7 @@ def step(config: Config, state: TrainingState, reals: Tensor, label: Tensor | No
         fake_logits = discriminator(fakes, label).float()
     discriminator_loss = loss.discriminator(real_logits, fake_logits)
     state.discriminator_optimizer.zero_grad(set_to_none=True)
-    discriminator_loss.backward()
+    torch.autograd.backward(discriminator_loss)
     state.discriminator_optimizer.step()
 
     discriminator.requires_grad_(False)  # the generator needs the gradient of its images alone
@@ -88,7 +88,7 @@ def step(config: Config, state: TrainingState, reals: Tensor, label: Tensor | No
         logits = discriminator(generator(torch.randn(shape, device=reals.device), label), label).float()
     generator_loss = loss.generator(logits)
     state.generator_optimizer.zero_grad(set_to_none=True)
-    generator_loss.backward()
+    torch.autograd.backward(generator_loss)
     state.generator_optimizer.step()
     discriminator.requires_grad_(True)
 

@@ -18,7 +18,7 @@ class ImageGenerator(nn.Module):
 
     def forward(self, noise: Tensor, label: Tensor | None, truncation: Tensor) -> Tensor:
         """Noise float [N, Z], label int64 [N] or None, truncation float [N] → images uint8 [N, H, W, C]."""
-        images = self.generator(noise, label, truncation)
+        images: Tensor = self.generator(noise, label, truncation)
         scaled = ((images + 1) * 127.5).clamp(0, 255).round()
         return scaled.to(torch.uint8).permute(0, 2, 3, 1)
 

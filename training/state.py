@@ -104,7 +104,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def _on(device: torch.device, network: nn.Module) -> nn.Module:
     # Channels last is what the convolutions of both CPUs and GPUs compute in; it saves a shuffle per layer.
-    return network.to(device=device, memory_format=torch.channels_last)
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
 def _adam(network: nn.Module, config: AdamConfig) -> torch.optim.Adam:

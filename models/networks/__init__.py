@@ -4,6 +4,8 @@ Every generator maps noise float [N, Z], label int64 [N] or None, and truncation
 [N, C, H, W] in -1 … 1; every discriminator maps images and label to logits float [N], high for real.
 """
 
+from collections.abc import Callable
+
 from torch import nn
 
 from models.bundle import ImageSpec
@@ -11,7 +13,10 @@ from models.networks import dcgan
 
 NetworkConfig = dcgan.DcganConfig
 
-FAMILIES = {"dcgan": dcgan}
+_Builder = Callable[[NetworkConfig, ImageSpec, int], nn.Module]
+
+FAMILIES: dict[str, tuple[_Builder, _Builder]] = {"dcgan": (dcgan.Generator, dcgan.Discriminator)}
+"""Family name → its generator and its discriminator."""
 
 
 def build_generator(config: NetworkConfig, image: ImageSpec, labels: int) -> nn.Module:
@@ -19,9 +24,11 @@ def build_generator(config: NetworkConfig, image: ImageSpec, labels: int) -> nn.
 
     Raises ``ValueError`` if the family cannot make such images.
     """
-    return FAMILIES[config.family].Generator(config, image, labels)
+    generator, _ = FAMILIES[config.family]
+    return generator(config, image, labels)
 
 
 def build_discriminator(config: NetworkConfig, image: ImageSpec, labels: int) -> nn.Module:
     """The discriminator that goes with ``build_generator``. Raises ``ValueError`` as that does."""
-    return FAMILIES[config.family].Discriminator(config, image, labels)
+    _, discriminator = FAMILIES[config.family]
+    return discriminator(config, image, labels)

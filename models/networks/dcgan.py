@@ -5,6 +5,7 @@ Made class-conditional the two ways that cost least: the generator sees an embed
 (projection: Miyato and Koyama 2018, arXiv:1802.05637, equation 3).
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -54,7 +55,7 @@ class Generator(nn.Module):
         self.project = nn.Linear(inputs, channels[0] * START * START, bias=False)
         self.project_norm = nn.BatchNorm2d(channels[0])
         stages: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             stages += [
                 nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(after),
@@ -90,7 +91,7 @@ class Discriminator(nn.Module):
             nn.Conv2d(image.channels, channels[0], 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
         ]
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             stages += [
                 nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(after),
@@ -105,7 +106,7 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits [N]; a discriminator with labels needs them."""
         features = self.stages(images)
-        logits = self.to_logit(features).squeeze(1)
+        logits: Tensor = self.to_logit(features).squeeze(1)
         if self.embedding is not None:
             if label is None:
                 raise ValueError("a conditional discriminator needs labels")

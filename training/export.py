@@ -1,0 +1,199 @@
+"""A run → a bundle: the averaged generator as an ONNX graph, checked image by image against PyTorch."""
+
+import hashlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from models.bundle import (
+    GENERATOR_FILE,
+    BundleError,
+    Card,
+    DatasetRecord,
+    ImageSpec,
+    Name,
+    Parity,
+    Tensor,
+    TrainingRecord,
+    check_signature,
+    next_version,
+    write_bundle,
+)
+from models.noise import noise_for_seeds
+from training.errors import TrainingError
+from training.run_folder import RunFolder
+from training.sampling import ImageGenerator, grid_inputs, image_grid
+from training.state import TrainingState
+
+OPSET = 20
+PARITY_BATCHES = (1, 2, 3, 7, 16)
+MAX_DIFFERENCE = 1
+"""How far, in steps of 255, a pixel of ONNX Runtime may be from PyTorch's."""
+
+
+def export(run: RunFolder, to: Path, name: str | None = None) -> Path:
+    """Writes the run's averaged generator as the next version of a bundle below ``to``, and returns its folder.
+
+    Raises ``TrainingError`` if the name is none, if ONNX Runtime and PyTorch disagree, or if it cannot be written.
+    """
+    name = _checked_name(name or run.config.name)
+    state = TrainingState(run.config, run.labels, torch.device("cpu"))
+    state.load_newest(run.checkpoints)
+    network = ImageGenerator(state.average).eval()
+    noise_dim = run.config.network.noise_dim
+
+    graph = to_onnx(network, noise_dim, run.labels)
+    parity = measure_parity(network, graph, noise_dim, run.labels)
+    if parity.max_difference > MAX_DIFFERENCE:
+        raise TrainingError(
+            f"not exported: ONNX Runtime's images differ from PyTorch's by up to {parity.max_difference} of 255, "
+            f"and {MAX_DIFFERENCE} is allowed"
+        )
+    side = run.config.data.resolution
+    card = Card(
+        name=name,
+        version=next_version(to, name),
+        created=datetime.now(UTC).replace(microsecond=0),
+        architecture=run.config.network.family,
+        noise_dim=noise_dim,
+        labels=run.data.label_names if run.labels else None,
+        image=ImageSpec(height=side, width=side, channels=run.config.data.channels),
+        sha256=hashlib.sha256(graph).hexdigest(),
+        opset=OPSET,
+        precision="fp32",
+        training=TrainingRecord(
+            dataset=DatasetRecord(name=run.data.name, fingerprint=run.data.fingerprint, images=run.data.images),
+            configuration=run.config.model_dump(mode="json"),
+            seed=run.config.seed,
+            images_seen=state.images_seen,
+            source_revision=run.source_revision,
+        ),
+        parity=parity,
+        licence=run.config.about.licence,
+        intended_use=run.config.about.intended_use,
+    )
+    session = _session(graph)
+    try:
+        check_signature(card, map(_tensor, session.get_inputs()), map(_tensor, session.get_outputs()))
+        return write_bundle(to, card, graph, _samples_png(session, card))
+    except BundleError as error:
+        raise TrainingError(f"not exported: {error}") from error
+    except OSError as error:
+        raise TrainingError(f"not exported: cannot write below {to} ({error.strerror})") from error
+
+
+def to_onnx(network: nn.Module, noise_dim: int, labels: int) -> bytes:
+    """The network as one ONNX file with a dynamic batch.
+
+    Raises ``TrainingError`` if the graph draws random numbers: then a seed would not say what the image is.
+    """
+    # Two examples, for the exporter takes a size of 0 or 1 to be fixed.
+    noise, truncation = torch.zeros(2, noise_dim), torch.ones(2)
+    label = torch.zeros(2, dtype=torch.int64) if labels else None
+    batch = torch.export.Dim("N")
+    with tempfile.TemporaryDirectory() as folder, _quiet_exporter():
+        path = Path(folder) / GENERATOR_FILE
+        torch.onnx.export(
+            network,
+            (noise, label, truncation),
+            path,
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=["noise", *(["label"] if labels else []), "truncation"],
+            output_names=["images"],
+            dynamic_shapes={"noise": {0: batch}, "label": {0: batch} if labels else None, "truncation": {0: batch}},
+        )
+        graph = path.read_bytes()
+    random = {node.op_type for node in onnx.load_from_string(graph).graph.node} & {
+        "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
+    }  # fmt: skip
+    if random:
+        raise TrainingError(f"not exported: the graph draws random numbers ({', '.join(sorted(random))})")
+    return graph
+
+
+@torch.no_grad()
+def measure_parity(network: nn.Module, graph: bytes, noise_dim: int, labels: int) -> Parity:
+    """The largest difference of a pixel between PyTorch and ONNX Runtime over ``PARITY_BATCHES``.
+
+    Truncation runs from 0 to 1 within each batch, so that it is compared as well.
+    """
+    session = _session(graph)
+    largest = 0
+    for size in PARITY_BATCHES:
+        noise = noise_for_seeds(range(size), noise_dim)
+        label = np.arange(size, dtype=np.int64) % labels if labels else None
+        truncation = np.linspace(1, 0, size, dtype=np.float32)
+        expected = network(
+            torch.from_numpy(noise), None if label is None else torch.from_numpy(label), torch.from_numpy(truncation)
+        ).numpy()
+        images = _run(session, noise, label, truncation)
+        largest = max(largest, int(np.abs(images.astype(np.int16) - expected.astype(np.int16)).max()))
+    return Parity(max_difference=largest, batch_sizes=PARITY_BATCHES)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    # The exporter tells of packages it looked for and of its own deprecations: nothing the user could act on.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        raise TrainingError(
+            f"{name!r} is no name for a generator: use up to 64 of a-z 0-9 . _ - and begin with a letter or digit"
+        ) from None
+
+
+def _session(graph: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+
+def _run(
+    session: onnxruntime.InferenceSession,
+    noise: NDArray[np.float32],
+    label: NDArray[np.int64] | None,
+    truncation: NDArray[np.float32],
+) -> NDArray[np.uint8]:
+    feeds = {"noise": noise, "truncation": truncation} | ({} if label is None else {"label": label})
+    images: NDArray[np.uint8] = session.run(["images"], feeds)[0]
+    return images
+
+
+def _tensor(node: onnxruntime.NodeArg) -> Tensor:
+    dtype = node.type.removeprefix("tensor(").removesuffix(")")
+    return Tensor(node.name, {"float": "float32"}.get(dtype, dtype), tuple(node.shape))
+
+
+def _samples_png(session: onnxruntime.InferenceSession, card: Card) -> bytes:
+    noise, label = grid_inputs(card.noise_dim, len(card.labels or ()))
+    truncation = np.ones(len(noise), dtype=np.float32)
+    images = _run(session, noise.numpy(), None if label is None else label.numpy(), truncation)
+    file = io.BytesIO()
+    image_grid(images, min(len(card.labels or ()), 10) or 10).save(file, "PNG")
+    return file.getvalue()
