@@ -1,0 +1,54 @@
+"""A request's body, within a limit that holds before anything is parsed, and only if it says that it is JSON."""
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from serving.errors import Refusal, RequestError
+
+# The room for everything in a body but noise: seeds, labels and names of 1024 images fit many times.
+_BASE_BYTES = 64 * 1024
+
+# A float64 written out in full has 24 characters; a comma and some white space go with it.
+_BYTES_PER_NUMBER = 32
+
+
+def body_limit(max_images: int, noise_dim: int) -> int:
+    """The bytes that the largest request which makes sense may have."""
+    return _BASE_BYTES + max_images * (noise_dim + 1) * _BYTES_PER_NUMBER
+
+
+def check_is_json(request: Request) -> None:
+    """Raises ``RequestError`` unless the body is declared to be JSON, not compressed."""
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Type: the body must be application/json.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding: the body must not be compressed.")
+
+
+async def read_body(request: Request, receive: Receive, limit: int) -> bytes:
+    """The whole body.
+
+    Raises ``RequestError`` as soon as it is known to be longer than ``limit``: from its ``Content-Length``, or
+    from what has come; and if the client goes before its end.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and (len(declared) > 15 or int(declared) > limit):
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestError(Refusal.DISCONNECTED, "The client has gone.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(Refusal.TOO_LARGE, f"The body may have at most {limit} bytes.")

@@ -1,0 +1,227 @@
+"""The thread that keeps one generator busy, and the event loop's end of it.
+
+The event loop submits and cancels; the thread takes what waits whenever it is free, runs it, and tells the loop
+of all finished requests with one call. It waits on a condition: there is no timer and no polling.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from serving.batching import Batch, BatchQueue, Entry, QueueFullError, Slice, Throughput
+from serving.engine import Engine, Images, Inputs
+from serving.errors import Refusal, RequestError, retry_later
+from serving.metrics import Metrics
+
+logger = logging.getLogger("figment.device")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A request's images, uint8 [N, H, W, C], and the seconds that they waited and took."""
+
+    images: Images
+    queue_seconds: float
+    inference_seconds: float
+
+
+@dataclass(eq=False)
+class Ticket(Entry):
+    """A request in the hands of a ``DeviceThread``."""
+
+    inputs: Inputs
+    future: asyncio.Future[Made]
+    submitted: float
+    images_made: Images | None = field(default=None, init=False)
+    made: int = field(default=0, init=False)
+    queue_seconds: float = field(default=0.0, init=False)
+    inference_seconds: float = field(default=0.0, init=False)
+
+
+# A finished request: its images, or why there are none.
+Outcome = tuple[Ticket, Made | RequestError]
+
+
+class DeviceThread:
+    """One engine, its queue and its thread. Everything but ``_run`` and what it calls is for the event loop."""
+
+    def __init__(self, engine: Engine, queue_images: int, deadline_seconds: float, metrics: Metrics) -> None:
+        self._engine = engine
+        self._deadline_seconds = deadline_seconds
+        self._loop = asyncio.get_running_loop()
+        self._queue = BatchQueue[Ticket](queue_images)
+        self._throughput = Throughput()
+        self._changed = threading.Condition()
+        self._closed = False
+        model = engine.card.name
+        self._queued = metrics.queued_images.labels(model)
+        self._queue_wait = metrics.queue_wait.labels(model)
+        self._batch_images = metrics.batch_images.labels(model)
+        self._padding = metrics.batch_padding.labels(model)
+        self._inference = metrics.inference.labels(model, engine.provider)
+        self._dropped: dict[str, Callable[[float], None]] = {
+            reason: metrics.dropped_images.labels(model, reason).inc
+            for reason in ("queue_full", "deadline", "disconnected", "draining")
+        }
+        self._thread = threading.Thread(target=self._run, name=f"device-{model}", daemon=True)
+        self._thread.start()
+
+    def submit(self, inputs: Inputs) -> Ticket:
+        """Puts a request in the queue; its ``future`` gets the images, or a ``RequestError``.
+
+        Raises ``RequestError`` if there is no room.
+        """
+        now = time.monotonic()
+        ticket = Ticket(len(inputs), now + self._deadline_seconds, inputs, self._loop.create_future(), now)
+        with self._changed:
+            try:
+                self._queue.add(ticket)
+            except QueueFullError:
+                self._dropped["queue_full"](len(inputs))
+                wait = math.ceil(self._throughput.seconds_for(self._queue.images))
+                raise retry_later(
+                    Refusal.QUEUE_FULL,
+                    f"{self._queue.images} images wait already; try again in {max(1, wait)} s.",
+                    max(1, wait),
+                ) from None
+            self._queued.inc(len(inputs))
+            self._changed.notify()
+        # The device may be busy or stuck for longer than the client is to wait.
+        timer = self._loop.call_later(self._deadline_seconds, self.drop, ticket, "deadline")
+        ticket.future.add_done_callback(lambda _: timer.cancel())
+        return ticket
+
+    def drop(self, ticket: Ticket, reason: str) -> None:
+        """Gives a request up: what waits of it is never made."""
+        with self._changed:
+            waited = self._queue.cancel(ticket)
+        self._forget(waited, reason)
+        if not ticket.future.done():
+            ticket.future.set_exception(_too_late(reason))
+
+    def drop_all(self, reason: str) -> None:
+        """Gives up all requests that wait."""
+        with self._changed:
+            waiting = [(ticket, ticket.waiting) for ticket in self._queue.cancel_all()]
+        for ticket, waited in waiting:
+            self._forget(waited, reason)
+            if not ticket.future.done():
+                ticket.future.set_exception(_too_late(reason))
+
+    def close(self) -> None:
+        """Ends the thread, after the batch that it works on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _forget(self, images: int, reason: str) -> None:
+        self._queued.dec(images)
+        self._dropped[reason](images)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue.images and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                batch = self._queue.take(time.monotonic(), self._engine.max_batch)
+            outcomes: list[Outcome] = []
+            for ticket in batch.expired:
+                self._forget(ticket.waiting, "deadline")
+                outcomes.append((ticket, _too_late("deadline")))
+            if batch.slices:
+                self._queued.dec(sum(piece.stop - piece.start for piece in batch.slices))
+                outcomes += self._make(batch)
+            if outcomes:
+                # The loop is gone if the service is killed while the device works.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(_deliver, outcomes)
+
+    def _make(self, batch: Batch[Ticket]) -> list[Outcome]:
+        """Runs a batch, and returns the requests that are finished by it."""
+        started = time.monotonic()
+        count = sum(piece.stop - piece.start for piece in batch.slices)
+        for piece in batch.slices:
+            if piece.start == 0:
+                piece.entry.queue_seconds = started - piece.entry.submitted
+                self._queue_wait.observe(piece.entry.queue_seconds)
+        try:
+            images = self._engine.run([_inputs(piece) for piece in batch.slices])
+        except Exception as error:
+            return self._make_singly(batch, error)
+        seconds = time.monotonic() - started
+        self._throughput.record(count, seconds)
+        self._inference.observe(seconds)
+        self._batch_images.observe(count)
+        if padding := self._engine.padding(count):
+            self._padding.inc(padding)
+        outcomes: list[Outcome] = []
+        row = 0
+        for piece in batch.slices:
+            stop = row + piece.stop - piece.start
+            if made := _hand_over(piece, images[row:stop], seconds):
+                outcomes.append((piece.entry, made))
+            row = stop
+        return outcomes
+
+    def _make_singly(self, batch: Batch[Ticket], error: Exception) -> list[Outcome]:
+        """One request may have broken the batch: its neighbours are made without it."""
+        if len(batch.slices) > 1:
+            logger.warning("A batch of %d requests failed, each is tried alone: %s", len(batch.slices), error)
+            return [outcome for piece in batch.slices for outcome in self._make(Batch([piece], []))]
+        ticket = batch.slices[0].entry
+        logger.error("A request failed on the device", exc_info=error)
+        with self._changed:
+            self._queued.dec(self._queue.cancel(ticket))
+        return [(ticket, RequestError(Refusal.BROKEN, "The images could not be made; the service's log says why."))]
+
+
+def _inputs(piece: Slice[Ticket]) -> Inputs:
+    ticket = piece.entry
+    if piece.stop - piece.start == ticket.images:
+        return ticket.inputs
+    return ticket.inputs.part(piece.start, piece.stop)
+
+
+def _hand_over(piece: Slice[Ticket], images: Images, seconds: float) -> Made | None:
+    """Gives a request its share of a batch, and returns all its images if that was the last of them."""
+    ticket = piece.entry
+    ticket.inference_seconds += seconds
+    ticket.made += len(images)
+    if len(images) == ticket.images:
+        ticket.images_made = images
+    else:
+        if ticket.images_made is None:
+            ticket.images_made = np.empty((ticket.images, *images.shape[1:]), np.uint8)
+        ticket.images_made[piece.start : piece.stop] = images
+    if ticket.made < ticket.images:
+        return None
+    return Made(ticket.images_made, ticket.queue_seconds, ticket.inference_seconds)
+
+
+def _deliver(outcomes: list[Outcome]) -> None:
+    for ticket, outcome in outcomes:
+        # It may have been given up while the device worked on it.
+        if ticket.future.done():
+            continue
+        if isinstance(outcome, Made):
+            ticket.future.set_result(outcome)
+        else:
+            ticket.future.set_exception(outcome)
+
+
+def _too_late(reason: str) -> RequestError:
+    if reason == "deadline":
+        return RequestError(Refusal.DEADLINE, "The images were not made before the request's deadline.")
+    if reason == "disconnected":
+        return RequestError(Refusal.DISCONNECTED, "The client has gone.")
+    return retry_later(Refusal.UNAVAILABLE, "The service is shutting down.", 1)

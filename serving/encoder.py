@@ -1,0 +1,97 @@
+"""The threads that encode images: neither the event loop nor the device waits for a compressor."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# A thread hands its results over together, since waking the event loop costs as much as encoding a small image;
+# but it keeps none back for longer than this.
+_KEPT_SECONDS = 0.002
+_JOBS_AT_ONCE = 16
+
+Job = tuple[Callable[[], Any], asyncio.Future[Any]]
+Result = tuple[asyncio.Future[Any], Any, BaseException | None]
+
+
+class Encoder:
+    """A pool of threads for one event loop."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._loop = asyncio.get_running_loop()
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._workers = [
+            threading.Thread(target=self._work, name=f"encode-{index}", daemon=True) for index in range(threads)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """What ``job`` returns or raises, in one of the threads."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        with self._changed:
+            self._jobs.append((job, future))
+            self._changed.notify()
+        return await future
+
+    async def run_all(self, jobs: list[Callable[[], T]]) -> list[T]:
+        """What all jobs return, in order.
+
+        No more of them wait at a time than there are threads, so that those of many requests take turns.
+        """
+        results: list[T] = []
+        for start in range(0, len(jobs), self.threads):
+            results += await asyncio.gather(*map(self.run, jobs[start : start + self.threads]))
+        return results
+
+    def close(self) -> None:
+        """Ends the threads, after the jobs that they work on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._jobs and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                share = min(_JOBS_AT_ONCE, -(-len(self._jobs) // self.threads))
+                jobs = [self._jobs.popleft() for _ in range(share)]
+            results: list[Result] = []
+            since = time.monotonic()
+            for job, future in jobs:
+                if future.cancelled():
+                    continue
+                try:
+                    results.append((future, job(), None))
+                except Exception as error:
+                    results.append((future, None, error))
+                if (now := time.monotonic()) - since > _KEPT_SECONDS:
+                    self._hand_over(results)
+                    results, since = [], now
+            self._hand_over(results)
+
+    def _hand_over(self, results: list[Result]) -> None:
+        if results and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_deliver, results)
+
+
+def _deliver(results: list[Result]) -> None:
+    for future, result, error in results:
+        if future.cancelled():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

@@ -1,0 +1,171 @@
+"""A bundle as a running generator: noise, labels and truncation in, uint8 images out, in padded batches.
+
+Why an image is the same alone and in any batch, bit for bit, on the CPU: ONNX Runtime packs constant weights
+once, and its kernels then add up each row in the same order however many rows there are. Weights that a graph
+computes cannot be packed, and a batch of one takes another kernel whose sums differ in the last bit. So the
+smaller batch sizes are used only if they are seen, before the engine is ready, to give the images of the largest.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Bundle, Card, Tensor, check_signature
+from models.noise import labels_for_seeds, noise_for_seeds
+from serving.device import CPU, SHORT_NAME, Devices, Session
+
+logger = logging.getLogger("figment.engine")
+
+_ONNX_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
+
+# Images compared for each batch size. Sums that differ in the last bit change about one pixel in 10 000.
+_COMPARED = 16
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What N images are made of: noise float32 [N, Z], label int64 [N] or none, truncation float32 [N]."""
+
+    noise: NDArray[np.float32]
+    label: NDArray[np.int64] | None
+    truncation: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.noise)
+
+    def part(self, start: int, stop: int) -> "Inputs":
+        """The images ``start`` … ``stop``."""
+        label = None if self.label is None else self.label[start:stop]
+        return Inputs(self.noise[start:stop], label, self.truncation[start:stop])
+
+
+def bucket_sizes(max_batch: int) -> tuple[int, ...]:
+    """The batch sizes in use: 1, 2, 3, 4, 6, 8, 12, … and ``max_batch``. At most a third of a batch is padding."""
+    sizes = {max_batch}
+    power = 1
+    while power < max_batch:
+        sizes |= {power, min(max_batch, power * 3 // 2)}
+        power *= 2
+    return tuple(sorted(sizes))
+
+
+class Engine:
+    """One generator on one device. Not thread-safe: one thread runs it."""
+
+    def __init__(self, card: Card, session: Session, provider: str, max_batch: int) -> None:
+        """Checks that the graph is the card's, and warms every batch size up.
+
+        Raises ``BundleError`` if the graph is not the card's.
+        """
+        check_signature(card, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
+        self.card = card
+        self.provider = SHORT_NAME[provider]
+        self._session = session
+        self._bound: dict[int, _Bound] = {}
+        self._on_gpu = provider != CPU
+        self.buckets = bucket_sizes(max_batch)
+        self._warm_up()
+
+    @property
+    def max_batch(self) -> int:
+        """The images that one run can make."""
+        return self.buckets[-1]
+
+    def padding(self, images: int) -> int:
+        """The images that a batch of this size is filled up with."""
+        return next(size for size in self.buckets if size >= images) - images
+
+    def run(self, parts: Sequence[Inputs]) -> Images:
+        """The images of all parts, uint8 [N, H, W, C], for at most ``max_batch`` images in all."""
+        count = sum(map(len, parts))
+        padded = self._padded(parts, count + self.padding(count))
+        return (self._run_bound(padded) if self._on_gpu else self._run(padded))[:count]
+
+    def _padded(self, parts: Sequence[Inputs], size: int) -> dict[str, NDArray[Any]]:
+        feed: dict[str, NDArray[Any]] = {
+            "noise": np.zeros((size, self.card.noise_dim), np.float32),
+            "truncation": np.ones(size, np.float32),
+        }
+        if self.card.labels:
+            feed["label"] = np.zeros(size, np.int64)
+        row = 0
+        for part in parts:
+            end = row + len(part)
+            feed["noise"][row:end] = part.noise
+            feed["truncation"][row:end] = part.truncation
+            if part.label is not None:
+                feed["label"][row:end] = part.label
+            row = end
+        return feed
+
+    def _run(self, feed: dict[str, NDArray[Any]]) -> Images:
+        images: Images = self._session.run(["images"], feed)[0]
+        return images
+
+    def _run_bound(self, feed: dict[str, NDArray[Any]]) -> Images:
+        size = len(feed["noise"])
+        if size not in self._bound:
+            self._bound[size] = _Bound(self._session, self.card, feed, "cuda")
+        return self._bound[size].run(feed)
+
+    def _warm_up(self) -> None:
+        seeds = range(self.max_batch)
+        label = labels_for_seeds(seeds, len(self.card.labels)) if self.card.labels else None
+        inputs = Inputs(noise_for_seeds(seeds, self.card.noise_dim), label, np.ones(len(seeds), np.float32))
+        reference = self.run([inputs])
+        exact = [self.max_batch]
+        for size in self.buckets[-2::-1]:
+            compared = max(1, min(_COMPARED, self.max_batch) // size) * size
+            chunks = [self.run([inputs.part(start, start + size)]) for start in range(0, compared, size)]
+            if self._on_gpu or np.array_equal(np.concatenate(chunks), reference[:compared]):
+                exact.insert(0, size)
+        if len(exact) < len(self.buckets):
+            logger.info(
+                "%s/%d: batches of %s are filled up, since alone their images differ from those of larger batches",
+                self.card.name,
+                self.card.version,
+                ", ".join(str(size) for size in self.buckets if size not in exact),
+            )
+        self.buckets = tuple(exact)
+
+
+class _Bound:
+    """The buffers of one batch size on the device, bound once: their addresses never change."""
+
+    def __init__(self, session: Session, card: Card, feed: dict[str, NDArray[Any]], device: str) -> None:
+        from onnxruntime import OrtValue
+
+        self._session = session
+        self._binding = session.io_binding()
+        self._inputs = {name: OrtValue.ortvalue_from_numpy(array, device, 0) for name, array in feed.items()}
+        for name, value in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        shape = [len(feed["noise"]), card.image.height, card.image.width, card.image.channels]
+        self._images = OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, device, 0)
+        self._binding.bind_ortvalue_output("images", self._images)
+
+    def run(self, feed: dict[str, NDArray[Any]]) -> Images:
+        for name, array in feed.items():
+            self._inputs[name].update_inplace(array)
+        self._session.run_with_iobinding(self._binding)
+        # The next run writes into the same buffer.
+        images: Images = np.array(self._images.numpy())
+        return images
+
+
+def open_engine(bundle: Bundle, devices: Devices, max_batch: int) -> Engine:
+    """A bundle's generator, checked and warm, on the device that was asked for.
+
+    Raises ``BundleError`` if its graph is not what its card says, ``DeviceError`` if the device cannot be used.
+    """
+    return devices.open(bundle.onnx, lambda session, provider: Engine(bundle.card, session, provider, max_batch))
+
+
+def _tensors(nodes: Sequence[Any]) -> list[Tensor]:
+    return [Tensor(node.name, _ONNX_TYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes]

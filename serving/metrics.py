@@ -1,0 +1,117 @@
+"""Every metric of the service: names, labels, buckets and help, and nothing else decides them.
+
+Each answers a question of an operator: how much and how fast (requests, images), why it is slow (queue wait,
+inference, encoding), whether the device is used well (batch, padding), what was turned away and why (dropped),
+and what runs where (model_info, ready).
+"""
+
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ENCODE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """The metrics of one process; BentoML's arbiter has them kept in files, which ``exposition`` adds up."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        _forget_dead_processes()
+        self.requests = Counter(
+            "figment_requests", "HTTP requests answered, by route template.", ["route", "code"], registry=registry
+        )
+        self.request_duration = Histogram(
+            "figment_request_duration_seconds",
+            "Time from a request's arrival to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.images = Counter(
+            "figment_images", "Images sent to clients.", ["model", "version", "format"], registry=registry
+        )
+        self.queued_images = Gauge(
+            "figment_queued_images",
+            "Images that wait for a batch.",
+            ["model"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.queue_wait = Histogram(
+            "figment_queue_wait_seconds",
+            "Time from a request's arrival in the queue until a batch takes its first image.",
+            ["model"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_images = Histogram(
+            "figment_batch_images",
+            "Images in a batch, without padding.",
+            ["model"],
+            buckets=_IMAGES,
+            registry=registry,
+        )
+        self.batch_padding = Counter(
+            "figment_batch_padding_images",
+            "Images computed only to fill a batch up to its bucket.",
+            ["model"],
+            registry=registry,
+        )
+        self.inference = Histogram(
+            "figment_inference_seconds",
+            "Time that the device takes for a batch.",
+            ["model", "provider"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.encode = Histogram(
+            "figment_encode_seconds",
+            "Time to encode one image.",
+            ["format"],
+            buckets=_ENCODE_SECONDS,
+            registry=registry,
+        )
+        self.dropped_images = Counter(
+            "figment_dropped_images",
+            "Images asked for and never made: queue_full, deadline, disconnected, draining.",
+            ["model", "reason"],
+            registry=registry,
+        )
+        self.model_info = Gauge(
+            "figment_model_info",
+            "A loaded model: always 1; what matters is in the labels.",
+            ["model", "version", "provider", "sha256"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "figment_ready",
+            "1 if the service takes requests, else 0.",
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        return generate_latest(merged)
+
+
+def _forget_dead_processes() -> None:
+    """Removes the gauges of processes that crashed: nobody else does, and they would be summed up for ever."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for file in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            mark_process_dead(int(pid))  # type: ignore[no-untyped-call]

@@ -1,0 +1,93 @@
+"""Which form an answer takes: what the body asks for, weighed with the ``Accept`` header (RFC 9110, 12.5.1)."""
+
+import enum
+import functools
+from dataclasses import dataclass
+
+from serving.errors import Refusal, RequestError
+from serving.requests import Format, GenerateRequest
+
+
+class Form(enum.Enum):
+    """How images are put into an answer's body."""
+
+    IMAGE = enum.auto()
+    JSON = enum.auto()
+    ZIP = enum.auto()
+    NPY = enum.auto()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An answer that could be given."""
+
+    form: Form
+    format: Format
+    media_type: str
+
+
+_IMAGE_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+NPY_TYPE = "application/x-npy"
+
+
+def negotiate(request: GenerateRequest, accept: str | None) -> Offer:
+    """The answer that the client likes best, and of those it likes equally, the first one offered.
+
+    Raises ``RequestError`` if it accepts none that this request can have.
+    """
+    offers = _offers(request)
+    # Parsing is kept, and the header is the client's: only lengths that programs really send are.
+    wanted = _parse(accept) if accept is None or len(accept) <= 256 else _parse.__wrapped__(accept)
+    weights = [_weight(offer.media_type, wanted) for offer in offers]
+    best = max(weights)
+    if best > 0:
+        return offers[weights.index(best)]
+    types = ", ".join(offer.media_type for offer in offers)
+    hint = "" if offers[0].form is Form.IMAGE else "; an image type needs one image, or layout grid"
+    raise RequestError(Refusal.NOT_ACCEPTABLE, f"Accept: this request can be answered with {types}{hint}.")
+
+
+def _offers(request: GenerateRequest) -> list[Offer]:
+    picture: Format = request.format or "png"
+    offers = []
+    if request.format == "npy":
+        array = Offer(Form.NPY, "npy", NPY_TYPE)
+        offers = [Offer(Form.JSON, "npy", "application/json"), Offer(Form.ZIP, "npy", "application/zip")]
+        return [array, *offers] if request.images == 1 or request.layout == "grid" else [offers[0], array, offers[1]]
+    if request.images == 1 or request.layout == "grid":
+        formats = [picture] if request.format else list(_IMAGE_TYPES)
+        offers = [Offer(Form.IMAGE, name, _IMAGE_TYPES[name]) for name in formats]
+    offers += [Offer(Form.JSON, picture, "application/json"), Offer(Form.ZIP, picture, "application/zip")]
+    if not request.format:
+        offers.append(Offer(Form.NPY, "npy", NPY_TYPE))
+    return offers
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(accept: str | None) -> dict[str, float]:
+    """Media ranges and their weights; a header that is not there accepts anything, a malformed range nothing."""
+    if accept is None or not accept.strip():
+        return {"*/*": 1.0}
+    wanted: dict[str, float] = {}
+    for item in accept.lower().split(","):
+        media_range, *parameters = (part.strip() for part in item.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip() == "q":
+                weight = _quality(value.strip())
+        wanted[media_range] = max(weight, wanted.get(media_range, 0.0))
+    return wanted
+
+
+def _quality(text: str) -> float:
+    if len(text) <= 5 and text.isascii() and text.replace(".", "", 1).isdigit():
+        return min(1.0, float(text))
+    return 0.0
+
+
+def _weight(media_type: str, wanted: dict[str, float]) -> float:
+    for media_range in (media_type, media_type.partition("/")[0] + "/*", "*/*"):
+        if media_range in wanted:
+            return wanted[media_range]
+    return 0.0

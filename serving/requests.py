@@ -1,0 +1,136 @@
+"""What a client may ask for: the body of ``POST /generate``, checked as far as that goes without a model."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from models.noise import MAX_SEED
+from serving.errors import Refusal, RequestError
+
+Format = Literal["png", "jpeg", "webp", "npy"]
+Layout = Literal["list", "grid"]
+
+_RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", re.ASCII)
+_SEED_PROBLEM = f"a seed is an integer in 0 … {MAX_SEED}"
+
+
+class SeedRanges:
+    """Seeds in StyleGAN's notation, ``"0-9,42"`` (both ends included), not yet written out."""
+
+    def __init__(self, notation: str) -> None:
+        """Raises ``ValueError`` for what is not in the notation."""
+        self.ranges: list[tuple[int, int]] = []
+        for item in notation.split(","):
+            match = _RANGE.fullmatch(item.strip(" "))
+            if not match:
+                raise ValueError(f"{item[:32]!r} is neither a seed nor a range of seeds, as in '0-9,42'")
+            first, last = int(match[1]), int(match[2] or match[1])
+            if max(first, last) > MAX_SEED:
+                raise ValueError(_SEED_PROBLEM)
+            if first > last:
+                raise ValueError(f"the range {item[:32]!r} goes backwards")
+            self.ranges.append((first, last))
+
+    def __len__(self) -> int:
+        # Never larger than a sequence may be: a range has 2³² seeds at most, the body's length bounds their number.
+        return sum(last - first + 1 for first, last in self.ranges)
+
+    def listed(self) -> list[int]:
+        """Every seed, in order."""
+        return [seed for first, last in self.ranges for seed in range(first, last + 1)]
+
+
+def _seeds(value: Any) -> list[int] | SeedRanges | None:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            return SeedRanges(value)
+        if not isinstance(value, list):
+            raise ValueError("seeds are a list of integers, or a text like '0-9,42'")
+        if not value:
+            raise ValueError("at least one seed is needed")
+        # `type`, since a bool is an int to isinstance.
+        if not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in value):
+            raise ValueError(_SEED_PROBLEM)
+    except ValueError as error:
+        raise PydanticCustomError("seeds", "{problem}", {"problem": str(error)}) from None
+    return value
+
+
+Seeds = Annotated[
+    list[int] | SeedRanges | None,
+    PlainValidator(_seeds, json_schema_input_type=list[Annotated[int, Field(ge=0, le=MAX_SEED)]] | str | None),
+]
+Label = int | str
+
+
+def _labels(value: Any) -> Label | list[Label] | None:
+    given = value if isinstance(value, list) else [value]
+    if value is not None and not (given and all(type(label) in (int, str) for label in given)):
+        raise PydanticCustomError("labels", "one label or a list of them is needed, each a number or a name")
+    labels: Label | list[Label] | None = value
+    return labels
+
+
+Labels = Annotated[
+    Label | list[Label] | None, PlainValidator(_labels, json_schema_input_type=int | str | list[int | str] | None)
+]
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Vector = Annotated[list[Number], Field(fail_fast=True)]
+
+
+class GenerateRequest(BaseModel):
+    """Which images to make, and how to send them. One of ``seeds``, ``noise`` and ``count`` is given."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+    model: str | None = Field(default=None, description="name of a model; the default model if not given")
+    version: int | None = Field(default=None, ge=1, description="version of the model; the newest if not given")
+    seeds: Seeds = Field(default=None, description="integers in 0 … 2³²−1, or StyleGAN's notation '0-9,42'")
+    noise: Annotated[list[Vector], Field(min_length=1, fail_fast=True)] | None = Field(
+        default=None, description="one vector of Z numbers for each image"
+    )
+    count: int | None = Field(default=None, ge=1, description="so many images of random seeds")
+    labels: Labels = Field(default=None, description="one label for all images or one each: numbers or names")
+    truncation: float | None = Field(default=None, ge=0, le=1, description="1 is none, smaller is more typical")
+    format: Format | None = Field(default=None, description="png if neither this nor Accept says otherwise")
+    quality: int | None = Field(default=None, ge=1, le=100, description="of jpeg and webp; 90 if not given")
+    layout: Layout | None = Field(default=None, description="list: each image; grid: one image of all")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("seeds", "noise", "count") if getattr(self, name) is not None]
+        if len(given) != 1:
+            problem = f"one of seeds, noise and count is needed, not {' and '.join(given) or 'none'}"
+            raise PydanticCustomError("one_source", "{problem}", {"problem": problem})
+        return self
+
+    @property
+    def images(self) -> int:
+        """How many images are asked for."""
+        if self.count is not None:
+            return self.count
+        return len(self.seeds if self.seeds is not None else self.noise or ())
+
+
+def read_request(body: Any, max_images: int) -> GenerateRequest:
+    """The request in a decoded JSON body.
+
+    Raises ``RequestError`` with every fault that was found, or if it asks for more than ``max_images``.
+    """
+    try:
+        request = GenerateRequest.model_validate(body)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        detail = [{"loc": list(fault["loc"]), "msg": fault["msg"]} for fault in faults[:20]]
+        where = ".".join(map(str, detail[0]["loc"][:3])) or "body"
+        raise RequestError(Refusal.INVALID, f"{where[:100]}: {detail[0]['msg']}.", detail=detail) from None
+    if request.images > max_images:
+        field = next(name for name in ("seeds", "noise", "count") if getattr(request, name) is not None)
+        problem = f"{request.images} images are more than the {max_images} that one request may ask for"
+        raise RequestError(Refusal.TOO_LARGE, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
+    return request

@@ -1,0 +1,70 @@
+"""The BentoML service: what ``bentoml serve`` and ``bentoml build`` load.
+
+BentoML gives the process, its configuration, packaging and clients. Requests for images take a short cut past
+its middleware, see ``serving.app``. The heavy imports wait until a worker needs them: BentoML's arbiter imports
+this file, too.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import bentoml
+from _bentoml_sdk import Service  # type: ignore[import-untyped]
+
+from serving.requests import GenerateRequest
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+
+class ShortCutService(Service[Any]):  # type: ignore[misc]
+    """A BentoML service with Figment's application before it."""
+
+    def to_asgi(self, is_main: bool = True) -> "ASGIApp":
+        """The application of a worker process."""
+        from serving.app import Application
+        from serving.device import Devices
+        from serving.logs import configure_logging
+        from serving.metrics import Metrics
+        from serving.runtime import Runtime
+        from serving.settings import load_settings
+
+        settings = load_settings()
+        configure_logging(settings.log_format)
+
+        def create_runtime() -> Runtime:
+            runtime = Runtime(settings, Metrics())
+            runtime.start(Devices(settings.device, settings.intra_op_threads))
+            return runtime
+
+        return Application(super().to_asgi(is_main), create_runtime)
+
+
+@bentoml.service(
+    name="figment",
+    service_class=ShortCutService,
+    workers=1,  # one process per device: its queue and its batches are shared by all clients
+    metrics={"enabled": False},  # those label by raw path; ours are at /metrics
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},
+)
+class Figment:
+    """Images from tuned GAN generators."""
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def check_settings() -> None:
+        """Stops the start, in one sentence, where a setting is wrong: once, and not in every worker's restart."""
+        from serving.settings import SettingsError, load_settings
+
+        try:
+            load_settings()
+        except SettingsError as error:
+            sys.exit(f"figment: {error}")
+
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route="/generate", input_spec=GenerateRequest
+    )
+    def generate(self, **request: Any) -> bytes:
+        """Images: a PNG if one is asked for, or the grid of several; JSON with base64 data if more."""
+        raise NotImplementedError("the application before BentoML answers /generate")

@@ -1,0 +1,67 @@
+"""The settings of the service: environment variables ``FIGMENT_…``, each with its unit and its range."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.bundle import Name
+
+PREFIX = "FIGMENT_"
+
+Device = Literal["auto", "cuda", "tensorrt", "cpu"]
+LogFormat = Literal["text", "json"]
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class SettingsError(Exception):
+    """A setting has a value it cannot have; the message is one sentence that names the variable."""
+
+
+class Settings(BaseSettings):
+    """What an operator can decide; ``FIGMENT_`` and the field's name in capitals is the variable."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    models: Path = Field(default=Path("models/zoo"), description="folder of bundles, NAME/VERSION below it")
+    default_model: Name | None = Field(
+        default=None, description="model of requests that name none; unset: the first loaded, by name"
+    )
+    device: Device = Field(default="auto", description="where generators run; auto: CUDA, or else the CPU")
+    max_batch: int = Field(default=64, ge=1, le=1024, description="images in one batch on the device, at most")
+    max_images: int = Field(default=256, ge=1, le=1024, description="images in one request, at most")
+    queue_images: int = Field(default=2048, ge=1, le=1_000_000, description="images that may wait, per model")
+    deadline_seconds: float = Field(default=30.0, gt=0, le=3600, description="seconds until a request is given up")
+    drain_seconds: float = Field(
+        default=30.0, ge=0, le=3600, description="seconds that work in hand may take after SIGTERM"
+    )
+    encode_threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default_factory=usable_cores, description="threads that encode images; unset: one per core"
+    )
+    intra_op_threads: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default_factory=usable_cores, description="threads of ONNX Runtime on the CPU; unset: one per core"
+    )
+    log_format: LogFormat = Field(default="text", description="text, or json: one object a line")
+
+
+def load_settings() -> Settings:
+    """The settings of this process's environment.
+
+    Raises ``SettingsError`` for a value out of range and for a ``FIGMENT_`` variable that does not exist.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"{unknown[0]} is not a setting; there are {', '.join(sorted(known))}.")
+    try:
+        return Settings()
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        variable = PREFIX + str(fault["loc"][0]).upper()
+        raise SettingsError(f"{variable} cannot be {fault['input']!r}: {fault['msg']}.") from None

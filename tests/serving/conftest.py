@@ -1,0 +1,247 @@
+"""Small generators as bundles, and the service that serves them, in a process of its own."""
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from models.bundle import Card, DatasetRecord, ImageSpec, Parity, TrainingRecord, write_bundle
+
+ROOT = Path(__file__).parents[2]
+
+LABELS = tuple("zero one two three four five six seven eight nine".split())
+
+
+def _model(nodes, inits, inputs, image):
+    nodes = [
+        *nodes,
+        helper.make_node("Tanh", ["raw"], ["tanh"]),
+        helper.make_node("Mul", ["tanh", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "middle"], ["shifted"]),
+        helper.make_node("Clip", ["shifted", "low", "high"], ["clipped"]),
+        helper.make_node("Round", ["clipped"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["bytes"], to=TensorProto.UINT8),
+        helper.make_node("Transpose", ["bytes"], ["images"], perm=[0, 2, 3, 1]),
+    ]
+    constants = {"scale": 127.5, "middle": 127.5, "low": 0.0, "high": 255.0}
+    inits = {**inits, **{name: np.float32(value) for name, value in constants.items()}}
+    graph = helper.make_graph(
+        nodes,
+        "generator",
+        [helper.make_tensor_value_info(name, kind, ["N", *rest]) for name, kind, rest in inputs],
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", image.height, image.width, image.channels])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in inits.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+_NOISE = ("noise", TensorProto.FLOAT)
+_TRUNCATION = ("truncation", TensorProto.FLOAT, [])
+
+
+def mlp_generator(width=64, packed=True):
+    """Unconditional, 16×16 RGB, Z = 32. Weights that the graph computes cannot be packed by ONNX Runtime."""
+    state = np.random.RandomState(1)
+    inits = {
+        "w0": (state.randn(32, width) / 5).astype("f4"),
+        "w1": (state.randn(width, 768) / np.sqrt(width)).astype("f4"),
+        "column": np.array([-1, 1], "i8"),
+        "shape": np.array([-1, 3, 16, 16], "i8"),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["truncation", "column"], ["t"]),
+        helper.make_node("Mul", ["noise", "t"], ["z"]),
+    ]
+    weights = ["w0", "w1"]
+    if not packed:
+        inits |= {"nothing": np.float32(0), "one": np.float32(1)}
+        nodes += [
+            helper.make_node("ReduceMax", ["noise"], ["most"], keepdims=0),
+            helper.make_node("Mul", ["most", "nothing"], ["zero"]),
+            helper.make_node("Add", ["zero", "one"], ["unit"]),
+            *(helper.make_node("Mul", [name, "unit"], [f"{name}u"]) for name in weights),
+        ]
+        weights = ["w0u", "w1u"]
+    nodes += [
+        helper.make_node("MatMul", ["z", weights[0]], ["h"]),
+        helper.make_node("LeakyRelu", ["h"], ["a"], alpha=0.2),
+        helper.make_node("MatMul", ["a", weights[1]], ["flat"]),
+        helper.make_node("Reshape", ["flat", "shape"], ["raw"]),
+    ]
+    image = ImageSpec(height=16, width=16, channels=3)
+    return _model(nodes, inits, [(*_NOISE, [32]), _TRUNCATION], image), 32, None, image
+
+
+def conv_generator(width=32, repeat=0):
+    """Conditional, 16×16 grey, Z = 24; ``repeat`` convolutions more make it slow."""
+    state = np.random.RandomState(2)
+    inits = {
+        "embedding": state.randn(len(LABELS), 24).astype("f4"),
+        "w": (state.randn(width * 16, 24) / 5).astype("f4"),
+        "b": (state.randn(width * 16) / 10).astype("f4"),
+        "column": np.array([-1, 1], "i8"),
+        "shape": np.array([-1, width, 4, 4], "i8"),
+        "c0": (state.randn(width, width, 4, 4) / 12).astype("f4"),
+        "c1": (state.randn(width, 1, 4, 4) / 8).astype("f4"),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["truncation", "column"], ["t"]),
+        helper.make_node("Mul", ["noise", "t"], ["z"]),
+        helper.make_node("Gather", ["embedding", "label"], ["e"]),
+        helper.make_node("Add", ["z", "e"], ["ze"]),
+        helper.make_node("Gemm", ["ze", "w", "b"], ["g"], transB=1),
+        helper.make_node("Reshape", ["g", "shape"], ["x"]),
+        helper.make_node("ConvTranspose", ["x", "c0"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("LeakyRelu", ["y"], ["slow0"], alpha=0.2),
+    ]
+    for index in range(repeat):
+        inits[f"k{index}"] = (state.randn(width, width, 3, 3) / np.sqrt(9 * width)).astype("f4")
+        nodes.append(
+            helper.make_node("Conv", [f"slow{index}", f"k{index}"], [f"slow{index + 1}"], pads=[1, 1, 1, 1])
+        )
+    nodes.append(
+        helper.make_node("ConvTranspose", [f"slow{repeat}", "c1"], ["raw"], strides=[2, 2], pads=[1, 1, 1, 1])
+    )
+    image = ImageSpec(height=16, width=16, channels=1)
+    inputs = [(*_NOISE, [24]), ("label", TensorProto.INT64, []), _TRUNCATION]
+    return _model(nodes, inits, inputs, image), 24, LABELS, image
+
+
+def ship(root, name, version, generator):
+    """Writes a bundle of a generator and returns its folder."""
+    graph, noise_dim, labels, image = generator
+    card = Card(
+        name=name,
+        version=version,
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        architecture="test",
+        noise_dim=noise_dim,
+        labels=labels,
+        image=image,
+        sha256=hashlib.sha256(graph).hexdigest(),
+        opset=17,
+        precision="fp32",
+        training=TrainingRecord(
+            dataset=DatasetRecord(name="none", fingerprint="0" * 64, images=1),
+            configuration={},
+            seed=0,
+            images_seen=0,
+            source_revision=None,
+        ),
+        parity=Parity(max_difference=0, batch_sizes=(1,)),
+        licence="none",
+        intended_use="tests",
+    )
+    return write_bundle(root, card, graph, b"")
+
+
+@pytest.fixture(scope="session")
+def generators() -> SimpleNamespace:
+    """The makers of small generators, and ``ship``, which makes bundles of them."""
+    return SimpleNamespace(mlp=mlp_generator, conv=conv_generator, ship=ship)
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory, generators) -> Path:
+    """Three good bundles (``mlp`` 1 and 2, ``conv`` 1) and a broken one (``broken`` 1: a byte of it is changed)."""
+    root = tmp_path_factory.mktemp("zoo")
+    ship(root, "conv", 1, generators.conv())
+    ship(root, "mlp", 1, generators.mlp())
+    ship(root, "mlp", 2, generators.mlp(width=48))
+    graph = ship(root, "broken", 1, generators.mlp()) / "generator.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    return root
+
+
+class Server:
+    """A running ``bentoml serve``."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = folder / "log"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
+        environment |= {"BENTOML_HOME": str(folder), "BENTOML_DO_NOT_TRACK": "True", **settings}
+        command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(self.port)]
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait(self, condition: Callable[[httpx.Response], bool], seconds: float = 40) -> httpx.Response:
+        """Waits for an answer of ``/readyz``."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                answer = httpx.get(f"{self.url}/readyz", timeout=2)
+                if condition(answer):
+                    return answer
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"not seen on /readyz; the log:\n{self.log}")
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+                raise
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory):
+    """Starts a service: a context manager, called with settings without their prefix."""
+
+    @contextmanager
+    def start(**settings: object) -> Iterator[Server]:
+        names = {f"FIGMENT_{name.upper()}": str(value) for name, value in settings.items()}
+        server = Server(tmp_path_factory.mktemp("home"), names)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def service(serve, zoo) -> Iterator[Server]:
+    """The service with the bundles of ``zoo``, ready."""
+    with serve(models=zoo, default_model="mlp", max_batch=16, encode_threads=2, intra_op_threads=2) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        yield server
+
+
+@pytest.fixture
+def client(service) -> Iterator[httpx.Client]:
+    """A client of ``service``."""
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        yield client
