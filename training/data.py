@@ -23,6 +23,7 @@ from PIL import Image
 from rich.progress import track
 
 from training.config import DataConfig
+from training.console import console
 from training.errors import TrainingError
 
 IMAGES_FILE = "images.npy"
@@ -166,7 +167,7 @@ def _labels_of(table: datasets.Dataset) -> tuple[NDArray[np.int64] | None, list[
 
 def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.uint8]]:
     first_size: tuple[int, int] | None = None
-    rows = track(table, description="Decoding images", total=len(table), transient=True)
+    rows = track(table, "Decoding images", len(table), console=console, disable=not console.is_terminal)
     for index, row in enumerate(rows):
         where = row["image"]["path"] or f"image {index}"
         try:
@@ -219,9 +220,9 @@ def _pad(image: Image.Image, side: int, where: str) -> Image.Image:
 
 def _crop(image: Image.Image, side: int) -> Image.Image:
     short = min(image.size)
-    left, top = (image.width - short) / 2, (image.height - short) / 2
-    box = (left, top, left + short, top + short)
-    return image.resize((side, side), Image.Resampling.LANCZOS, box=box)
+    left, top = (image.width - short) // 2, (image.height - short) // 2
+    # Cropped first: resize's own box would let the filter reach beyond it.
+    return image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.LANCZOS)
 
 
 def _size(size: tuple[int, int]) -> str:

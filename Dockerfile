@@ -1,0 +1,38 @@
+# The service with the generators that ship.
+#   docker build -t figment .                          for NVIDIA GPUs (run it with --gpus all)
+#   docker build -t figment --build-arg DEVICE=cpu .   small, for any machine
+# The GPU build needs no CUDA base image: ONNX Runtime's CUDA and cuDNN libraries come as Python packages.
+
+FROM python:3.11-slim-bookworm AS packages
+ARG DEVICE=gpu
+COPY constraints.txt /build/
+COPY serving/requirements*.txt /build/serving/
+RUN python -m venv /opt/figment \
+ && /opt/figment/bin/pip install --no-cache-dir --no-compile --disable-pip-version-check \
+    -c /build/constraints.txt -r "/build/serving/requirements-${DEVICE}.txt" \
+ && /opt/figment/bin/pip uninstall --yes --quiet pip setuptools \
+ && find /opt/figment -name __pycache__ -prune -exec rm -rf {} +
+
+FROM python:3.11-slim-bookworm
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin figment
+COPY --from=packages /opt/figment /opt/figment
+WORKDIR /srv/figment
+COPY bentofile.yaml ./
+COPY models ./models
+COPY serving ./serving
+
+# All that is written goes to /tmp, so the rest of the file system can be read-only.
+# A container whose worker has died must end, so that whoever started it starts it anew: BENTOML_CONTAINERIZED.
+ENV PATH=/opt/figment/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    BENTOML_HOME=/tmp/bentoml \
+    BENTOML_CONTAINERIZED=true \
+    BENTOML_DO_NOT_TRACK=True \
+    FIGMENT_LOG_FORMAT=json
+
+USER 10001
+EXPOSE 3000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/livez', timeout=2)"]
+CMD ["bentoml", "serve", ".", "--host", "0.0.0.0", "--port", "3000"]

@@ -1,0 +1,52 @@
+# On a fresh machine with Python 3.11 or newer:
+#   make serve   the service on port 3000, with the generator that ships (no torch is installed)
+#   make test    everything installed, the whole test suite
+# PORT=, HOST= and every FIGMENT_… variable pass through.
+
+PYTHON ?= python3
+HOST ?= 0.0.0.0
+PORT ?= 3000
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+ONNXRUNTIME := $(shell nvidia-smi --list-gpus >/dev/null 2>&1 && echo gpu || echo cpu)
+
+# Two servers that share a BENTOML_HOME wipe each other's metrics, so each port has its own.
+export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
+export BENTOML_DO_NOT_TRACK ?= True
+
+.PHONY: serve test lint format clean
+
+serve: .venv/serving
+	@mkdir -p "$(BENTOML_HOME)"
+	@$(BIN)/bentoml serve . --host $(HOST) --port $(PORT)
+
+test: .venv/everything
+	$(BIN)/python -m pytest tests
+
+lint: .venv/everything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/everything
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .bentoml
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Figment needs Python 3.11 or newer; name one with PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/serving: .venv/python constraints.txt serving/requirements.txt serving/requirements-$(ONNXRUNTIME).txt
+	$(PIP) -r serving/requirements-$(ONNXRUNTIME).txt
+	@touch $@
+
+.venv/everything: .venv/serving training/requirements.txt tests/requirements.txt
+	$(PIP) -r training/requirements.txt -r tests/requirements.txt
+	@touch $@

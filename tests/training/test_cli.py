@@ -1,0 +1,95 @@
+"""The commands as a person types them: exit codes, one line of error, nothing half-written."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "training", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.mark.parametrize("command", ["fit", "resume", "export"])
+def test_help_has_an_example(command: str) -> None:
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert f"python -m training {command}" in " ".join(result.stdout.split())
+
+
+def test_a_dry_run_prints_and_writes_nothing(digits: Path, tmp_path: Path) -> None:
+    result = run("fit", "digits", "--data", digits, "--dry-run", "--set", "network.width=8", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "width: 8" in result.stdout
+    assert "ConvTranspose2d" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: list[str]) -> None:
+    settings = [f"--set={setting}" for setting in [*small, "images=32"]]
+    for number in (0, 1):
+        result = run("fit", "digits", "--data", digits, *settings, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        (folder,) = (tmp_path / "runs").glob(f"{number:05d}-*")
+        assert re.match(rf"{number:05d}-digits-network\.width=8", folder.name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["fit", "digitz", "--data", "DIGITS"], 1, "there is no preset or file 'digitz'"),
+        (["fit", "--data", "DIGITS", "--set", "los=x"], 1, "there is no setting los; did you mean loss?"),
+        (["fit", "--data", "EMPTY"], 1, "cannot read images from"),
+        (["fit", "--data", "DIGITS", "--set", "data.resolution=48"], 1, "dcgan makes square images with a side of"),
+        (["fit", "--data", "DIGITS", "--set", "batch_size=1000"], 1, "holds 512 images, fewer than one batch"),
+        (["fit", "--data", "FLAT"], 1, "the configuration is conditional but the data has no labels"),
+        (["fit"], 2, "Missing option '--data'"),
+        (["resume", "EMPTY"], 1, "is not the folder of a run: it has no config.yaml"),
+        (["export", "EMPTY", "--to", "zoo"], 1, "is not the folder of a run: it has no config.yaml"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], code: int, sentence: str, digits: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for folder in ("empty", "flat", "cwd"):
+        (tmp_path / folder).mkdir()
+    Image.new("L", (28, 28)).save(tmp_path / "flat" / "a.png")
+    places = {"DIGITS": str(digits), "EMPTY": str(tmp_path / "empty"), "FLAT": str(tmp_path / "flat")}
+    result = run(*[places.get(argument, argument) for argument in arguments], cwd=tmp_path / "cwd")
+    assert result.returncode == code
+    assert sentence in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert list((tmp_path / "cwd").iterdir()) == []
+
+
+def test_a_run_is_never_overwritten(finished_run: Path, digits: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")}
+    result = run("fit", "digits", "--data", digits, "--out", finished_run)
+    assert result.returncode == 1
+    assert "is there already; choose another --out, or go on with: python -m training resume" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")} == before
+
+
+def test_sigterm_stops_with_a_checkpoint(digits: Path, tmp_path: Path, small: list[str]) -> None:
+    out = tmp_path / "run"
+    settings = [f"--set={setting}" for setting in [*small, "images=10000000", "pace.checkpoint=10000000"]]
+    command = [sys.executable, "-m", "training", "fit", "digits", "--data", str(digits), "--out", str(out), *settings]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size):
+            assert time.monotonic() < deadline, "the run did not begin"
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stopped after" in stdout
+    assert len(list((out / "checkpoints").glob("*.pt"))) == 1

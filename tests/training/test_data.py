@@ -1,0 +1,165 @@
+"""DATA of every kind becomes the same array, and what cannot be treated is named."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+import training.data
+from training.config import DataConfig
+from training.data import load_images
+from training.errors import TrainingError
+
+PAD = DataConfig(resolution=32, channels=1, fit="pad")
+CROP = DataConfig(resolution=8, channels=3, fit="crop")
+
+
+def write(folder: Path, name: str, image: Image.Image) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+def grey(size: tuple[int, int] = (10, 10), value: int = 7) -> Image.Image:
+    return Image.new("L", size, value)
+
+
+def test_a_parquet_file_is_decoded_once(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_images(str(digits), PAD)
+    assert (first.name, len(first), first.images.shape) == ("digits", 512, (512, 32, 32, 1))
+    assert first.label_names == tuple("0123456789")
+    assert isinstance(first.images, np.memmap)
+    assert not first.images[:, :2].any(), "28 pixels are padded to 32 with black"
+    assert not first.images[:, -2:].any()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(training.data, "_decode", refuse)
+    again = load_images(str(digits), PAD)
+    assert again.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(again.images, first.images)
+
+
+def test_the_images_are_those_in_the_file(digits: Path) -> None:
+    table = datasets.load_dataset("parquet", data_files=str(digits), split="train")
+    loaded = load_images(str(digits), PAD)
+    for index in (0, 100, 511):
+        np.testing.assert_array_equal(loaded.images[index, 2:-2, 2:-2, 0], np.asarray(table[index]["image"]))
+        assert loaded.labels is not None
+        assert loaded.labels[index] == table[index]["label"]
+
+
+def test_sub_folders_are_labels(tmp_path: Path) -> None:
+    write(tmp_path / "pets", "cat/a.png", grey(value=1))
+    write(tmp_path / "pets", "cat/b.png", grey(value=2))
+    write(tmp_path / "pets", "dog/c.png", grey(value=3))
+    loaded = load_images(str(tmp_path / "pets"), PAD)
+    assert (loaded.name, loaded.label_names) == ("pets", ("cat", "dog"))
+    assert loaded.labels is not None
+    values = {int(image[16, 16, 0]): label for image, label in zip(loaded.images, loaded.labels, strict=True)}
+    assert values == {1: 0, 2: 0, 3: 1}
+
+
+def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
+    write(tmp_path, "a.png", grey())
+    write(tmp_path, "b.png", grey())
+    assert load_images(str(tmp_path), PAD).labels is None
+
+
+def test_a_changed_file_is_decoded_anew(tmp_path: Path) -> None:
+    write(tmp_path, "a.png", grey(value=1))
+    before = load_images(str(tmp_path), PAD)
+    write(tmp_path, "a.png", grey(value=200))
+    after = load_images(str(tmp_path), PAD)
+    assert before.fingerprint != after.fingerprint
+    assert after.images[0, 16, 16, 0] == 200
+
+
+def test_crop_takes_the_centre_and_any_size(tmp_path: Path) -> None:
+    wide = Image.new("RGB", (40, 20), "red")
+    wide.paste("blue", (10, 0, 30, 20))
+    write(tmp_path, "wide.png", wide)
+    write(tmp_path, "tall.png", Image.new("RGB", (16, 30), "blue"))
+    loaded = load_images(str(tmp_path), CROP)
+    np.testing.assert_array_equal(loaded.images, np.broadcast_to([0, 0, 255], (2, 8, 8, 3)))
+
+
+def test_opaque_alpha_is_dropped(tmp_path: Path) -> None:
+    write(tmp_path, "a.png", Image.new("RGBA", (8, 8), (1, 2, 3, 255)))
+    assert load_images(str(tmp_path), CROP).images[0, 0, 0].tolist() == [1, 2, 3]
+
+
+def mixed_sizes(folder: Path) -> None:
+    write(folder, "a.png", grey())
+    write(folder, "b.png", grey((12, 10)))
+
+
+def too_large(folder: Path) -> None:
+    write(folder, "a.png", grey((33, 20)))
+
+
+def colour(folder: Path) -> None:
+    write(folder, "a.png", Image.new("RGB", (10, 10)))
+
+
+def transparent(folder: Path) -> None:
+    write(folder, "a.png", Image.new("RGBA", (10, 10), (0, 0, 0, 100)))
+
+
+def deep(folder: Path) -> None:
+    write(folder, "a.tiff", Image.new("F", (10, 10)))
+
+
+def broken(folder: Path) -> None:
+    write(folder, "a.png", grey())
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:45])
+
+
+def empty(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "notes.txt").write_text("no images here")
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (mixed_sizes, r"b.png has 12 × 10 pixels, the images before it 10 × 10; .*data.fit=crop"),
+        (too_large, r"a.png has 33 × 20 pixels and does not fit into 32 × 32"),
+        (colour, r"a.png is in colour; add --set data.channels=3"),
+        (transparent, r"a.png has transparent pixels"),
+        (deep, r"a.tiff has the mode F"),
+        (broken, r"b.png cannot be decoded"),
+        (empty, r"no images|cannot read images"),
+    ],
+)
+def test_what_cannot_be_treated_is_named(tmp_path: Path, make: Callable[[Path], None], sentence: str) -> None:
+    make(tmp_path / "data")
+    cache = Path(training.data.platformdirs.user_cache_dir("figment"))
+    before = sorted(cache.rglob("*"))
+    with pytest.raises(TrainingError, match=sentence):
+        load_images(str(tmp_path / "data"), PAD)
+    assert sorted(cache.rglob("*")) == before, "nothing half-written stays"
+
+
+def test_missing_labels_are_counted(tmp_path: Path) -> None:
+    image = {"bytes": (Path(__file__).parents[1] / "data" / "digits.parquet").read_bytes(), "path": None}
+    table = datasets.Dataset.from_dict({"image": [image, image], "label": [0, None]})
+    table.to_parquet(tmp_path / "half.parquet")
+    with pytest.raises(TrainingError, match="1 of 2 images have no label"):
+        load_images(str(tmp_path / "half.parquet"), PAD)
+
+
+def test_a_file_without_images_names_its_columns(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"picture": [1], "label": [0]}).to_parquet(tmp_path / "odd.parquet")
+    with pytest.raises(TrainingError, match="no column 'image'; its columns are picture, label"):
+        load_images(str(tmp_path / "odd.parquet"), PAD)
+
+
+def test_a_name_that_is_neither_here_nor_on_the_hub_is_one_sentence() -> None:
+    with pytest.raises(TrainingError, match=re.escape("nobody/nothing is no folder or file here")):
+        load_images("nobody/nothing", PAD)
