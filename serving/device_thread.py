@@ -60,6 +60,7 @@ class DeviceThread:
         self._throughput = Throughput()
         self._changed = threading.Condition()
         self._closed = False
+        self._to_wake = False
         model = engine.card.name
         self._queued = metrics.queued_images.labels(model)
         self._queue_wait = metrics.queue_wait.labels(model)
@@ -91,12 +92,20 @@ class DeviceThread:
                     f"{self._queue.images} images wait already; try again in {max(1, wait)} s.",
                     max(1, wait),
                 ) from None
-            self._queued.inc(len(inputs))
-            self._changed.notify()
+        self._queued.inc(len(inputs))
+        if not self._to_wake:
+            # All that arrives in one turn of the loop goes into one batch, even if the device is idle.
+            self._to_wake = True
+            self._loop.call_soon(self._wake)
         # The device may be busy or stuck for longer than the client is to wait.
         timer = self._loop.call_later(self._deadline_seconds, self.drop, ticket, "deadline")
         ticket.future.add_done_callback(lambda _: timer.cancel())
         return ticket
+
+    def _wake(self) -> None:
+        self._to_wake = False
+        with self._changed:
+            self._changed.notify()
 
     def drop(self, ticket: Ticket, reason: str) -> None:
         """Gives a request up: what waits of it is never made."""

@@ -24,6 +24,7 @@ class Encoder:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._loop = asyncio.get_running_loop()
+        self._fresh: list[Job] = []
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -36,9 +37,10 @@ class Encoder:
     async def run(self, job: Callable[[], T]) -> T:
         """What ``job`` returns or raises, in one of the threads."""
         future: asyncio.Future[T] = self._loop.create_future()
-        with self._changed:
-            self._jobs.append((job, future))
-            self._changed.notify()
+        if not self._fresh:
+            # A batch from the device makes many jobs in one turn of the loop: the threads are woken once for all.
+            self._loop.call_soon(self._flush)
+        self._fresh.append((job, future))
         return await future
 
     async def run_all(self, jobs: list[Callable[[], T]]) -> list[T]:
@@ -58,6 +60,12 @@ class Encoder:
             self._changed.notify_all()
         for worker in self._workers:
             worker.join()
+
+    def _flush(self) -> None:
+        with self._changed:
+            self._jobs += self._fresh
+            self._changed.notify(len(self._fresh))
+        self._fresh = []
 
     def _work(self) -> None:
         while True:

@@ -23,7 +23,7 @@ from models.bundle import Card, DatasetRecord, ImageSpec, Parity, TrainingRecord
 
 ROOT = Path(__file__).parents[2]
 
-LABELS = tuple("zero one two three four five six seven eight nine".split())
+LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def _model(nodes, inits, inputs, image):
@@ -88,8 +88,9 @@ def mlp_generator(width=64, packed=True):
     return _model(nodes, inits, [(*_NOISE, [32]), _TRUNCATION], image), 32, None, image
 
 
-def conv_generator(width=32, repeat=0):
-    """Conditional, 16×16 grey, Z = 24; ``repeat`` convolutions more make it slow."""
+def conv_generator(width=32, size=16, repeat=0):
+    """Conditional, ``size``×``size`` grey, Z = 24; ``repeat`` convolutions more make it slow."""
+    stride = size // 8
     state = np.random.RandomState(2)
     inits = {
         "embedding": state.randn(len(LABELS), 24).astype("f4"),
@@ -98,7 +99,7 @@ def conv_generator(width=32, repeat=0):
         "column": np.array([-1, 1], "i8"),
         "shape": np.array([-1, width, 4, 4], "i8"),
         "c0": (state.randn(width, width, 4, 4) / 12).astype("f4"),
-        "c1": (state.randn(width, 1, 4, 4) / 8).astype("f4"),
+        "c1": (state.randn(width, 1, stride + 2, stride + 2) / 8).astype("f4"),
     }
     nodes = [
         helper.make_node("Reshape", ["truncation", "column"], ["t"]),
@@ -112,13 +113,11 @@ def conv_generator(width=32, repeat=0):
     ]
     for index in range(repeat):
         inits[f"k{index}"] = (state.randn(width, width, 3, 3) / np.sqrt(9 * width)).astype("f4")
-        nodes.append(
-            helper.make_node("Conv", [f"slow{index}", f"k{index}"], [f"slow{index + 1}"], pads=[1, 1, 1, 1])
-        )
+        nodes.append(helper.make_node("Conv", [f"slow{index}", f"k{index}"], [f"slow{index + 1}"], pads=[1, 1, 1, 1]))
     nodes.append(
-        helper.make_node("ConvTranspose", [f"slow{repeat}", "c1"], ["raw"], strides=[2, 2], pads=[1, 1, 1, 1])
+        helper.make_node("ConvTranspose", [f"slow{repeat}", "c1"], ["raw"], strides=[stride, stride], pads=[1, 1, 1, 1])
     )
-    image = ImageSpec(height=16, width=16, channels=1)
+    image = ImageSpec(height=size, width=size, channels=1)
     inputs = [(*_NOISE, [24]), ("label", TensorProto.INT64, []), _TRUNCATION]
     return _model(nodes, inits, inputs, image), 24, LABELS, image
 

@@ -1,0 +1,73 @@
+"""The choice of a device, on a machine that has none: sessions are made up."""
+
+import logging
+
+import pytest
+
+from models.bundle import BundleError
+from serving.device import CPU, CUDA, TENSORRT, DeviceError, Devices
+
+
+class FakeSession:
+    def __init__(self, provider):
+        self._provider = provider
+
+    def get_providers(self):
+        return [self._provider, CPU]
+
+
+def opener(really_used, opened=None):
+    def open_session(onnx, provider, threads):
+        if opened is not None:
+            opened.append(provider)
+        used = really_used.get(provider, provider)
+        if isinstance(used, Exception):
+            raise used
+        return FakeSession(used)
+
+    return open_session
+
+
+def provider_of(session, provider):
+    return provider
+
+
+@pytest.mark.parametrize(("device", "provider"), [("auto", CUDA), ("cuda", CUDA), ("tensorrt", TENSORRT), ("cpu", CPU)])
+def test_the_device_that_loads_is_used(device, provider):
+    assert Devices(device, 1, opener({})).open(b"", provider_of) == provider
+
+
+@pytest.mark.parametrize("fault", [CPU, RuntimeError("no CUDA driver")])
+def test_auto_falls_back_to_the_cpu_and_says_so_once(fault, caplog):
+    opened = []
+    devices = Devices("auto", 1, opener({CUDA: fault}, opened))
+    with caplog.at_level(logging.WARNING):
+        assert [devices.open(b"", provider_of) for _ in range(3)] == [CPU] * 3
+    assert opened == [CUDA, CPU, CPU, CPU]
+    assert [record.message.startswith("No GPU is used") for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(("device", "provider"), [("cuda", CUDA), ("tensorrt", TENSORRT)])
+def test_a_device_that_was_asked_for_is_never_replaced(device, provider):
+    """ONNX Runtime runs on the CPU without an error where CUDA's libraries are missing."""
+    with pytest.raises(DeviceError, match=f"FIGMENT_DEVICE={device} cannot be used: {provider} did not load"):
+        Devices(device, 1, opener({provider: CPU})).open(b"", provider_of)
+
+
+def test_a_session_that_opens_but_does_not_run_is_no_device():
+    def run(session, provider):
+        raise RuntimeError("CUDA error 100")
+
+    with pytest.raises(DeviceError, match="CUDA error 100"):
+        Devices("cuda", 1, opener({})).open(b"", run)
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cpu"])
+def test_a_bundles_fault_is_not_the_devices(device):
+    def refuse(session, provider):
+        raise BundleError("the inputs do not fit")
+
+    devices = Devices(device, 1, opener({}))
+    with pytest.raises(BundleError):
+        devices.open(b"", refuse)
+    assert devices.open(b"", provider_of) == (CPU if device == "cpu" else CUDA)

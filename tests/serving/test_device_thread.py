@@ -1,0 +1,181 @@
+"""The thread around an engine: what happens to requests when things go wrong. Engines are made up."""
+
+import asyncio
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from serving.device_thread import DeviceThread
+from serving.engine import Inputs
+from serving.errors import Refusal, RequestError
+from serving.metrics import Metrics
+
+
+class FakeEngine:
+    """Its images are its noise; it stops at a gate, and noise of 13 breaks it."""
+
+    card = SimpleNamespace(name="fake")
+    provider = "cpu"
+    max_batch = 4
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.batches = []
+
+    def padding(self, images):
+        return 4 - images
+
+    def run(self, parts):
+        self.entered.set()
+        self.gate.wait(10)
+        noise = np.concatenate([part.noise for part in parts])
+        self.batches.append(noise[:, 0].astype(int).tolist())
+        if 13 in noise:
+            raise RuntimeError("the device does not like 13")
+        return noise.astype(np.uint8).reshape(-1, 1, 1, 1)
+
+
+def inputs(*values):
+    return Inputs(np.array(values, np.float32).reshape(-1, 1), None, np.ones(len(values), np.float32))
+
+
+def scenario(steps, *, queue_images=100, deadline=10.0):
+    """Runs ``steps(thread, engine)`` on an event loop, and returns what was counted."""
+    metrics = Metrics()
+
+    async def main():
+        engine = FakeEngine()
+        thread = DeviceThread(engine, queue_images, deadline, metrics)
+        try:
+            await asyncio.wait_for(steps(thread, engine), 10)
+        finally:
+            engine.gate.set()
+            await asyncio.to_thread(thread.close)
+
+    asyncio.run(main())
+    registry = metrics._registry
+
+    def dropped(reason):
+        return registry.get_sample_value("figment_dropped_images_total", {"model": "fake", "reason": reason})
+
+    assert registry.get_sample_value("figment_queued_images", {"model": "fake"}) == 0
+    return SimpleNamespace(dropped=dropped, registry=registry)
+
+
+async def occupied(thread, engine):
+    """Keeps the device busy with one image until the gate opens."""
+    ticket = thread.submit(inputs(0))
+    await asyncio.to_thread(engine.entered.wait, 5)
+    return ticket
+
+
+def values(made):
+    return made.images.reshape(-1).tolist()
+
+
+def test_a_request_larger_than_a_batch_is_split_and_joined_in_order():
+    async def steps(thread, engine):
+        engine.gate.set()
+        made = await thread.submit(inputs(*range(20, 31))).future
+        assert values(made) == list(range(20, 31))
+        assert [len(batch) for batch in engine.batches] == [4, 4, 3]
+
+    counted = scenario(steps)
+    assert counted.registry.get_sample_value("figment_batch_padding_images_total", {"model": "fake"}) == 1
+
+
+def test_requests_that_wait_share_a_batch():
+    async def steps(thread, engine):
+        first = await occupied(thread, engine)
+        others = [thread.submit(inputs(value)) for value in (1, 2, 3)]
+        engine.gate.set()
+        assert [values(await ticket.future) for ticket in (first, *others)] == [[0], [1], [2], [3]]
+        assert engine.batches == [[0], [1, 2, 3]]
+
+    scenario(steps)
+
+
+def test_a_full_queue_refuses_with_the_time_to_come_back():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        thread.submit(inputs(1, 2))
+        with pytest.raises(RequestError) as refused:
+            thread.submit(inputs(3, 4))
+        assert refused.value.status == 429
+        assert int(refused.value.headers["Retry-After"]) >= 1
+        engine.gate.set()
+
+    assert scenario(steps, queue_images=3).dropped("queue_full") == 2
+
+
+def test_a_cancelled_request_never_reaches_the_device_and_its_neighbours_do():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        before, gone, after = (thread.submit(inputs(value)) for value in (1, 2, 3))
+        thread.drop(gone, "disconnected")
+        thread.drop(gone, "disconnected")
+        engine.gate.set()
+        assert values(await before.future) == [1]
+        assert values(await after.future) == [3]
+        assert engine.batches == [[0], [1, 3]]
+        with pytest.raises(RequestError):
+            await gone.future
+
+    assert scenario(steps).dropped("disconnected") == 1
+
+
+def test_a_request_past_its_deadline_is_answered_in_time_though_the_device_is_stuck():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        late = thread.submit(inputs(1, 2))
+        with pytest.raises(RequestError) as refused:
+            await late.future
+        assert refused.value.refusal is Refusal.DEADLINE
+        engine.gate.set()
+        assert values(await thread.submit(inputs(7)).future) == [7]
+        assert engine.batches == [[0], [7]]
+
+    assert scenario(steps, deadline=0.2).dropped("deadline") == 2
+
+
+def test_one_request_that_breaks_the_device_does_not_hurt_its_neighbours():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        good, bad, fine = (thread.submit(inputs(value)) for value in (1, 13, 3))
+        engine.gate.set()
+        assert values(await good.future) == [1]
+        assert values(await fine.future) == [3]
+        with pytest.raises(RequestError) as broken:
+            await bad.future
+        assert broken.value.status == 500
+        assert "13" not in broken.value.sentence
+        assert values(await thread.submit(inputs(5)).future) == [5]
+
+    scenario(steps)
+
+
+def test_the_rest_of_a_broken_request_is_not_tried():
+    async def steps(thread, engine):
+        engine.gate.set()
+        with pytest.raises(RequestError):
+            await thread.submit(inputs(13, *range(20, 40))).future
+        assert len(engine.batches) == 1
+
+    scenario(steps)
+
+
+def test_what_waits_is_given_up_when_the_time_to_drain_is_over():
+    async def steps(thread, engine):
+        first = await occupied(thread, engine)
+        waiting = thread.submit(inputs(1, 2, 3))
+        thread.drop_all("draining")
+        with pytest.raises(RequestError) as refused:
+            await waiting.future
+        assert refused.value.status == 503
+        engine.gate.set()
+        assert values(await first.future) == [0]
+
+    assert scenario(steps).dropped("draining") == 3

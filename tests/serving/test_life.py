@@ -1,0 +1,172 @@
+"""The service's life: loading, crowded, left by its clients, drained; and what keeps it from ever being ready."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def slow_zoo(tmp_path_factory, generators):
+    """A generator that takes some milliseconds an image."""
+    root = tmp_path_factory.mktemp("slow")
+    generators.ship(root, "slow", 1, generators.conv(width=128, size=64, repeat=60))
+    return root
+
+
+class InBackground(threading.Thread):
+    """A request whose answer is waited for later."""
+
+    def __init__(self, url, body, timeout=60.0):
+        super().__init__(daemon=True)
+        self.request = (url + "/generate", body, timeout)
+        self.answer = None
+        self.start()
+
+    def run(self):
+        url, body, timeout = self.request
+        try:
+            self.answer = httpx.post(url, json=body, timeout=timeout)
+        except httpx.TransportError as error:
+            self.answer = error
+
+    def result(self):
+        self.join(60)
+        return self.answer
+
+
+def metric(url, name, **labels):
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(httpx.get(url + "/metrics").text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_crowded_left_and_late(serve, slow_zoo):
+    settings = {"max_batch": 4, "queue_images": 200, "deadline_seconds": 20, "intra_op_threads": 1}
+    with serve(models=slow_zoo, **settings) as server:
+        loading = server.wait(lambda answer: answer.status_code == 503)
+        assert loading.json()["status"] == "loading"
+        assert int(loading.headers["retry-after"]) >= 1
+        assert httpx.get(server.url + "/livez").status_code == 200
+        early = httpx.post(server.url + "/generate", json={"seeds": [1]})
+        assert early.status_code == 503
+        assert early.headers["retry-after"]
+        server.wait(lambda answer: answer.status_code == 200)
+
+        # The queue is full: 429, with a time that the device's pace gives, while others are still served.
+        many = InBackground(server.url, {"count": 200})
+        until(lambda: metric(server.url, "figment_queued_images") > 100)
+        refused = httpx.post(server.url + "/generate", json={"count": 200})
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        # One image does not wait for the hundreds before it.
+        small = httpx.post(server.url + "/generate", json={"seeds": [1]}, timeout=60)
+        assert small.status_code == 200
+        assert many.answer is None, "the small request was to overtake the large one"
+        assert many.result().status_code == 200
+        assert metric(server.url, "figment_dropped_images_total", reason="queue_full") == 200
+
+        # Clients that go away take their images out of the queue.
+        made = metric(server.url, "figment_batch_images_sum")
+        gone = InBackground(server.url, {"count": 200}, timeout=0.3)
+        assert isinstance(gone.result(), httpx.TimeoutException)
+        until(lambda: metric(server.url, "figment_dropped_images_total", reason="disconnected") > 0)
+        until(lambda: metric(server.url, "figment_queued_images") == 0)
+        dropped = metric(server.url, "figment_dropped_images_total", reason="disconnected")
+        time.sleep(0.5)
+        assert metric(server.url, "figment_batch_images_sum") - made <= 200 - dropped
+        assert metric(server.url, "figment_requests_total", route="/generate", code="499") == 1
+
+
+def test_past_the_deadline(serve, slow_zoo):
+    with serve(models=slow_zoo, max_batch=2, deadline_seconds=0.3, intra_op_threads=1) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        started = time.monotonic()
+        late = httpx.post(server.url + "/generate", json={"count": 200}, timeout=60)
+        assert late.status_code == 504
+        assert time.monotonic() - started < 3
+        assert late.json()["detail"] == []
+        assert metric(server.url, "figment_dropped_images_total", reason="deadline") > 0
+        assert metric(server.url, "figment_queued_images") == 0
+
+
+def test_drain(serve, slow_zoo):
+    with serve(models=slow_zoo, max_batch=4, drain_seconds=30, intra_op_threads=1) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        in_hand = InBackground(server.url, {"count": 100})
+        until(lambda: metric(server.url, "figment_queued_images") > 50)
+        server.process.send_signal(signal.SIGTERM)
+        draining = server.wait(lambda answer: answer.status_code == 503, 5)
+        assert draining.json()["status"] == "draining"
+        refused = httpx.post(server.url + "/generate", json={"seeds": [1]})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert httpx.get(server.url + "/livez").status_code == 200
+        assert in_hand.result().status_code == 200
+        assert len(in_hand.answer.json()["images"]) == 100
+        assert server.process.wait(15) == 0
+
+
+def test_drain_gives_up_in_time(serve, slow_zoo):
+    with serve(models=slow_zoo, max_batch=4, drain_seconds=0.5, intra_op_threads=1) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        in_hand = InBackground(server.url, {"count": 250})
+        until(lambda: metric(server.url, "figment_queued_images") > 100)
+        server.process.send_signal(signal.SIGTERM)
+        assert in_hand.result().status_code == 503
+        server.process.wait(15)
+
+
+def test_cuda_that_does_not_load_is_never_ready(serve, zoo):
+    with serve(models=zoo, device="cuda") as server:
+        answer = server.wait(lambda answer: answer.json()["status"] == "unusable")
+        assert answer.status_code == 503
+        assert "FIGMENT_DEVICE=cuda cannot be used" in answer.json()["reason"]
+        assert "CRITICAL figment.service: Never ready: FIGMENT_DEVICE=cuda" in server.log
+        assert httpx.post(server.url + "/generate", json={"seeds": [1]}).status_code == 503
+        assert metric(server.url, "figment_ready") == 0
+
+
+def test_no_usable_bundle_is_never_ready(serve, tmp_path, generators):
+    graph = generators.ship(tmp_path, "mlp", 1, generators.mlp()) / "generator.onnx"
+    graph.write_bytes(b"no graph")
+    with serve(models=tmp_path, log_format="json") as server:
+        answer = server.wait(lambda answer: answer.json()["status"] == "unusable")
+        assert "no usable bundle" in answer.json()["reason"]
+        assert answer.json()["refused"][0]["bundle"] == "mlp/1"
+        assert '"level": "critical"' in server.log
+
+
+def test_a_wrong_setting_ends_the_start_in_one_sentence(tmp_path):
+    environment = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
+    result = subprocess.run(
+        [sys.executable, "-m", "bentoml", "serve", ".", "--port", "1"],
+        cwd=ROOT,
+        env={**environment, "FIGMENT_MAX_BATCH": "none"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "FIGMENT_MAX_BATCH cannot be 'none'" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,61 @@
+"""Which form an answer takes, for what is asked and what is accepted."""
+
+import pytest
+
+from serving.errors import RequestError
+from serving.negotiation import negotiate
+from serving.requests import read_request
+
+ONE, THREE = {"seeds": [1]}, {"seeds": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("body", "accept", "media_type", "file_format"),
+    [
+        (ONE, None, "image/png", "png"),
+        (ONE, "*/*", "image/png", "png"),
+        (ONE, "", "image/png", "png"),
+        (THREE, "*/*", "application/json", "png"),
+        (THREE | {"layout": "grid"}, "*/*", "image/png", "png"),
+        (ONE | {"format": "webp"}, "*/*", "image/webp", "webp"),
+        (ONE, "image/*", "image/png", "png"),
+        (ONE, "image/webp", "image/webp", "webp"),
+        (ONE, "IMAGE/JPEG", "image/jpeg", "jpeg"),
+        (ONE, "image/png;q=0.2, image/webp;q=0.9", "image/webp", "webp"),
+        (ONE, "image/avif,image/webp,image/png,image/*,*/*;q=0.8", "image/png", "png"),
+        (ONE, "application/json", "application/json", "png"),
+        (THREE | {"format": "jpeg"}, "application/json", "application/json", "jpeg"),
+        (THREE, "application/zip", "application/zip", "png"),
+        (THREE, "application/x-npy", "application/x-npy", "npy"),
+        (THREE, "image/png, application/zip;q=0.1", "application/zip", "png"),
+        (ONE, "*/*;q=0.1, application/json", "application/json", "png"),
+        (ONE, "image/png;q=0, */*", "image/jpeg", "jpeg"),
+        (ONE | {"format": "npy"}, "*/*", "application/x-npy", "npy"),
+        (THREE | {"format": "npy"}, "*/*", "application/json", "npy"),
+        (ONE, "text/html, image/webp;level=1;q=0.5, */*;q=0.1", "image/webp", "webp"),
+    ],
+)
+def test_accepted(body, accept, media_type, file_format):
+    offer = negotiate(read_request(body, 256), accept)
+    assert (offer.media_type, offer.format) == (media_type, file_format)
+
+
+@pytest.mark.parametrize(
+    ("body", "accept"),
+    [
+        (ONE, "text/html"),
+        (ONE, "image/avif"),
+        (THREE, "image/png"),
+        (ONE | {"format": "png"}, "image/webp"),
+        (ONE | {"format": "png"}, "application/x-npy"),
+        (ONE | {"format": "npy"}, "image/png"),
+        (ONE, "*/*;q=0"),
+        (ONE, "image/png;q=much"),
+        (ONE, ";;;,,,"),
+        (ONE, "a" * 5000),
+    ],
+)
+def test_not_acceptable(body, accept):
+    with pytest.raises(RequestError, match="can be answered with") as error:
+        negotiate(read_request(body, 256), accept)
+    assert error.value.status == 406

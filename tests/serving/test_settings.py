@@ -1,0 +1,45 @@
+"""Settings: each has a range, and a wrong value is one sentence that names its variable."""
+
+import pytest
+
+from serving.settings import Settings, SettingsError, load_settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("FIGMENT_MAX_BATCH", "0"),
+        ("FIGMENT_MAX_BATCH", "many"),
+        ("FIGMENT_MAX_IMAGES", "-1"),
+        ("FIGMENT_QUEUE_IMAGES", "1.5"),
+        ("FIGMENT_DEADLINE_SECONDS", "0"),
+        ("FIGMENT_DEADLINE_SECONDS", "nan"),
+        ("FIGMENT_DRAIN_SECONDS", "inf"),
+        ("FIGMENT_DEVICE", "gpu"),
+        ("FIGMENT_DEFAULT_MODEL", "../mlp"),
+        ("FIGMENT_ENCODE_THREADS", "0"),
+        ("FIGMENT_INTRA_OP_THREADS", "0"),
+        ("FIGMENT_LOG_FORMAT", "xml"),
+        ("FIGMENT_MAX_BATHC", "8"),
+    ],
+)
+def test_a_wrong_setting_is_named(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    sentence = str(error.value)
+    assert sentence.startswith(variable)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+def test_settings_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("FIGMENT_MAX_BATCH", "8")
+    monkeypatch.setenv("FIGMENT_DEFAULT_MODEL", "")
+    settings = load_settings()
+    assert settings.max_batch == 8
+    assert settings.default_model is None
+
+
+def test_every_setting_is_described():
+    assert all(field.description for field in Settings.model_fields.values())
