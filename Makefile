@@ -1,6 +1,7 @@
 # On a fresh machine with Python 3.11 or newer:
 #   make serve   the service on port 3000, with the generator that ships (no torch is installed)
 #   make test    everything installed, the whole test suite
+#   make install what training, tests and lint need, without running anything
 # PORT=, HOST= and every FIGMENT_… variable pass through.
 
 PYTHON ?= python3
@@ -15,11 +16,13 @@ ONNXRUNTIME := $(shell nvidia-smi --list-gpus >/dev/null 2>&1 && echo gpu || ech
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve test lint format clean
+.PHONY: serve test install lint format clean
 
 serve: .venv/serving
 	@mkdir -p "$(BENTOML_HOME)"
 	@$(BIN)/bentoml serve . --host $(HOST) --port $(PORT)
+
+install: .venv/everything
 
 test: .venv/everything
 	$(BIN)/python -m pytest tests

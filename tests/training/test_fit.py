@@ -57,8 +57,16 @@ def test_the_folder_holds_what_people_look_for(finished_run: Path) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_learns(loss: str, digits: Path) -> None:
     """The averaged generator's images come closer to real ones, in mean and in spread of their pixels."""
-    rates = [f"{player}_optimizer.learning_rate=0.001" for player in ("generator", "discriminator")]
-    config = load_config("digits", [f"loss={loss}", "network.width=8", "ema.half_life=500", *rates])
+    settings = [
+        f"loss={loss}",
+        "network.width=16",
+        "precision=float32",
+        "generator_optimizer.learning_rate=0.002",
+        "discriminator_optimizer.learning_rate=0.0002",  # minimax learns nothing from a discriminator that wins
+        "ema.half_life=300",
+        "ema.ramp=0.2",
+    ]
+    config = load_config("digits", settings)
     data = load_images(str(digits), config.data)
     state = TrainingState(config, 10, CPU)
     noise, label = grid_inputs(config.network.noise_dim, 10, rows=20)
@@ -69,12 +77,12 @@ def test_every_loss_learns(loss: str, digits: Path) -> None:
         return float(np.abs(np.stack([images.mean(axis=0), images.std(axis=0)]) - target).mean())
 
     before = distance()
-    while state.images_seen < 6400:
+    while state.images_seen < 3200:
         torch.manual_seed(step_seed(0, state.images_seen))
-        reals, real_label = training.fit.real_batch(data, batch_indices(512, 0, state.images_seen, 64), 10)
+        reals, real_label = training.fit.real_batch(data, batch_indices(512, 0, state.images_seen, 16), 10)
         step(config, state, reals, real_label)
-        state.images_seen += 64
-    assert distance() < 0.5 * before
+        state.images_seen += 16
+    assert distance() < 0.6 * before
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
