@@ -35,7 +35,7 @@ def negotiate(request: GenerateRequest, accept: str | None) -> Offer:
 
     Raises ``RequestError`` if it accepts none that this request can have.
     """
-    offers = _offers(request)
+    offers = _offers(request.format, request.images == 1 or request.layout == "grid")
     # Parsing is kept, and the header is the client's: only lengths that programs really send are.
     wanted = _parse(accept) if accept is None or len(accept) <= 256 else _parse.__wrapped__(accept)
     weights = [_weight(offer.media_type, wanted) for offer in offers]
@@ -47,20 +47,17 @@ def negotiate(request: GenerateRequest, accept: str | None) -> Offer:
     raise RequestError(Refusal.NOT_ACCEPTABLE, f"Accept: this request can be answered with {types}{hint}.")
 
 
-def _offers(request: GenerateRequest) -> list[Offer]:
-    picture: Format = request.format or "png"
-    offers = []
-    if request.format == "npy":
-        array = Offer(Form.NPY, "npy", NPY_TYPE)
-        offers = [Offer(Form.JSON, "npy", "application/json"), Offer(Form.ZIP, "npy", "application/zip")]
-        return [array, *offers] if request.images == 1 or request.layout == "grid" else [offers[0], array, offers[1]]
-    if request.images == 1 or request.layout == "grid":
-        formats = [picture] if request.format else list(_IMAGE_TYPES)
-        offers = [Offer(Form.IMAGE, name, _IMAGE_TYPES[name]) for name in formats]
-    offers += [Offer(Form.JSON, picture, "application/json"), Offer(Form.ZIP, picture, "application/zip")]
-    if not request.format:
-        offers.append(Offer(Form.NPY, "npy", NPY_TYPE))
-    return offers
+@functools.cache
+def _offers(asked: Format | None, one_image: bool) -> tuple[Offer, ...]:
+    """What can be offered, best first, for a format (or none) and for one image (or several)."""
+    picture: Format = asked or "png"
+    in_json, in_zip = Offer(Form.JSON, picture, "application/json"), Offer(Form.ZIP, picture, "application/zip")
+    array = Offer(Form.NPY, "npy", NPY_TYPE)
+    if asked == "npy":
+        return (array, in_json, in_zip) if one_image else (in_json, array, in_zip)
+    formats: list[Format] = [asked] if asked else list(_IMAGE_TYPES)
+    images = [Offer(Form.IMAGE, name, _IMAGE_TYPES[name]) for name in formats if one_image]
+    return (*images, in_json, in_zip, *([] if asked else [array]))
 
 
 @functools.lru_cache(maxsize=256)

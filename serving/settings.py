@@ -11,6 +11,9 @@ from models.bundle import Name
 
 PREFIX = "FIGMENT_"
 
+# Not relative to the working folder, which in a built Bento is another one.
+_SHIPPED = Path(__file__).resolve().parents[1] / "models" / "zoo"
+
 Device = Literal["auto", "cuda", "tensorrt", "cpu"]
 LogFormat = Literal["text", "json"]
 
@@ -29,7 +32,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    models: Path = Field(default=Path("models/zoo"), description="folder of bundles, NAME/VERSION below it")
+    models: Path = Field(default=_SHIPPED, description="folder of bundles, NAME/VERSION below it; unset: models/zoo")
     default_model: Name | None = Field(
         default=None, description="model of requests that name none; unset: the first loaded, by name"
     )

@@ -4,6 +4,9 @@ import asyncio
 import base64
 import io
 import json
+import os
+import shutil
+import subprocess
 import zipfile
 
 import bentoml
@@ -415,6 +418,15 @@ def test_metrics(client):
         assert family.type != "counter" or all(sample.name.endswith("_total") for sample in family.samples)
     providers = {sample.labels["provider"] for sample in families["figment_model_info"].samples}
     assert providers == {"cpu"}
+
+
+def test_promtool_has_nothing_to_say(client):
+    if not shutil.which("promtool") and "FIGMENT_CI" not in os.environ:
+        pytest.skip("promtool is not installed")
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=client.get("/metrics").content, capture_output=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
 def test_bentomls_schema(client):

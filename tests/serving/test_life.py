@@ -157,7 +157,8 @@ def test_no_usable_bundle_is_never_ready(serve, tmp_path, generators):
 
 
 def test_a_wrong_setting_ends_the_start_in_one_sentence(tmp_path):
-    environment = {**os.environ, "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
+    environment |= {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
     result = subprocess.run(
         [sys.executable, "-m", "bentoml", "serve", ".", "--port", "1"],
         cwd=ROOT,

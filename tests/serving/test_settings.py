@@ -1,8 +1,17 @@
 """Settings: each has a range, and a wrong value is one sentence that names its variable."""
 
+import os
+
 import pytest
 
 from serving.settings import Settings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch):
+    for name in os.environ:
+        if name.startswith("FIGMENT_"):
+            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
