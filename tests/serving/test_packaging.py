@@ -1,0 +1,20 @@
+"""What ``bentoml build`` packs is enough to serve."""
+
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def requirements(name):
+    lines = (ROOT / "serving" / name).read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def test_a_bento_gets_its_requirements_in_one_file():
+    """BentoML copies the text of one file, and an ``-r`` in it would point to nothing, or to the file itself."""
+    packed = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]
+    assert packed == {"requirements_txt": "serving/requirements-cpu.txt", "lock_packages": False}
+    assert requirements("requirements-cpu.txt") == requirements("requirements.txt") | {"onnxruntime"}
+    assert "-r requirements.txt" in requirements("requirements-gpu.txt")
