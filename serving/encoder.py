@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# A thread hands its results over together, since waking the event loop costs as much as encoding a small image;
-# but it keeps none back for longer than this.
-_KEPT_SECONDS = 0.002
-_JOBS_AT_ONCE = 16
+# Threads that wake, and wake the event loop, for each small image cost more than encoding it: a thread takes as many
+# jobs at a time as it does in about a millisecond, and hands their results over together. Where images are large,
+# that is one, and every thread has work.
+_TURN_SECONDS = 0.001
+_TURN_JOBS = 16
+_PACE_KEPT = 0.9  # of the time that a job has taken so far, at each turn
 
 Job = tuple[Callable[[], Any], asyncio.Future[Any]]
 Result = tuple[asyncio.Future[Any], Any, BaseException | None]
@@ -27,6 +29,7 @@ class Encoder:
         self._fresh: list[Job] = []
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
+        self._job_seconds = _TURN_SECONDS
         self._closed = False
         self._workers = [
             threading.Thread(target=self._work, name=f"encode-{index}", daemon=True) for index in range(threads)
@@ -64,8 +67,13 @@ class Encoder:
     def _flush(self) -> None:
         with self._changed:
             self._jobs += self._fresh
-            self._changed.notify(len(self._fresh))
+            self._changed.notify(-(-len(self._jobs) // self._turn))
         self._fresh = []
+
+    @property
+    def _turn(self) -> int:
+        """How many jobs a thread takes at a time."""
+        return max(1, min(_TURN_JOBS, int(_TURN_SECONDS / self._job_seconds)))
 
     def _work(self) -> None:
         while True:
@@ -74,10 +82,9 @@ class Encoder:
                     self._changed.wait()
                 if self._closed:
                     return
-                share = min(_JOBS_AT_ONCE, -(-len(self._jobs) // self.threads))
-                jobs = [self._jobs.popleft() for _ in range(share)]
+                jobs = [self._jobs.popleft() for _ in range(min(self._turn, len(self._jobs)))]
             results: list[Result] = []
-            since = time.monotonic()
+            started = time.thread_time()
             for job, future in jobs:
                 if future.cancelled():
                     continue
@@ -85,9 +92,9 @@ class Encoder:
                     results.append((future, job(), None))
                 except Exception as error:
                     results.append((future, None, error))
-                if (now := time.monotonic()) - since > _KEPT_SECONDS:
-                    self._hand_over(results)
-                    results, since = [], now
+            # The thread's own time: what it waits for other threads says nothing of the jobs.
+            seconds = (time.thread_time() - started) / len(jobs)
+            self._job_seconds = max(1e-6, _PACE_KEPT * self._job_seconds + (1 - _PACE_KEPT) * seconds)
             self._hand_over(results)
 
     def _hand_over(self, results: list[Result]) -> None:
