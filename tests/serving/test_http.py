@@ -222,7 +222,7 @@ def test_metrics(client):
 
 
 def test_promtool_has_nothing_to_say(client):
-    if not shutil.which("promtool") and "FIGMENT_CI" not in os.environ:
+    if not shutil.which("promtool") and "NOTHING_SKIPPED" not in os.environ:
         pytest.skip("promtool is not installed")
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=client.get("/metrics").content, capture_output=True, check=False
