@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import endpoints
+from serving import endpoints, image_address
 from serving.errors import Refusal, RequestError
 from serving.runtime import Phase, Runtime
 
@@ -27,6 +27,7 @@ Endpoint = Callable[[Runtime, Request, Receive], Awaitable[Response]]
 
 _ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/generate": ("POST", endpoints.generate_images),
+    image_address.TEMPLATE: ("GET", endpoints.show_image),
     "/models": ("GET", endpoints.list_models),
     "/models/{model}": ("GET", endpoints.show_model),
     "/livez": ("GET", endpoints.show_alive),
@@ -121,6 +122,8 @@ async def _answer(runtime: Runtime, route: str, request: Request, receive: Recei
 def _template(path: str) -> str:
     if path in _ROUTES and "{" not in path:
         return path
+    if path.startswith("/images/"):
+        return image_address.TEMPLATE
     folder, _, name = path.rpartition("/")
     return "/models/{model}" if folder == "/models" and name else _OTHER
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
@@ -10,7 +11,8 @@ from starlette.types import Receive
 
 from serving.body import body_limit, check_is_json, read_body
 from serving.errors import Refusal, RequestError
-from serving.generation import generate
+from serving.generation import Generated, generate, generate_at
+from serving.image_address import ImageAddress, matches
 from serving.metrics import CONTENT_TYPE
 from serving.runtime import Phase, Runtime
 
@@ -23,6 +25,24 @@ async def generate_images(runtime: Runtime, request: Request, receive: Receive) 
         body = await read_body(request, receive, limit)
         async with _cancelled_if_client_goes(receive):
             made = await generate(runtime, body, request.headers.get("accept"))
+    return Response(made.body, headers=_told(made) | {"Vary": "Accept"}, media_type=made.media_type)
+
+
+async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /images/{model}/{seed}.{format}``: one image, for browsers and caches."""
+    with runtime.request_in_hand():
+        address = ImageAddress(request.scope["path"], request.scope["query_string"].decode("latin-1"))
+        async with _cancelled_if_client_goes(receive):
+            made = await generate_at(runtime, address)
+    # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
+    etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
+    headers = _told(made) | {"ETag": etag, "Cache-Control": address.cache_control}
+    if matches(etag, request.headers.get("if-none-match")):
+        return Response(status_code=304, headers=headers)
+    return Response(made.body, headers=headers, media_type=made.media_type)
+
+
+def _told(made: Generated) -> dict[str, str]:
     timing = ", ".join(
         f"{stage};dur={seconds * 1000:.3f}"
         for stage, seconds in (
@@ -31,8 +51,7 @@ async def generate_images(runtime: Runtime, request: Request, receive: Receive) 
             ("encode", made.encode_seconds),
         )
     )
-    headers = {"X-Figment-Seeds": ",".join(map(str, made.seeds or ())), "Server-Timing": timing, "Vary": "Accept"}
-    return Response(made.body, headers=headers, media_type=made.media_type)
+    return {"X-Figment-Seeds": ",".join(map(str, made.seeds or ())), "Server-Timing": timing}
 
 
 async def list_models(runtime: Runtime, request: Request, receive: Receive) -> Response:

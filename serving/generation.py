@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from serving.answers import Answer, Picture
+from serving.engine import Engine
+from serving.image_address import ImageAddress
 from serving.inputs import prepare
 from serving.json_body import read_json
-from serving.negotiation import negotiate
+from serving.negotiation import Offer, negotiate
 from serving.requests import GenerateRequest, read_request
 from serving.runtime import Runtime
 
@@ -37,7 +39,17 @@ async def generate(runtime: Runtime, body: bytes, accept: str | None) -> Generat
     read = partial(_read, body, runtime.settings.max_images)
     request = read() if len(body) <= _SMALL_BODY_BYTES else await runtime.encoder.run(read)
     offer = negotiate(request, accept)
-    engine = runtime.catalogue.find(request.model, request.version)
+    return await _make(runtime, runtime.catalogue.find(request.model, request.version), request, offer)
+
+
+async def generate_at(runtime: Runtime, address: ImageAddress) -> Generated:
+    """Makes the image at an address. Raises ``RequestError``, and may be cancelled, as ``generate``."""
+    engine = runtime.catalogue.find(address.model, address.version)
+    request = address.request(engine.card)
+    return await _make(runtime, engine, request, negotiate(request, accept=None))
+
+
+async def _make(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
     job = partial(prepare, request, engine.card)
     prepared = job() if request.images <= _SMALL_IMAGES else await runtime.encoder.run(job)
     thread = runtime.thread_of(engine)

@@ -125,12 +125,17 @@ def read_request(body: Any, max_images: int) -> GenerateRequest:
     try:
         request = GenerateRequest.model_validate(body)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        detail = [{"loc": list(fault["loc"]), "msg": fault["msg"]} for fault in faults[:20]]
-        where = ".".join(map(str, detail[0]["loc"][:3])) or "body"
-        raise RequestError(Refusal.INVALID, f"{where[:100]}: {detail[0]['msg']}.", detail=detail) from None
+        raise refusal_of(error) from None
     if request.images > max_images:
         field = next(name for name in ("seeds", "noise", "count") if getattr(request, name) is not None)
         problem = f"{request.images} images are more than the {max_images} that one request may ask for"
         raise RequestError(Refusal.TOO_LARGE, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
     return request
+
+
+def refusal_of(error: ValidationError) -> RequestError:
+    """The refusal of what did not validate: its first fault as a sentence, all of them in detail."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    detail = [{"loc": list(fault["loc"]), "msg": fault["msg"]} for fault in faults[:20]]
+    where = ".".join(map(str, detail[0]["loc"][:3])) or "body"
+    return RequestError(Refusal.INVALID, f"{where[:100]}: {detail[0]['msg']}.", detail=detail)

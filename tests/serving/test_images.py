@@ -1,0 +1,130 @@
+"""An image by address: what an ``<img>``, a browser's cache and a CDN need."""
+
+import io
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def picture(answer):
+    assert answer.status_code == 200, answer.text
+    return np.asarray(Image.open(io.BytesIO(answer.content)))
+
+
+@pytest.mark.parametrize(
+    ("extension", "media_type"), [("png", "image/png"), ("jpg", "image/jpeg"), ("webp", "image/webp")]
+)
+def test_the_address_names_the_format(client, extension, media_type):
+    answer = client.get(f"/images/conv/42.{extension}", headers={"Accept": "text/html"})
+    assert answer.headers["content-type"] == media_type
+    assert answer.headers["x-figment-seeds"] == "42"
+    assert "server-timing" in answer.headers
+    assert picture(answer).shape[:2] == (16, 16)
+
+
+def test_it_is_the_image_that_a_post_gives(client):
+    body = {"seeds": [7], "model": "conv", "labels": 3, "truncation": 0.5}
+    posted = client.post("/generate", json=body)
+    assert client.get("/images/conv/7.png?label=3&truncation=0.5").content == posted.content
+    assert client.get("/images/conv/7.png?truncation=0.5&label=three").content == posted.content
+    assert client.get("/images/conv/7.png").content != posted.content
+
+
+def test_quality_counts(client):
+    low, high = (client.get(f"/images/mlp/1.jpg?quality={quality}").content for quality in (5, 95))
+    assert len(low) < len(high)
+
+
+def test_only_a_version_makes_it_immutable(client):
+    assert client.get("/images/mlp/1.png?version=2").headers["cache-control"] == "public, max-age=31536000, immutable"
+    newest = client.get("/images/mlp/1.png")
+    assert newest.headers["cache-control"] == "public, max-age=60"
+    assert newest.content == client.get("/images/mlp/1.png?version=2").content
+    assert newest.content != client.get("/images/mlp/1.png?version=1").content
+
+
+def test_a_client_that_has_it_is_told_so(client):
+    first = client.get("/images/mlp/1.png?version=2")
+    etag = first.headers["etag"]
+    assert etag.startswith('"'), "a strong tag"
+    assert etag.endswith('"')
+    for sent in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+        again = client.get("/images/mlp/1.png?version=2", headers={"If-None-Match": sent})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == etag
+        assert again.headers["cache-control"] == first.headers["cache-control"]
+    assert client.get("/images/mlp/1.png?version=2", headers={"If-None-Match": '"other"'}).status_code == 200
+    others = ("/images/mlp/2.png?version=2", "/images/mlp/1.png?version=1", "/images/mlp/1.webp?version=2")
+    assert etag not in {client.get(other).headers["etag"] for other in others}
+
+
+def test_head_tells_the_same_without_the_image(client):
+    got, asked = client.get("/images/mlp/1.png"), client.head("/images/mlp/1.png")
+    assert asked.content == b""
+    for name in ("etag", "content-length", "content-type", "cache-control"):
+        assert asked.headers[name] == got.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "sentence"),
+    [
+        ("/images/nobody/1.png", 404, "model: there is no model 'nobody'"),
+        ("/images/mlp/1.png?version=9", 404, "version: 'mlp' has no version 9"),
+        ("/images/mlp/1.gif", 404, "An image's address ends in"),
+        ("/images/mlp/1", 404, "An image's address ends in"),
+        ("/images/mlp/01.png", 404, "An image's address ends in"),
+        ("/images/mlp/-1.png", 404, "An image's address ends in"),
+        ("/images/mlp/%D9%A1.png", 404, "An image's address ends in"),
+        ("/images/..%2f..%2fetc/passwd", 404, "An image's address ends in"),
+        ("/images/", 404, "An image's address ends in"),
+        ("/images/mlp/4294967296.png", 422, "seed: a seed is an integer in 0 … 4294967295"),
+        ("/images/mlp/1.png?truncation=2", 422, "truncation: Input should be less than or equal to 1"),
+        ("/images/mlp/1.png?truncation=nan", 422, "truncation:"),
+        ("/images/mlp/1.png?quality=0", 422, "quality: Input should be greater than or equal to 1"),
+        ("/images/mlp/1.png?version=new", 422, "version: Input should be a valid integer"),
+        ("/images/mlp/1.png?version=" + "9" * 5000, 422, "version:"),
+        ("/images/mlp/1.png?colour=red", 422, "colour: Extra inputs are not permitted"),
+        ("/images/mlp/1.png?quality=5&quality=6", 422, "quality: may be given once"),
+        ("/images/mlp/1.png?label=%FF", 422, "query: at most 16 parameters in UTF-8"),
+        ("/images/mlp/1.png?" + "a=1&" * 20, 422, "query: at most 16 parameters"),
+        ("/images/mlp/1.png?label=1", 422, "labels: mlp takes no labels"),
+        ("/images/conv/1.png?label=10", 422, "labels: 10 is not a label of conv"),
+        ("/images/conv/1.png?label=" + "9" * 5000, 422, "labels: '999"),
+        ("/images/conv/1.png?label=eleven", 422, "labels: 'eleven' is not a label of conv"),
+    ],
+)
+def test_what_is_no_image_is_told(client, address, status, sentence):
+    answer = client.get(address)
+    assert answer.status_code == status
+    assert answer.json()["error"].startswith(sentence)
+    assert "cache-control" not in answer.headers, "a mistake must not be kept for a year"
+
+
+def test_other_methods_are_refused(client):
+    answer = client.post("/images/mlp/1.png")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_metrics_know_the_template_and_no_path(client):
+    client.get("/images/mlp/123454321.png")
+    text = client.get("/metrics").text
+    assert 'route="/images/{model}/{seed}.{format}"' in text
+    assert "123454321" not in text
+
+
+def test_addresses_share_batches_with_posts_and_stay_the_same(service):
+    """Sixty-four at once through both routes give the bytes each gives alone."""
+    import asyncio
+
+    async def ask() -> list[bytes]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            calls = [client.get(f"/images/mlp/{seed}.png?version=2") for seed in range(32)]
+            calls += [client.post("/generate", json={"model": "mlp", "seeds": [seed]}) for seed in range(32)]
+            return [answer.content for answer in await asyncio.gather(*calls)]
+
+    together = asyncio.run(ask())
+    assert together[:32] == together[32:]
+    alone = httpx.get(f"{service.url}/images/mlp/5.png?version=2").content
+    assert together[5] == alone
