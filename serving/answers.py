@@ -6,12 +6,14 @@ import json
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from models.bundle import Card
 from serving.device_thread import Made
-from serving.encoding import DEFAULT_QUALITY, encode, grid, npy
-from serving.engine import Images
+from serving.encoding import DEFAULT_QUALITY, encode, encode_animation, grid, npy
+from serving.engine import Images, Inputs
 from serving.inputs import Prepared
+from serving.interpolation import InterpolateRequest, Walk
 from serving.negotiation import Form, Offer
 from serving.requests import GenerateRequest
 
@@ -24,43 +26,40 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Picture:
-    """One file of an answer: its pixels, uint8 [H, W, C], and what is told of it; a grid of several has no seed."""
+    """One file of an answer: its pixels, uint8 [H, W, C], and what is told of it in JSON, in its name and inside."""
 
     pixels: Images
-    seed: int | None
-    label: str | None
+    told: dict[str, Any]
+    stem: str
     texts: dict[str, str]
 
 
 class Answer:
     """The answer to one request. ``encode`` and ``body`` take time and belong in an encoder thread."""
 
-    def __init__(self, request: GenerateRequest, prepared: Prepared, made: Made, offer: Offer, card: Card) -> None:
-        self._offer = offer
+    def __init__(
+        self,
+        card: Card,
+        offer: Offer,
+        images: Images,
+        pictures: list[Picture],
+        *,
+        quality: int | None,
+        frames_per_second: float = 0,
+    ) -> None:
+        """``images`` are those of an array or an animation, ``pictures`` those of every other form."""
         self._card = card
-        self._quality = request.quality or DEFAULT_QUALITY
-        self._images = made.images
-        self._is_grid = request.layout == "grid"
-        labels = prepared.label_names(card)
-        seeds: list[int] | list[None] = prepared.seeds or [None] * len(labels)
-        if self._is_grid:
-            self._images = grid(made.images)[None]
-            seed, label = (seeds[0], labels[0]) if len(labels) == 1 else (None, None)
-            self.pictures = [Picture(self._images[0], seed, label, self._texts(prepared.seeds))]
-        else:
-            self.pictures = [
-                Picture(pixels, seed, label, self._texts(None if seed is None else [seed]))
-                for pixels, seed, label in zip(made.images, seeds, labels, strict=True)
-            ]
-
-    def _texts(self, seeds: list[int] | None) -> dict[str, str]:
-        texts = {"model": self._card.name, "version": str(self._card.version), "Comment": NOTICE}
-        return {"seed": ",".join(map(str, seeds))} | texts if seeds else texts
+        self._offer = offer
+        self._images = images
+        self.pictures = pictures
+        self._quality = quality or DEFAULT_QUALITY
+        self._frames_per_second = frames_per_second
 
     def encode(self, picture: Picture) -> bytes:
         """A picture as it goes into the body."""
-        if self._offer.form is Form.NPY:
-            return b""  # the body holds all pixels in one array
+        if self._offer.form in (Form.NPY, Form.ANIMATION):
+            return b""  # the body holds all pixels in one file
+        assert self._offer.format != "gif"  # which is offered for animations alone
         data = encode(picture.pixels, self._offer.format, self._quality, picture.texts)
         return base64.b64encode(data) if self._offer.form is Form.JSON else data
 
@@ -70,18 +69,16 @@ class Answer:
             return files[0]
         if self._offer.form is Form.NPY:
             return npy(self._images)
+        if self._offer.form is Form.ANIMATION:
+            assert self._offer.format in ("webp", "gif")
+            texts = self.pictures[0].texts
+            return encode_animation(self._images, self._offer.format, self._quality, self._frames_per_second, texts)
         return self._json(files) if self._offer.form is Form.JSON else self._zip(files)
 
     def _json(self, files: list[bytes]) -> bytes:
         # Base64 needs no escaping: putting it in by hand spares a walk through megabytes of text.
         images = b",".join(
-            b'{"seed":%s,"label":%s,"format":"%s","data":"%s"}'
-            % (
-                json.dumps(picture.seed).encode(),
-                json.dumps(picture.label).encode(),
-                self._offer.format.encode(),
-                data,
-            )
+            json.dumps({**picture.told, "format": self._offer.format, "data": ""}).encode()[:-2] + data + b'"}'
             for picture, data in zip(self.pictures, files, strict=True)
         )
         return b'{"model":%s,"version":%d,"images":[%s]}' % (
@@ -95,9 +92,76 @@ class Answer:
         extension = _EXTENSION[self._offer.format]
         used: Counter[str] = Counter()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for index, (picture, data) in enumerate(zip(self.pictures, files, strict=True)):
-                stem = "grid" if self._is_grid else str(picture.seed) if picture.seed is not None else f"noise-{index}"
+            for picture, data in zip(self.pictures, files, strict=True):
+                stem = picture.stem
                 used[stem] += 1
                 repeat = f"-{used[stem]}" if used[stem] > 1 else ""
                 archive.writestr(zipfile.ZipInfo(f"{stem}{repeat}.{extension}", _ZIP_DATE), data)
         return buffer.getvalue()
+
+
+def generated(request: GenerateRequest, prepared: Prepared, made: Made, offer: Offer, card: Card) -> Answer:
+    """The answer to ``POST /generate``: each image with its seed and label, or all of them in one grid."""
+    labels = _label_names(prepared.inputs, card)
+    seeds: list[int] | list[None] = prepared.seeds or [None] * len(labels)
+    if request.layout == "grid":
+        image = grid(made.images)
+        seed, label = (seeds[0], labels[0]) if len(labels) == 1 else (None, None)
+        texts = _texts(card, request.truncation, seed=_listed(prepared.seeds), label=label)
+        pictures = [Picture(image, {"seed": seed, "label": label}, "grid", texts)]
+        return Answer(card, offer, image[None], pictures, quality=request.quality)
+    pictures = [
+        Picture(
+            pixels,
+            {"seed": seed, "label": label},
+            f"noise-{index}" if seed is None else str(seed),
+            _texts(card, request.truncation, seed=None if seed is None else str(seed), label=label),
+        )
+        for index, (pixels, seed, label) in enumerate(zip(made.images, seeds, labels, strict=True))
+    ]
+    return Answer(card, offer, made.images, pictures, quality=request.quality)
+
+
+def walked(request: InterpolateRequest, walk: Walk, made: Made, offer: Offer, card: Card) -> Answer:
+    """The answer to ``POST /interpolate``: each image with its position, a strip of them, or a moving image."""
+    labels = _label_names(walk.inputs, card)
+    ends = [request.start.seed, request.to.seed]
+    between = None if None in ends else " to ".join(map(str, ends))
+    images = made.images
+    if request.layout == "list":
+        pictures = [
+            Picture(
+                pixels,
+                {"position": position, "label": label},
+                f"{index:04d}",
+                _texts(card, request.truncation, between=between, position=f"{position:.6g}", label=label),
+            )
+            for index, (pixels, position, label) in enumerate(zip(images, walk.positions, labels, strict=True))
+        ]
+    else:
+        if request.layout == "grid":
+            images = grid(images, columns=len(images))[None]
+        texts = _texts(card, request.truncation, between=between)
+        pictures = [Picture(images[0], {"position": None, "label": None}, "strip", texts)]
+    return Answer(card, offer, images, pictures, quality=request.quality, frames_per_second=request.frames_per_second)
+
+
+def _label_names(inputs: Inputs, card: Card) -> list[str | None]:
+    if inputs.label is None or card.labels is None:
+        return [None] * len(inputs)
+    return [card.labels[index] for index in inputs.label.tolist()]
+
+
+def _texts(card: Card, truncation: float | None, **known: str | None) -> dict[str, str]:
+    """What a file tells of itself, apart from what nobody knows."""
+    texts = {name: text for name, text in known.items() if text is not None}
+    return texts | {
+        "truncation": f"{1.0 if truncation is None else truncation:g}",
+        "model": card.name,
+        "version": str(card.version),
+        "Comment": NOTICE,
+    }
+
+
+def _listed(seeds: list[int] | None) -> str | None:
+    return ",".join(map(str, seeds)) if seeds else None

@@ -27,6 +27,7 @@ Endpoint = Callable[[Runtime, Request, Receive], Awaitable[Response]]
 
 _ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/generate": ("POST", endpoints.generate_images),
+    "/interpolate": ("POST", endpoints.interpolate_images),
     image_address.TEMPLATE: ("GET", endpoints.show_image),
     "/models": ("GET", endpoints.list_models),
     "/models/{model}": ("GET", endpoints.show_model),

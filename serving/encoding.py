@@ -8,16 +8,21 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from serving.engine import Images
-from serving.requests import Format
+from serving.requests import Animation, Format
 
 DEFAULT_QUALITY = 90
 
 # Generated images are made to be sent once: the fastest level costs 10 % more bytes and a third of the time.
 _PNG_LEVEL = 1
 
+_EXIF_IMAGE_DESCRIPTION = 0x010E
+
 
 def encode(pixels: Images, file_format: Format, quality: int, texts: Mapping[str, str]) -> bytes:
-    """One image, uint8 [H, W, C], as a file; ``quality`` (1 … 100) is for jpeg and webp, ``texts`` for png."""
+    """One image, uint8 [H, W, C], as a file; ``quality`` (1 … 100) is for jpeg and webp.
+
+    ``texts`` go into a PNG as text chunks, into the others as EXIF's image description.
+    """
     if file_format == "npy":
         return npy(pixels)
     buffer = io.BytesIO()
@@ -28,8 +33,30 @@ def encode(pixels: Images, file_format: Format, quality: int, texts: Mapping[str
             notes.add_text(name, text)
         picture.save(buffer, "PNG", compress_level=_PNG_LEVEL, pnginfo=notes)
     else:
-        picture.save(buffer, file_format.upper(), quality=quality)
+        picture.save(buffer, file_format.upper(), quality=quality, exif=_exif(texts))
     return buffer.getvalue()
+
+
+def encode_animation(
+    images: Images, file_format: Animation, quality: int, frames_per_second: float, texts: Mapping[str, str]
+) -> bytes:
+    """Images, uint8 [N, H, W, C], as a moving image that repeats for ever."""
+    first, *others = (Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels) for pixels in images)
+    buffer = io.BytesIO()
+    notes = {"comment": _description(texts)} if file_format == "gif" else {"quality": quality, "exif": _exif(texts)}
+    milliseconds = round(1000 / frames_per_second)
+    first.save(buffer, file_format.upper(), save_all=True, append_images=others, duration=milliseconds, loop=0, **notes)
+    return buffer.getvalue()
+
+
+def _description(texts: Mapping[str, str]) -> str:
+    return "; ".join(text if name == "Comment" else f"{name}: {text}" for name, text in texts.items())
+
+
+def _exif(texts: Mapping[str, str]) -> bytes:
+    exif = Image.Exif()
+    exif[_EXIF_IMAGE_DESCRIPTION] = _description(texts)
+    return exif.tobytes()
 
 
 def npy(array: Images) -> bytes:
@@ -39,10 +66,13 @@ def npy(array: Images) -> bytes:
     return buffer.getvalue()
 
 
-def grid(images: Images) -> Images:
-    """Images [N, H, W, C] as one [rows·H, columns·W, C], filled row by row, as square as can be; the rest is black."""
+def grid(images: Images, columns: int | None = None) -> Images:
+    """Images [N, H, W, C] as one [rows·H, columns·W, C], filled row by row; the rest is black.
+
+    Without a number of columns it is as square as can be.
+    """
     count, height, width, channels = images.shape
-    columns = math.isqrt(count - 1) + 1
+    columns = columns or math.isqrt(count - 1) + 1
     rows = -(-count // columns)
     cells = np.zeros((rows * columns, height, width, channels), np.uint8)
     cells[:count] = images

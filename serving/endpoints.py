@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,7 +11,7 @@ from starlette.types import Receive
 
 from serving.body import body_limit, check_is_json, read_body
 from serving.errors import Refusal, RequestError
-from serving.generation import Generated, generate, generate_at
+from serving.generation import Generated, generate, generate_at, interpolate
 from serving.image_address import ImageAddress, matches
 from serving.metrics import CONTENT_TYPE
 from serving.runtime import Phase, Runtime
@@ -19,12 +19,26 @@ from serving.runtime import Phase, Runtime
 
 async def generate_images(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``POST /generate``: images."""
+    return await _images(runtime, request, receive, generate)
+
+
+async def interpolate_images(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``POST /interpolate``: the images between two."""
+    return await _images(runtime, request, receive, interpolate)
+
+
+async def _images(
+    runtime: Runtime,
+    request: Request,
+    receive: Receive,
+    make: Callable[[Runtime, bytes, str | None], Awaitable[Generated]],
+) -> Response:
     with runtime.request_in_hand():
         check_is_json(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
         body = await read_body(request, receive, limit)
         async with _cancelled_if_client_goes(receive):
-            made = await generate(runtime, body, request.headers.get("accept"))
+            made = await make(runtime, body, request.headers.get("accept"))
     return Response(made.body, headers=_told(made) | {"Vary": "Accept"}, media_type=made.media_type)
 
 

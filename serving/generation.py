@@ -2,21 +2,27 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 
-from serving.answers import Answer, Picture
-from serving.engine import Engine
+from serving.answers import Answer, Picture, generated, walked
+from serving.device_thread import Made
+from serving.engine import Engine, Inputs
 from serving.image_address import ImageAddress
 from serving.inputs import prepare
+from serving.interpolation import prepare_walk, read_walk
 from serving.json_body import read_json
-from serving.negotiation import Offer, negotiate
+from serving.negotiation import Offer, animation_offers, negotiate, offers_of
 from serving.requests import GenerateRequest, read_request
 from serving.runtime import Runtime
 
 # Up to these sizes, work is done in less time than handing it to a thread takes.
 _SMALL_BODY_BYTES = 16 * 1024
 _SMALL_IMAGES = 8
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,45 +42,81 @@ async def generate(runtime: Runtime, body: bytes, accept: str | None) -> Generat
 
     Raises ``RequestError``. If the task is cancelled, what waits of the request is never made.
     """
-    read = partial(_read, body, runtime.settings.max_images)
-    request = read() if len(body) <= _SMALL_BODY_BYTES else await runtime.encoder.run(read)
-    offer = negotiate(request, accept)
-    return await _make(runtime, runtime.catalogue.find(request.model, request.version), request, offer)
+    request = await _read(runtime, read_request, body)
+    offer = negotiate(offers_of(request.format, request.images == 1 or request.layout == "grid"), accept)
+    return await _generate(runtime, runtime.catalogue.find(request.model, request.version), request, offer)
 
 
 async def generate_at(runtime: Runtime, address: ImageAddress) -> Generated:
     """Makes the image at an address. Raises ``RequestError``, and may be cancelled, as ``generate``."""
     engine = runtime.catalogue.find(address.model, address.version)
     request = address.request(engine.card)
-    return await _make(runtime, engine, request, negotiate(request, accept=None))
+    return await _generate(runtime, engine, request, offers_of(request.format, one_image=True)[0])
 
 
-async def _make(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
-    job = partial(prepare, request, engine.card)
-    prepared = job() if request.images <= _SMALL_IMAGES else await runtime.encoder.run(job)
+async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Generated:
+    """Makes the walk that a JSON body asks for. Raises ``RequestError``, and may be cancelled, as ``generate``."""
+    request = await _read(runtime, read_walk, body)
+    if request.layout == "animation":
+        assert request.format in (None, "webp", "gif")  # as the request's own check has it
+        offers = animation_offers(request.format)
+    else:
+        assert request.format != "gif"
+        offers = offers_of(request.format, one_image=request.layout == "grid")
+    offer = negotiate(offers, accept)
+    engine = runtime.catalogue.find(request.model, request.version)
+    walk = await _prepare(runtime, partial(prepare_walk, request, engine.card), request.steps)
+    made = await _make(runtime, engine, walk.inputs)
+    answer = walked(request, walk, made, offer, engine.card)
+    ends = [end.seed for end in (request.start, request.to) if end.seed is not None]
+    return await _answer(runtime, engine, answer, made, offer, ends)
+
+
+async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
+    prepared = await _prepare(runtime, partial(prepare, request, engine.card), request.images)
+    made = await _make(runtime, engine, prepared.inputs)
+    answer = generated(request, prepared, made, offer, engine.card)
+    return await _answer(runtime, engine, answer, made, offer, prepared.seeds)
+
+
+async def _read(runtime: Runtime, read: Callable[[Any, int], T], body: bytes) -> T:
+    job = partial(_read_json, read, body, runtime.settings.max_images)
+    return job() if len(body) <= _SMALL_BODY_BYTES else await runtime.encoder.run(job)
+
+
+def _read_json(read: Callable[[Any, int], T], body: bytes, max_images: int) -> T:
+    return read(read_json(body), max_images)
+
+
+async def _prepare(runtime: Runtime, job: Callable[[], T], images: int) -> T:
+    return job() if images <= _SMALL_IMAGES else await runtime.encoder.run(job)
+
+
+async def _make(runtime: Runtime, engine: Engine, inputs: Inputs) -> Made:
     thread = runtime.thread_of(engine)
-    ticket = thread.submit(prepared.inputs)
+    ticket = thread.submit(inputs)
     try:
-        made = await ticket.future
+        return await ticket.future
     except asyncio.CancelledError:
         thread.drop(ticket, "disconnected")
         raise
+
+
+async def _answer(
+    runtime: Runtime, engine: Engine, answer: Answer, made: Made, offer: Offer, seeds: list[int] | None
+) -> Generated:
     started = time.monotonic()
-    content = await _encode(runtime, Answer(request, prepared, made, offer, engine.card), offer.format)
+    content = await _encode(runtime, answer, offer.format)
     card = engine.card
-    runtime.metrics.images.labels(card.name, str(card.version), offer.format).inc(request.images)
+    runtime.metrics.images.labels(card.name, str(card.version), offer.format).inc(len(made.images))
     return Generated(
         content,
         offer.media_type,
-        prepared.seeds,
+        seeds,
         made.queue_seconds,
         made.inference_seconds,
         time.monotonic() - started,
     )
-
-
-def _read(body: bytes, max_images: int) -> GenerateRequest:
-    return read_request(read_json(body), max_images)
 
 
 async def _encode(runtime: Runtime, answer: Answer, file_format: str) -> bytes:

@@ -20,12 +20,6 @@ class Prepared:
     inputs: Inputs
     seeds: list[int] | None
 
-    def label_names(self, card: Card) -> list[str | None]:
-        """Each image's label."""
-        if self.inputs.label is None or card.labels is None:
-            return [None] * len(self.inputs)
-        return [card.labels[index] for index in self.inputs.label.tolist()]
-
 
 def prepare(request: GenerateRequest, card: Card) -> Prepared:
     """The inputs of a request's images.
@@ -35,7 +29,7 @@ def prepare(request: GenerateRequest, card: Card) -> Prepared:
     count = request.images
     seeds: list[int] | None
     if request.noise is not None:
-        seeds, noise = None, _given_noise(request.noise, card)
+        seeds, noise = None, given_noise(request.noise, card)
     else:
         if request.count is not None:
             seeds = [secrets.randbelow(MAX_SEED + 1) for _ in range(count)]
@@ -44,22 +38,28 @@ def prepare(request: GenerateRequest, card: Card) -> Prepared:
         assert seeds is not None
         noise = noise_for_seeds(seeds, card.noise_dim)
     truncation = np.full(count, 1.0 if request.truncation is None else request.truncation, np.float32)
-    return Prepared(Inputs(noise, _labels(request, card, seeds), truncation), seeds)
+    return Prepared(Inputs(noise, label_indices(request.labels, count, seeds, card), truncation), seeds)
 
 
-def _given_noise(rows: list[list[float]], card: Card) -> NDArray[np.float32]:
+def given_noise(rows: list[list[float]], card: Card, field: str = "noise") -> NDArray[np.float32]:
+    """A client's noise as float32 [N, Z]. Raises ``RequestError`` unless each row has Z numbers of 32 bits."""
     for index, row in enumerate(rows):
         if len(row) != card.noise_dim:
-            raise invalid("noise", f"{card.name} takes {card.noise_dim} numbers an image; row {index} has {len(row)}")
+            raise invalid(field, f"{card.name} takes {card.noise_dim} numbers an image; row {index} has {len(row)}")
     with np.errstate(over="ignore"):
         noise = np.array(rows, np.float64).astype(np.float32)
     if not np.isfinite(noise).all():
-        raise invalid("noise", "each number must fit in 32 bits, that is be smaller than 3.4e38")
+        raise invalid(field, "each number must fit in 32 bits, that is be smaller than 3.4e38")
     return noise
 
 
-def _labels(request: GenerateRequest, card: Card, seeds: list[int] | None) -> NDArray[np.int64] | None:
-    given = request.labels
+def label_indices(
+    given: Label | list[Label] | None, count: int, seeds: list[int] | None, card: Card
+) -> NDArray[np.int64] | None:
+    """The labels of ``count`` images as int64 [N]: those given, or else their seeds'; none for a model without labels.
+
+    Raises ``RequestError`` for labels that the model does not have, and where neither labels nor seeds are given.
+    """
     if card.labels is None:
         if given is not None:
             raise invalid("labels", f"{card.name} takes no labels")
@@ -70,9 +70,9 @@ def _labels(request: GenerateRequest, card: Card, seeds: list[int] | None) -> ND
             raise invalid("labels", f"{card.name} needs a label for each vector of noise: {_choice(card)}")
         return labels_for_seeds(seeds, len(card.labels))
     if not isinstance(given, list):
-        return np.full(request.images, _index(given, card), np.int64)
-    if len(given) != request.images:
-        raise invalid("labels", f"one label or one for each of the {request.images} images, not {len(given)}")
+        return np.full(count, _index(given, card), np.int64)
+    if len(given) != count:
+        raise invalid("labels", f"one label or one for each of the {count} images, not {len(given)}")
     return np.array([_index(label, card) for label in given], np.int64)
 
 

@@ -2,10 +2,11 @@
 
 import enum
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serving.errors import Refusal, RequestError
-from serving.requests import Format, GenerateRequest
+from serving.requests import Animation, Format
 
 
 class Form(enum.Enum):
@@ -15,6 +16,7 @@ class Form(enum.Enum):
     JSON = enum.auto()
     ZIP = enum.auto()
     NPY = enum.auto()
+    ANIMATION = enum.auto()
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Offer:
     """An answer that could be given."""
 
     form: Form
-    format: Format
+    format: Format | Animation
     media_type: str
 
 
@@ -30,12 +32,11 @@ _IMAGE_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "we
 NPY_TYPE = "application/x-npy"
 
 
-def negotiate(request: GenerateRequest, accept: str | None) -> Offer:
+def negotiate(offers: Sequence[Offer], accept: str | None) -> Offer:
     """The answer that the client likes best, and of those it likes equally, the first one offered.
 
-    Raises ``RequestError`` if it accepts none that this request can have.
+    Raises ``RequestError`` if it accepts none of them.
     """
-    offers = _offers(request.format, request.images == 1 or request.layout == "grid")
     # Parsing is kept, and the header is the client's: only lengths that programs really send are.
     wanted = _parse(accept) if accept is None or len(accept) <= 256 else _parse.__wrapped__(accept)
     weights = [_weight(offer.media_type, wanted) for offer in offers]
@@ -43,12 +44,14 @@ def negotiate(request: GenerateRequest, accept: str | None) -> Offer:
     if best > 0:
         return offers[weights.index(best)]
     types = ", ".join(offer.media_type for offer in offers)
-    hint = "" if offers[0].form is Form.IMAGE else "; an image type needs one image, or layout grid"
+    hint = (
+        "" if any(offer.form is Form.IMAGE for offer in offers) else "; an image type needs one image, or layout grid"
+    )
     raise RequestError(Refusal.NOT_ACCEPTABLE, f"Accept: this request can be answered with {types}{hint}.")
 
 
 @functools.cache
-def _offers(asked: Format | None, one_image: bool) -> tuple[Offer, ...]:
+def offers_of(asked: Format | None, one_image: bool) -> tuple[Offer, ...]:
     """What can be offered, best first, for a format (or none) and for one image (or several)."""
     picture: Format = asked or "png"
     in_json, in_zip = Offer(Form.JSON, picture, "application/json"), Offer(Form.ZIP, picture, "application/zip")
@@ -58,6 +61,13 @@ def _offers(asked: Format | None, one_image: bool) -> tuple[Offer, ...]:
     formats: list[Format] = [asked] if asked else list(_IMAGE_TYPES)
     images = [Offer(Form.IMAGE, name, _IMAGE_TYPES[name]) for name in formats if one_image]
     return (*images, in_json, in_zip, *([] if asked else [array]))
+
+
+@functools.cache
+def animation_offers(asked: Animation | None) -> tuple[Offer, ...]:
+    """What can be offered of an animation, best first, for a format (or none)."""
+    formats: list[Animation] = [asked] if asked else ["webp", "gif"]
+    return tuple(Offer(Form.ANIMATION, name, f"image/{name}") for name in formats)
 
 
 @functools.lru_cache(maxsize=256)

@@ -10,6 +10,7 @@ from models.noise import MAX_SEED
 from serving.errors import Refusal, RequestError
 
 Format = Literal["png", "jpeg", "webp", "npy"]
+Animation = Literal["webp", "gif"]
 Layout = Literal["list", "grid"]
 
 _RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", re.ASCII)

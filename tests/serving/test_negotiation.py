@@ -3,10 +3,15 @@
 import pytest
 
 from serving.errors import RequestError
-from serving.negotiation import negotiate
+from serving.negotiation import negotiate, offers_of
 from serving.requests import read_request
 
 ONE, THREE = {"seeds": [1]}, {"seeds": [1, 2, 3]}
+
+
+def negotiated(body, accept):
+    request = read_request(body, 256)
+    return negotiate(offers_of(request.format, request.images == 1 or request.layout == "grid"), accept)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,7 @@ ONE, THREE = {"seeds": [1]}, {"seeds": [1, 2, 3]}
     ],
 )
 def test_accepted(body, accept, media_type, file_format):
-    offer = negotiate(read_request(body, 256), accept)
+    offer = negotiated(body, accept)
     assert (offer.media_type, offer.format) == (media_type, file_format)
 
 
@@ -57,5 +62,5 @@ def test_accepted(body, accept, media_type, file_format):
 )
 def test_not_acceptable(body, accept):
     with pytest.raises(RequestError, match="can be answered with") as error:
-        negotiate(read_request(body, 256), accept)
+        negotiated(body, accept)
     assert error.value.status == 406
