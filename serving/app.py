@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import endpoints, image_address
+from serving.admission import Admission
 from serving.errors import Refusal, RequestError
 from serving.runtime import Phase, Runtime
 
@@ -47,8 +48,9 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 class Application:
     """Dispatches requests, and counts and times every one of them by its route's template."""
 
-    def __init__(self, bentoml_app: ASGIApp, create_runtime: Callable[[], Runtime]) -> None:
+    def __init__(self, bentoml_app: ASGIApp, create_runtime: Callable[[], Runtime], admission: Admission) -> None:
         """``create_runtime`` is called with the event loop running, and is to begin loading."""
+        self._admission = admission
         self._bentoml = bentoml_app
         self._create_runtime = create_runtime
 
@@ -85,16 +87,24 @@ class Application:
                 message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
-        if scope["path"] in _BENTOML_PATHS:
+        refusal = self._refusal(scope)
+        if refusal is None and scope["path"] in _BENTOML_PATHS:
             await self._bentoml(scope, receive, send_counted)
         else:
-            response, status = await _answer(runtime, route, request, receive)
+            response, status = refusal or await _answer(runtime, route, request, receive)
             if response is not None:
                 if scope["method"] == "HEAD":
                     response.body = b""
                 await response(scope, receive, send_counted)
         runtime.metrics.requests.labels(route, str(status)).inc()
         runtime.metrics.request_duration.labels(route).observe(time.monotonic() - started)
+
+    def _refusal(self, scope: Scope) -> tuple[Response, int] | None:
+        try:
+            self._admission.check(scope)
+        except RequestError as error:
+            return JSONResponse(error.body, error.status, error.headers), error.status
+        return None
 
 
 async def _answer(runtime: Runtime, route: str, request: Request, receive: Receive) -> tuple[Response | None, int]:

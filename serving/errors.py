@@ -8,12 +8,15 @@ class Refusal(enum.Enum):
     """Why a request gets no images."""
 
     NOT_JSON = enum.auto()
+    UNAUTHORIZED = enum.auto()
     NOT_FOUND = enum.auto()
     METHOD_NOT_ALLOWED = enum.auto()
     NOT_ACCEPTABLE = enum.auto()
     TOO_LARGE = enum.auto()
+    ADDRESS_TOO_LONG = enum.auto()
     UNSUPPORTED_MEDIA_TYPE = enum.auto()
     INVALID = enum.auto()
+    HEADERS_TOO_LARGE = enum.auto()
     QUEUE_FULL = enum.auto()
     DISCONNECTED = enum.auto()
     BROKEN = enum.auto()
@@ -23,12 +26,15 @@ class Refusal(enum.Enum):
 
 STATUS: dict[Refusal, int] = {
     Refusal.NOT_JSON: 400,
+    Refusal.UNAUTHORIZED: 401,
     Refusal.NOT_FOUND: 404,
     Refusal.METHOD_NOT_ALLOWED: 405,
     Refusal.NOT_ACCEPTABLE: 406,
     Refusal.TOO_LARGE: 413,
+    Refusal.ADDRESS_TOO_LONG: 414,
     Refusal.UNSUPPORTED_MEDIA_TYPE: 415,
     Refusal.INVALID: 422,
+    Refusal.HEADERS_TOO_LARGE: 431,
     Refusal.QUEUE_FULL: 429,
     # Nobody is left to read this one: it exists for the metrics, under the number that proxies use.
     Refusal.DISCONNECTED: 499,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from serving.answers import Answer, Picture, generated, walked
 from serving.device_thread import Made
 from serving.engine import Engine, Inputs
+from serving.errors import Refusal, RequestError
 from serving.image_address import ImageAddress
 from serving.inputs import prepare
 from serving.interpolation import prepare_walk, read_walk
@@ -93,6 +94,13 @@ async def _prepare(runtime: Runtime, job: Callable[[], T], images: int) -> T:
 
 
 async def _make(runtime: Runtime, engine: Engine, inputs: Inputs) -> Made:
+    image, most = engine.card.image, runtime.settings.max_pixels
+    if len(inputs) * image.height * image.width > most:
+        raise RequestError(
+            Refusal.TOO_LARGE,
+            f"{len(inputs)} images of {image.width} × {image.height} are more than the {most} pixels that one request "
+            "may ask for.",
+        )
     thread = runtime.thread_of(engine)
     ticket = thread.submit(inputs)
     try:

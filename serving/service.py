@@ -22,6 +22,9 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> "ASGIApp":
         """The application of a worker process."""
+        from starlette.middleware.cors import CORSMiddleware
+
+        from serving.admission import Admission
         from serving.app import Application
         from serving.device import Devices
         from serving.logs import configure_logging
@@ -37,7 +40,16 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             runtime.start(Devices(settings.device, settings.intra_op_threads))
             return runtime
 
-        return Application(super().to_asgi(is_main), create_runtime)
+        application = Application(super().to_asgi(is_main), create_runtime, Admission(settings))
+        if not settings.cors_origins:
+            return application
+        return CORSMiddleware(
+            application,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-Request-ID"],
+            expose_headers=["ETag", "Retry-After", "Server-Timing", "X-Figment-Seeds", "X-Request-ID"],
+        )
 
 
 @bentoml.service(

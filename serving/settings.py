@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.bundle import Name
 
@@ -21,6 +21,14 @@ LogFormat = Literal["text", "json"]
 def usable_cores() -> int:
     """The cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _split(value: Any) -> Any:
+    return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
+
+
+# `NoDecode`, or pydantic-settings would ask for JSON.
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class SettingsError(Exception):
@@ -49,6 +57,14 @@ class Settings(BaseSettings):
     )
     intra_op_threads: Annotated[int, Field(ge=1, le=1024)] = Field(
         default_factory=usable_cores, description="threads of ONNX Runtime on the CPU; unset: one per core"
+    )
+    max_pixels: int = Field(default=2**26, ge=1, le=2**31, description="pixels of all images in one request, at most")
+    api_keys: CommaSeparated = Field(
+        default=(), description="keys, any of which every request but for health needs; unset: none", repr=False
+    )
+    public_metrics: bool = Field(default=False, description="whether /metrics needs no key where others do")
+    cors_origins: CommaSeparated = Field(
+        default=(), description="origins whose pages may read answers, like https://example.com, or * for all"
     )
     log_format: LogFormat = Field(default="text", description="text, or json: one object a line")
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import zipfile
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_a_list_tells_positions_and_its_ends_are_the_seeds_images(client):
     for index, seed in ((0, 3), (-1, 4)):
         alone = client.post("/generate", json={"model": "mlp", "seeds": [seed]}).content
         np.testing.assert_array_equal(pixels[index], np.asarray(Image.open(io.BytesIO(alone))))
-    steps = [np.abs(one.astype(int) - other).mean() for one, other in zip(pixels, pixels[1:], strict=False)]
+    steps = [np.abs(one.astype(int) - other).mean() for one, other in pairwise(pixels)]
     assert min(steps) > 0
     assert max(steps) < np.abs(pixels[0].astype(int) - pixels[-1]).mean()
     assert Image.open(io.BytesIO(files[1])).text["between"] == "3 to 4"

@@ -1,0 +1,53 @@
+"""Who is let in, before anything of a request but its head is read: keys, and the lengths of address and headers."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from starlette.types import Scope
+
+from serving.errors import Refusal, RequestError
+from serving.settings import Settings
+
+MAX_ADDRESS_BYTES = 8 * 1024
+MAX_HEADER_BYTES = 32 * 1024
+
+# Whoever starts and watches containers has no key.
+_HEALTH = frozenset({"/livez", "/readyz", "/healthz"})
+
+
+class Admission:
+    """The door."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Digests are of one length, so that comparing them tells nothing of a key's.
+        self._keys = [_digest(key.encode()) for key in settings.api_keys]
+        self._public = _HEALTH | ({"/metrics"} if settings.public_metrics else set())
+
+    def check(self, scope: Scope) -> None:
+        """Raises ``RequestError`` for a request that is not let in."""
+        headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
+            raise RequestError(Refusal.ADDRESS_TOO_LONG, f"An address may have at most {MAX_ADDRESS_BYTES} bytes.")
+        if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+            raise RequestError(Refusal.HEADERS_TOO_LARGE, f"The headers may have at most {MAX_HEADER_BYTES} bytes.")
+        if self._keys and scope["path"] not in self._public:
+            self._check_key([value for name, value in headers if name == b"authorization"])
+
+    def _check_key(self, given: list[bytes]) -> None:
+        scheme, _, key = (given[0] if len(given) == 1 else b"").partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise _unauthorized("Authorization: this service needs a key, as in 'Bearer KEY'.", "")
+        digest = _digest(key.strip())
+        # Every key is compared, whichever fits: the time tells nothing.
+        if not sum(hmac.compare_digest(digest, known) for known in self._keys):
+            raise _unauthorized("Authorization: this key is not known here.", ', error="invalid_token"')
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _unauthorized(sentence: str, error: str) -> RequestError:
+    # RFC 6750, section 3
+    return RequestError(Refusal.UNAUTHORIZED, sentence, headers={"WWW-Authenticate": f'Bearer realm="figment"{error}'})

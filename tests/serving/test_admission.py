@@ -1,0 +1,111 @@
+"""Keys, limits before anything is read, and answers to pages of other origins."""
+
+import socket
+
+import httpx
+import pytest
+
+from serving.admission import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES
+
+KEYS = ("first-key", "second-key")
+ORIGIN = "https://gallery.example"
+
+
+@pytest.fixture(scope="module")
+def locked(serve, zoo):
+    """The service with keys, one allowed origin, and room for 4 images of 16 × 16."""
+    settings = {"api_keys": f"{KEYS[0]}, {KEYS[1]}", "cors_origins": ORIGIN, "max_pixels": 4 * 256}
+    with serve(models=zoo, default_model="mlp", max_batch=4, **settings) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            yield client
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+ROUTES = ["/models", "/models/mlp", "/images/mlp/1.png", "/metrics", "/schema.json", "/nothing", "/generate"]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic Zmlyc3Qta2V5"}, {"Authorization": "first-key"}])
+def test_without_a_key_nothing_is_told(locked, path, headers):
+    answer = locked.get(path, headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == 'Bearer realm="figment"'
+    assert answer.json()["error"].startswith("Authorization: this service needs a key")
+
+
+@pytest.mark.parametrize("key", ["third-key", "first-key2", "first-ke", "FIRST-KEY", "first-key, second-key"])
+def test_a_wrong_key_is_told_apart(locked, key):
+    answer = locked.get("/models", headers=bearer(key))
+    assert answer.status_code == 401
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_opens_every_route(locked, key):
+    assert locked.get("/images/mlp/1.png", headers=bearer(key)).status_code == 200
+    assert locked.post("/generate", json={"seeds": [1]}, headers=bearer(key)).status_code == 200
+    assert locked.get("/metrics", headers={"authorization": f"bearer {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+def test_health_needs_no_key(locked, path):
+    assert locked.get(path).status_code == 200
+
+
+def test_metrics_have_a_switch_of_their_own(serve, zoo):
+    with serve(models=zoo, default_model="mlp", max_batch=1, api_keys="k", public_metrics=True) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        assert httpx.get(f"{server.url}/metrics").status_code == 200
+        assert httpx.get(f"{server.url}/models").status_code == 401
+
+
+def test_another_origins_page_may_ask_and_read(locked):
+    asked = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    preflight = locked.options("/generate", headers=asked)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == ORIGIN
+    answer = locked.post("/generate", json={"seeds": [1]}, headers=bearer(KEYS[0]) | {"Origin": ORIGIN})
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert "X-Figment-Seeds" in answer.headers["access-control-expose-headers"]
+    assert locked.options("/generate", headers=asked | {"Origin": "https://other.example"}).status_code == 400
+
+
+def test_no_origin_is_allowed_unless_it_is_named(client):
+    answer = client.post("/generate", json={"seeds": [1]}, headers={"Origin": ORIGIN})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(("count", "status"), [(4, 200), (5, 413), (256, 413)])
+@pytest.mark.parametrize("route", ["/generate", "/interpolate"])
+def test_pixels_are_limited(locked, route, count, status):
+    walk = {"from": {"seed": 1}, "to": {"seed": 2}, "steps": count}
+    body = {"count": count} if route == "/generate" else walk
+    answer = locked.post(route, json=body, headers=bearer(KEYS[0]))
+    assert answer.status_code == status
+    assert status == 200 or "1024 pixels" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/models", "/images/mlp/1.png", "/livez", "/generate"])
+@pytest.mark.parametrize(("excess", "refused"), [(0, False), (1, True), (40_000, True)])
+def test_addresses_are_limited(client, path, excess, refused):
+    query = "x" * (MAX_ADDRESS_BYTES - len(path) + excess)
+    answer = client.get(f"{path}?{query}")
+    assert (answer.status_code == 414) == refused
+
+
+@pytest.mark.parametrize("path", ["/models", "/images/mlp/1.png", "/livez"])
+@pytest.mark.parametrize(("length", "refused"), [(MAX_HEADER_BYTES - 1000, False), (MAX_HEADER_BYTES, True)])
+def test_headers_are_limited(service, path, length, refused):
+    head = f"GET {path} HTTP/1.1\r\nHost: figment\r\nConnection: close\r\nX-Long: {'x' * length}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        status = connection.makefile("rb").readline().split()[1]
+    assert status == (b"431" if refused else b"200")
