@@ -4,6 +4,7 @@ Every step is seeded from the run's seed and the images seen so far, and the dat
 that goes on from a checkpoint takes exactly the steps it would have taken (the way of EDM2, Karras et al. 2024).
 """
 
+import functools
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,15 +119,9 @@ def batch_indices(size: int, seed: int, start: int, count: int) -> NDArray[np.in
     return indices
 
 
-_last_shuffle: dict[tuple[int, int, int], NDArray[np.int64]] = {}
-
-
+@functools.lru_cache(maxsize=2)  # a batch lies in two passes at most
 def _shuffled(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    key = (size, seed, epoch)
-    if key not in _last_shuffle:
-        _last_shuffle.clear()
-        _last_shuffle[key] = np.random.default_rng(key).permutation(size)
-    return _last_shuffle[key]
+    return np.random.default_rng((size, seed, epoch)).permutation(size)
 
 
 def real_batch(data: TrainingImages, indices: NDArray[np.int64], labels: int) -> tuple[Tensor, Tensor | None]:
