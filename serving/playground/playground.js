@@ -157,6 +157,7 @@ function draw() {
   const thisRound = (round += 1);
   const began = performance.now();
   let arrived = 0;
+  let asked = false; // one failure's reason is enough
   complain(null);
   find("truncation-value").value = truncation().toFixed(2);
   find("status").textContent = "Drawing …";
@@ -179,14 +180,16 @@ function draw() {
     };
     image.onload = done;
     image.onerror = async () => {
+      tile.classList.replace("arrived", "failed") || tile.classList.add("failed");
+      if (asked || thisRound !== round) return;
+      asked = true;
       const sentence = await whyNot(address);
       if (thisRound !== round) return;
-      tile.classList.add("failed");
       find("status").textContent = "";
       complain(sentence ?? "An image did not arrive.", draw);
     };
-    if (image.src !== address || !tile.classList.contains("arrived")) image.src = address;
-    else done();
+    if (image.src === address && image.complete && tile.classList.contains("arrived")) done();
+    else image.src = address;
     return tile.parentElement;
   });
   grid.replaceChildren(...items);
