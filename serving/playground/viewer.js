@@ -100,13 +100,15 @@ export class Viewer {
 
   async #fetchWalk(to, signal) {
     let hint = "";
+    let frames = null;
     try {
-      this.#frames = await fetchWalk(this.#picture, to, signal);
-      this.#walks = this.#frames !== null;
+      frames = await fetchWalk(this.#picture, to, signal);
+      this.#walks = frames !== null;
     } catch (error) {
       hint = error.message;
     }
-    if (signal.aborted) return;
+    if (signal.aborted) return; // another picture is shown by now
+    this.#frames = frames;
     find("walk").hidden = !this.#walks;
     this.#position.disabled = !this.#frames;
     this.#position.max = (this.#frames?.length ?? 1) - 1;
