@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import endpoints, image_address
+from serving import endpoints, image_address, pages
 from serving.admission import Admission
 from serving.errors import Refusal, RequestError
 from serving.runtime import Phase, Runtime
@@ -35,6 +35,8 @@ _ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/livez": ("GET", endpoints.show_alive),
     "/readyz": ("GET", endpoints.show_ready),
     "/metrics": ("GET", endpoints.show_metrics),
+    pages.INDEX: ("GET", pages.show_page),
+    pages.TEMPLATE: ("GET", pages.show_page),
 }
 
 # What BentoML's clients and tools ask for. Its index page is not among them: that loads scripts from other hosts.
@@ -135,6 +137,8 @@ def _template(path: str) -> str:
         return path
     if path.startswith("/images/"):
         return image_address.TEMPLATE
+    if path.startswith("/playground/"):
+        return pages.TEMPLATE
     folder, _, name = path.rpartition("/")
     return "/models/{model}" if folder == "/models" and name else _OTHER
 

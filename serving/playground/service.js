@@ -1,0 +1,76 @@
+// The service as this page uses it: addresses, requests, and what it says when it says no.
+
+/** A picture is {card, seed, label (its number, or null for any), truncation}. */
+export function addressOf({ card, seed, label, truncation }) {
+  const query = new URLSearchParams({ version: card.version });
+  if (label !== null) query.set("label", card.labels[label]);
+  if (truncation !== 1) query.set("truncation", truncation);
+  return new URL(`images/${encodeURIComponent(card.name)}/${seed}.png?${query}`, document.baseURI).href;
+}
+
+export function fileNameOf({ card, seed }) {
+  return `${card.name}-${seed}.png`;
+}
+
+/** The number of the label that is drawn: without one the service takes it from the seed. */
+export function labelOf({ card, seed, label }) {
+  return card.labels === null ? null : label ?? seed % card.labels.length;
+}
+
+/** The same picture by POST, for a shell. Labels go by number, so nothing in it needs quoting. */
+export function curlOf(picture) {
+  const { card, seed, label, truncation } = picture;
+  const body = { model: card.name, version: card.version, seeds: [seed] };
+  if (label !== null) body.labels = [label];
+  if (truncation !== 1) body.truncation = truncation;
+  const url = new URL("generate", document.baseURI).href;
+  return `curl -s ${url} -H 'content-type: application/json' -d '${JSON.stringify(body)}' -o ${fileNameOf(picture)}`;
+}
+
+/** What is loaded: {default, models}. Rejects with the service's sentence. */
+export async function fetchModels() {
+  return (await ask("models")).json();
+}
+
+/** The service's sentence on an image that did not load, or null if it loads now. */
+export async function whyNot(address) {
+  try {
+    await ask(address);
+    return null;
+  } catch (error) {
+    return error.message;
+  }
+}
+
+/** Images on the way from a picture to another seed: [{position, format, data}], or null where there is no such route. */
+export async function fetchWalk({ card, seed, label, truncation }, to, signal) {
+  const body = {
+    model: card.name, version: card.version, from: { seed }, to: { seed: to }, steps: 9, truncation, format: "png",
+  };
+  if (label !== null) body.labels = label;
+  try {
+    const answer = await ask("interpolate", {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Accept: "application/json" },
+      body: JSON.stringify(body),
+      signal,
+    });
+    return (await answer.json()).images;
+  } catch (error) {
+    if (error.status === 404) return null;
+    throw error;
+  }
+}
+
+async function ask(address, options) {
+  let answer;
+  try {
+    answer = await fetch(address, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The service does not answer. Is it running?");
+  }
+  if (answer.ok) return answer;
+  const said = await answer.json().catch(() => ({}));
+  throw Object.assign(new Error(said.error ?? `The service answered ${answer.status}.`), { status: answer.status });
+}

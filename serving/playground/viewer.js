@@ -1,0 +1,141 @@
+// The dialog: one image, large, with its address, its curl line, and a walk to another seed.
+
+import { addressOf, curlOf, fetchWalk, fileNameOf, labelOf } from "./service.js";
+import { MAX_SEED } from "./seeds.js";
+
+const find = (id) => document.getElementById(id);
+
+// How long an image is looked at before its walk is asked for: leafing through asks for none.
+const SETTLE_MS = 250;
+
+export class Viewer {
+  #dialog = find("viewer");
+  #image = find("viewer-image");
+  #position = find("walk-position");
+  #target = find("walk-to");
+  #picture = null;
+  #frames = null;
+  #walks = true; // until the service says that it has no such route
+  #pending = new AbortController();
+  #timer = 0;
+
+  /** `step(seed, by)` is to show a neighbour; `closed()` hears that nothing is shown any more. */
+  constructor(step, closed) {
+    find("viewer-close").addEventListener("click", () => this.#dialog.close());
+    find("previous").addEventListener("click", () => step(this.seed, -1));
+    find("next").addEventListener("click", () => step(this.seed, 1));
+    this.#dialog.addEventListener("click", (event) => {
+      if (event.target === this.#dialog) this.#dialog.close(); // a click beside it
+    });
+    this.#dialog.addEventListener("keydown", (event) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (by && !event.target.closest("input, code")) step(this.seed, by);
+    });
+    this.#dialog.addEventListener("close", () => {
+      this.#forgetWalk();
+      this.#picture = null;
+      closed();
+    });
+    for (const button of this.#dialog.querySelectorAll("[data-copies]")) {
+      button.addEventListener("click", () => copy(find(button.dataset.copies), button));
+    }
+    this.#position.addEventListener("input", () => this.#showFrame());
+    this.#target.addEventListener("change", () => this.#planWalk(0));
+  }
+
+  get seed() {
+    return this.#picture?.seed ?? null;
+  }
+
+  /** Shows a picture; `neighbour` is the seed that its walk goes to at first. */
+  show(picture, neighbour) {
+    const before = this.#picture;
+    this.#picture = picture;
+    const { card, seed, truncation } = picture;
+    const { width, height } = card.image;
+    const label = labelOf(picture);
+    const name = label === null ? "" : card.labels[label];
+    find("viewer-title").textContent = `Seed ${seed}`;
+    find("viewer-facts").textContent = [
+      `${card.name}, version ${card.version}`, name && `label ${name}`, `truncation ${truncation}`, `${width} × ${height}`,
+    ].filter(Boolean).join(" · ");
+    find("address").textContent = addressOf(picture);
+    find("curl").textContent = curlOf(picture);
+    find("download").href = addressOf(picture);
+    find("download").download = fileNameOf(picture);
+    this.#image.alt = `Seed ${seed}${name && `, label ${name}`}, generated`;
+    this.#image.width = width;
+    this.#image.height = height;
+    this.#image.classList.toggle("small", Math.max(width, height) <= 128);
+    this.#image.src = addressOf(picture);
+    if (before?.seed !== seed) this.#target.value = neighbour ?? (seed < MAX_SEED ? seed + 1 : 0);
+    if (!this.#dialog.open) this.#dialog.showModal();
+    this.#planWalk(SETTLE_MS);
+  }
+
+  close() {
+    if (this.#dialog.open) this.#dialog.close();
+  }
+
+  #forgetWalk() {
+    clearTimeout(this.#timer);
+    this.#pending.abort();
+    this.#frames = null;
+    this.#position.value = 0;
+    this.#position.disabled = true;
+    if (this.#picture) this.#image.src = addressOf(this.#picture);
+  }
+
+  #planWalk(delay) {
+    this.#forgetWalk();
+    const to = this.#target.valueAsNumber;
+    if (!this.#walks) return;
+    if (!Number.isInteger(to) || to < 0 || to > MAX_SEED) {
+      find("walk-hint").textContent = `A seed is a whole number from 0 to ${MAX_SEED}.`;
+      return;
+    }
+    this.#pending = new AbortController();
+    this.#timer = setTimeout(() => this.#fetchWalk(to, this.#pending.signal), delay);
+  }
+
+  async #fetchWalk(to, signal) {
+    let hint = "";
+    let frames = null;
+    try {
+      frames = await fetchWalk(this.#picture, to, signal);
+      this.#walks = frames !== null;
+    } catch (error) {
+      hint = error.message;
+    }
+    if (signal.aborted) return; // another picture is shown by now
+    this.#frames = frames;
+    find("walk").hidden = !this.#walks;
+    this.#position.disabled = !this.#frames;
+    this.#position.max = (this.#frames?.length ?? 1) - 1;
+    find("walk-hint").textContent = hint;
+    if (this.#frames) this.#showFrame();
+  }
+
+  #showFrame() {
+    const frame = this.#frames[this.#position.valueAsNumber];
+    const told = `${Math.round(frame.position * 100)} % of the way`;
+    this.#image.src = frame.position === 0 ? addressOf(this.#picture) : `data:image/${frame.format};base64,${frame.data}`;
+    this.#position.setAttribute("aria-valuetext", told);
+    find("walk-hint").textContent = frame.position === 0 ? "Drag to see what lies between." : told;
+  }
+}
+
+async function copy(source, button) {
+  const selection = getSelection();
+  selection.selectAllChildren(source);
+  try {
+    // Only pages from localhost or over TLS have a clipboard; elsewhere the old command still works.
+    if (navigator.clipboard) await navigator.clipboard.writeText(source.textContent);
+    else if (!document.execCommand("copy")) return;
+  } catch {
+    return; // the text stays selected, so a key copies it
+  }
+  selection.removeAllRanges();
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = "Copy"), 1500);
+}
