@@ -42,24 +42,19 @@ export async function whyNot(address) {
   }
 }
 
-/** Images on the way from a picture to another seed: [{position, format, data}], or null where there is no such route. */
+/** Images on the way from a picture to another seed: [{position, format, data}]. Rejects with the service's sentence. */
 export async function fetchWalk({ card, seed, label, truncation }, to, signal) {
   const body = {
     model: card.name, version: card.version, from: { seed }, to: { seed: to }, steps: 9, truncation, format: "png",
   };
   if (label !== null) body.labels = label;
-  try {
-    const answer = await ask("interpolate", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json" },
-      body: JSON.stringify(body),
-      signal,
-    });
-    return (await answer.json()).images;
-  } catch (error) {
-    if (error.status === 404) return null;
-    throw error;
-  }
+  const answer = await ask("interpolate", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+  return (await answer.json()).images;
 }
 
 async function ask(address, options) {
@@ -72,5 +67,5 @@ async function ask(address, options) {
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
-  throw Object.assign(new Error(said.error ?? `The service answered ${answer.status}.`), { status: answer.status });
+  throw new Error(said.error ?? `The service answered ${answer.status}.`);
 }

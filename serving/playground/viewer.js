@@ -15,7 +15,6 @@ export class Viewer {
   #target = find("walk-to");
   #picture = null;
   #frames = null;
-  #walks = true; // until the service says that it has no such route
   #pending = new AbortController();
   #timer = 0;
 
@@ -89,7 +88,6 @@ export class Viewer {
   #planWalk(delay) {
     this.#forgetWalk();
     const to = this.#target.valueAsNumber;
-    if (!this.#walks) return;
     if (!Number.isInteger(to) || to < 0 || to > MAX_SEED) {
       find("walk-hint").textContent = `A seed is a whole number from 0 to ${MAX_SEED}.`;
       return;
@@ -103,13 +101,11 @@ export class Viewer {
     let frames = null;
     try {
       frames = await fetchWalk(this.#picture, to, signal);
-      this.#walks = frames !== null;
     } catch (error) {
       hint = error.message;
     }
     if (signal.aborted) return; // another picture is shown by now
     this.#frames = frames;
-    find("walk").hidden = !this.#walks;
     this.#position.disabled = !this.#frames;
     this.#position.max = (this.#frames?.length ?? 1) - 1;
     find("walk-hint").textContent = hint;

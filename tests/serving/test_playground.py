@@ -37,8 +37,7 @@ def visit(browser, service, problems):
     contexts = []
 
     def on_console(message):
-        # Until the service walks between seeds, the page is told so by a 404.
-        if message.type in ("error", "warning") and not message.location["url"].endswith("/interpolate"):
+        if message.type in ("error", "warning"):
             problems.append(message.text)
 
     def on_request(request):
@@ -239,16 +238,17 @@ def test_a_walk_to_another_seed(visit, client):
     assert asked == [(walk, "application/json") for walk in walks]
 
 
-def test_no_walk_where_the_service_has_none(visit):
-    def answer(page):
-        page.route("**/interpolate", lambda route: route.fulfill(status=404, json={"error": "nothing here"}))
-
-    page = visit("#model=conv&seeds=3-4", answer)
-    with page.expect_response("**/interpolate"):
-        page.locator(".tile").first.click()
-    expect(page.locator("#address")).to_be_visible()
-    expect(page.locator("#walk")).to_be_hidden()
-    expect(page.locator("#error")).to_be_hidden()
+def test_a_walk_shows_what_the_service_makes(visit, client):
+    page = visit("#model=conv&seeds=3-4&open=3")
+    slider = page.get_by_label("How far along the walk")
+    expect(slider).to_be_enabled()
+    slider.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#walk-hint")).to_have_text("50 % of the way")
+    walk = {"model": "conv", "from": {"seed": 3}, "to": {"seed": 4}, "steps": 9}
+    middle = client.post("/interpolate", json=walk).json()["images"][4]["data"]
+    expect(page.locator("#viewer-image")).to_have_attribute("src", f"data:image/png;base64,{middle}")
 
 
 def test_a_phone_scrolls_in_one_direction_only(visit):
