@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import endpoints, image_address
+from serving import documentation, endpoints, image_address
 from serving.errors import Refusal, RequestError
 from serving.runtime import Phase, Runtime
 
@@ -33,6 +33,8 @@ _ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/livez": ("GET", endpoints.show_alive),
     "/readyz": ("GET", endpoints.show_ready),
     "/metrics": ("GET", endpoints.show_metrics),
+    "/openapi.json": ("GET", documentation.show_openapi),
+    "/docs": ("GET", documentation.show_docs),
 }
 
 # What BentoML's clients and tools ask for. Its index page is not among them: that loads scripts from other hosts.
