@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description of every route, from the models that validate; a new route is a few lines in ``_paths``."""
+"""The OpenAPI 3.1 description of all routes, from the models that validate; another takes a few lines in ``_paths``."""
 
 import functools
 import hashlib
