@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import endpoints, image_address, pages
+from serving import documentation, endpoints, image_address, pages
 from serving.admission import Admission
 from serving.errors import Refusal, RequestError
 from serving.runtime import Phase, Runtime
@@ -37,6 +37,8 @@ _ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/metrics": ("GET", endpoints.show_metrics),
     pages.INDEX: ("GET", pages.show_page),
     pages.TEMPLATE: ("GET", pages.show_page),
+    "/openapi.json": ("GET", documentation.show_openapi),
+    "/docs": ("GET", documentation.show_docs),
 }
 
 # What BentoML's clients and tools ask for. Its index page is not among them: that loads scripts from other hosts.

@@ -23,13 +23,21 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 _FOR_A_MINUTE = "public, max-age=60"
 
 
-class _Query(BaseModel):
+class Query(BaseModel):
+    """The parameters of an image's address."""
+
     model_config = ConfigDict(extra="forbid")
 
-    label: str | None = None
-    truncation: Annotated[float, Field(ge=0, le=1)] | None = None
-    version: Annotated[int, Field(ge=1)] | None = None
-    quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    label: str | None = Field(default=None, description="a label's name or number; without it the seed chooses")
+    truncation: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="1 is none, smaller is more typical"
+    )
+    version: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="with it the image may be kept for ever; the newest if not given"
+    )
+    quality: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None, description="of jpg and webp; 90 if not given"
+    )
 
 
 class ImageAddress:
@@ -76,7 +84,7 @@ def matches(etag: str, if_none_match: str | None) -> bool:
     return "*" in candidates or etag in candidates
 
 
-def _read_query(query: str) -> _Query:
+def _read_query(query: str) -> Query:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=16, errors="strict")
     except ValueError:
@@ -86,6 +94,6 @@ def _read_query(query: str) -> _Query:
         repeated = next(name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1)
         raise invalid(repeated[:64], "may be given once")
     try:
-        return _Query.model_validate(values)
+        return Query.model_validate(values)
     except ValidationError as error:
         raise refusal_of(error) from None

@@ -13,7 +13,7 @@ from models.noise import MAX_SEED, noise_for_seeds
 from serving.engine import Inputs
 from serving.errors import Refusal, RequestError
 from serving.inputs import given_noise, label_indices
-from serving.requests import Labels, Vector, refusal_of
+from serving.requests import Labels, Vector, given_as, refusal_of
 
 # Below this sine of their angle two directions are the same or opposite, and a great circle is not defined.
 _SMALLEST_SINE = 1e-6
@@ -22,7 +22,11 @@ _SMALLEST_SINE = 1e-6
 class End(BaseModel):
     """Where a walk begins or ends: a seed, or a noise vector of Z numbers."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"oneOf": [given_as("seed", "integer"), given_as("noise", "array")]},
+    )
 
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
     noise: Vector | None = Field(default=None, min_length=1)

@@ -15,7 +15,7 @@ INDEX = "/"
 TEMPLATE = "/playground/{file}"
 
 _FOLDER = Path(__file__).parent / "playground"
-_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 # `data:` and `blob:` are for images that come as JSON: those of a walk between two seeds.
 _POLICY = (
@@ -29,7 +29,7 @@ class _Page:
 
     def __init__(self, path: Path) -> None:
         self.body = path.read_bytes()
-        self.media_type = _MEDIA_TYPES[path.suffix]
+        self.media_type = MEDIA_TYPES[path.suffix]
         self.etag = f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
         self.headers = {
             "ETag": self.etag,
@@ -42,7 +42,7 @@ class _Page:
 
 
 # By name, so that no request's path ever reaches the file system.
-_PAGES = {path.name: _Page(path) for path in sorted(_FOLDER.iterdir()) if path.suffix in _MEDIA_TYPES}
+_PAGES = {path.name: _Page(path) for path in sorted(_FOLDER.iterdir()) if path.suffix in MEDIA_TYPES}
 
 
 async def show_page(runtime: Runtime, request: Request, receive: Receive) -> Response:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from models.noise import MAX_SEED
@@ -14,6 +14,8 @@ Animation = Literal["webp", "gif"]
 Layout = Literal["list", "grid"]
 
 _RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", re.ASCII)
+# The notation as a schema can say it: that seeds are in range and ranges go forwards is beyond a pattern.
+_NOTATION = r"^ *[0-9]{1,10}(-[0-9]{1,10})? *(, *[0-9]{1,10}(-[0-9]{1,10})? *)*$"
 _SEED_PROBLEM = f"a seed is an integer in 0 … {MAX_SEED}"
 
 
@@ -63,7 +65,12 @@ def _seeds(value: Any) -> list[int] | SeedRanges | None:
 
 Seeds = Annotated[
     list[int] | SeedRanges | None,
-    PlainValidator(_seeds, json_schema_input_type=list[Annotated[int, Field(ge=0, le=MAX_SEED)]] | str | None),
+    PlainValidator(
+        _seeds,
+        json_schema_input_type=Annotated[list[Annotated[int, Field(ge=0, le=MAX_SEED)]], Field(min_length=1)]
+        | Annotated[str, Field(pattern=_NOTATION)]
+        | None,
+    ),
 ]
 Label = int | str
 
@@ -77,17 +84,30 @@ def _labels(value: Any) -> Label | list[Label] | None:
 
 
 Labels = Annotated[
-    Label | list[Label] | None, PlainValidator(_labels, json_schema_input_type=int | str | list[int | str] | None)
+    Label | list[Label] | None,
+    PlainValidator(_labels, json_schema_input_type=int | str | Annotated[list[int | str], Field(min_length=1)] | None),
 ]
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Vector = Annotated[list[Number], Field(fail_fast=True)]
 
 
+def given_as(name: str, *types: JsonValue) -> dict[str, JsonValue]:
+    """The schema of an object that has a field, and not as null, which is as good as not given."""
+    return {"required": [name], "properties": {name: {"type": [*types]}}}
+
+
 class GenerateRequest(BaseModel):
     """Which images to make, and how to send them. One of ``seeds``, ``noise`` and ``count`` is given."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        arbitrary_types_allowed=True,
+        json_schema_extra={
+            "oneOf": [given_as("seeds", "array", "string"), given_as("noise", "array"), given_as("count", "integer")]
+        },
+    )
 
     model: str | None = Field(default=None, description="name of a model; the default model if not given")
     version: int | None = Field(default=None, ge=1, description="version of the model; the newest if not given")
