@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import endpoints, image_address
+from serving import endpoints, image_address, oip, oip_paths
 from serving.errors import Refusal, RequestError
 from serving.runtime import Phase, Runtime
 
@@ -33,6 +33,7 @@ _ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/livez": ("GET", endpoints.show_alive),
     "/readyz": ("GET", endpoints.show_ready),
     "/metrics": ("GET", endpoints.show_metrics),
+    **oip.ROUTES,
 }
 
 # What BentoML's clients and tools ask for. Its index page is not among them: that loads scripts from other hosts.
@@ -111,12 +112,17 @@ async def _answer(runtime: Runtime, route: str, request: Request, receive: Recei
     except RequestError as error:
         if error.refusal is Refusal.DISCONNECTED:
             return None, error.status
-        response = JSONResponse(error.body, error.status, error.headers)
+        response = _refusal(request, error)
     except Exception:
         logger.exception("A request to %s failed", route)
-        broken = RequestError(Refusal.BROKEN, "The service failed; its log says why.")
-        response = JSONResponse(broken.body, broken.status)
+        response = _refusal(request, RequestError(Refusal.BROKEN, "The service failed; its log says why."))
     return response, response.status_code
+
+
+def _refusal(request: Request, error: RequestError) -> Response:
+    # The Open Inference Protocol's errors are a sentence, and nothing else.
+    body = {"error": error.sentence} if oip_paths.is_oip(request.scope["path"]) else error.body
+    return JSONResponse(body, error.status, error.headers)
 
 
 def _template(path: str) -> str:
@@ -124,6 +130,8 @@ def _template(path: str) -> str:
         return path
     if path.startswith("/images/"):
         return image_address.TEMPLATE
+    if oip_paths.is_oip(path):
+        return oip_paths.template_of(path) or _OTHER
     folder, _, name = path.rpartition("/")
     return "/models/{model}" if folder == "/models" and name else _OTHER
 

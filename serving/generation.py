@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from serving.answers import Answer, Picture
-from serving.engine import Engine
+from serving.device_thread import Made
+from serving.engine import Engine, Inputs
 from serving.image_address import ImageAddress
 from serving.inputs import prepare
 from serving.json_body import read_json
@@ -15,8 +16,8 @@ from serving.requests import GenerateRequest, read_request
 from serving.runtime import Runtime
 
 # Up to these sizes, work is done in less time than handing it to a thread takes.
-_SMALL_BODY_BYTES = 16 * 1024
-_SMALL_IMAGES = 8
+SMALL_BODY_BYTES = 16 * 1024
+SMALL_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ async def generate(runtime: Runtime, body: bytes, accept: str | None) -> Generat
     Raises ``RequestError``. If the task is cancelled, what waits of the request is never made.
     """
     read = partial(_read, body, runtime.settings.max_images)
-    request = read() if len(body) <= _SMALL_BODY_BYTES else await runtime.encoder.run(read)
+    request = read() if len(body) <= SMALL_BODY_BYTES else await runtime.encoder.run(read)
     offer = negotiate(request, accept)
     return await _make(runtime, runtime.catalogue.find(request.model, request.version), request, offer)
 
@@ -49,16 +50,21 @@ async def generate_at(runtime: Runtime, address: ImageAddress) -> Generated:
     return await _make(runtime, engine, request, negotiate(request, accept=None))
 
 
-async def _make(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
-    job = partial(prepare, request, engine.card)
-    prepared = job() if request.images <= _SMALL_IMAGES else await runtime.encoder.run(job)
+async def run(runtime: Runtime, engine: Engine, inputs: Inputs) -> Made:
+    """The images of ``inputs``, from the engine's thread. Raises ``RequestError``, and may be cancelled."""
     thread = runtime.thread_of(engine)
-    ticket = thread.submit(prepared.inputs)
+    ticket = thread.submit(inputs)
     try:
-        made = await ticket.future
+        return await ticket.future
     except asyncio.CancelledError:
         thread.drop(ticket, "disconnected")
         raise
+
+
+async def _make(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
+    job = partial(prepare, request, engine.card)
+    prepared = job() if request.images <= SMALL_IMAGES else await runtime.encoder.run(job)
+    made = await run(runtime, engine, prepared.inputs)
     started = time.monotonic()
     content = await _encode(runtime, Answer(request, prepared, made, offer, engine.card), offer.format)
     card = engine.card
@@ -89,8 +95,8 @@ async def _encode(runtime: Runtime, answer: Answer, file_format: str) -> bytes:
         return files
 
     pictures = answer.pictures
-    if len(pictures) <= _SMALL_IMAGES:
+    if len(pictures) <= SMALL_IMAGES:
         return await runtime.encoder.run(lambda: answer.body(encode(pictures)))
-    parts = [pictures[start : start + _SMALL_IMAGES] for start in range(0, len(pictures), _SMALL_IMAGES)]
+    parts = [pictures[start : start + SMALL_IMAGES] for start in range(0, len(pictures), SMALL_IMAGES)]
     encoded = await runtime.encoder.run_all([partial(encode, part) for part in parts])
     return await runtime.encoder.run(lambda: answer.body([file for files in encoded for file in files]))
