@@ -4,6 +4,7 @@ Knows the protocol and its binary tensor extension, but no model: what the tenso
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -89,7 +90,7 @@ class InputTensor:
         """
         dtype = np.dtype(_DTYPES[self.datatype])
         if isinstance(self.data, memoryview):
-            count = int(np.prod(self.shape))
+            count = math.prod(self.shape)
             if self.data.nbytes != count * dtype.itemsize:
                 raise invalid(
                     self.name,
@@ -109,15 +110,16 @@ class InputTensor:
         return array.reshape(self.shape)
 
     def _flat(self, data: list[Any]) -> list[Any]:
-        values, count = data, self.shape[0]
-        for size in self.shape[1:]:
-            if values and all(isinstance(row, list) and len(row) == size for row in values):
-                if len(values) != count:
-                    break
-                values = [value for row in values for value in row]
-            count *= size
-        if len(values) != count:
-            raise invalid(self.name, f"the shape has {count} values, data does not, or is nested in another way")
+        """The values of data that are flat, or nested just as the shape is."""
+        values, fits = data, True
+        if data and isinstance(data[0], list):
+            fits = len(data) == self.shape[0]
+            for size in self.shape[1:]:
+                fits = fits and all(isinstance(row, list) and len(row) == size for row in values)
+                values = [value for row in values for value in row] if fits else values
+        count = math.prod(self.shape)
+        if not fits or len(values) != count:
+            raise invalid(self.name, f"data must be the {count} numbers of the shape, flat or nested as it is")
         return values
 
 
