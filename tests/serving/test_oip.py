@@ -179,7 +179,7 @@ BAD_INPUTS = [
     ([7], 422, "inputs"),
     ([{}], 422, "inputs.0.name"),
     ([seeds(1, name="unknown")], 422, "no input 'unknown'"),
-    ([seeds(1, name="\ud800")], 422, "name"),
+    ([seeds(1, name="\ud800")], 422, "no input"),
     ([seeds(1), seeds(1)], 422, "given twice"),
     ([seeds(1), noise([1, 32], [0.0] * 32)], 422, "one of seed and noise"),
     ([truncation(1.0)], 422, "one of seed and noise"),
@@ -326,7 +326,7 @@ def test_labels(client):
 def test_unknown_models_versions_and_paths(client, triton_client):
     with pytest.raises(InferenceServerException, match="there is no model 'nothing'"):
         triton_client.infer("nothing", [tensor("seed", np.array([1]), "INT64")])
-    for path in ("nothing", "broken", "..%2f..%2fetc", "..", "%00", "a" * 5000, "%0d%0a"):
+    for path in ("nothing", "broken", "..%2f..%2fetc", "%00", "a" * 5000, "%0d%0a"):
         assert_refused(client.get(f"/v2/models/{path}"), 404)
         assert_refused(infer(client, {"inputs": [seeds(1)]}, f"/v2/models/{path}"), 404)
     for version in ("0", "01", "3", "-1", "1.0", "9" * 100, "latest;x", "%D9%A1"):
