@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import documentation, endpoints, image_address, pages
+from serving import documentation, endpoints, image_address, oip, oip_paths, pages
 from serving.admission import Admission
 from serving.errors import Refusal, RequestError
 from serving.runtime import Phase, Runtime
@@ -39,6 +39,7 @@ _ROUTES: dict[str, tuple[str, Endpoint]] = {
     pages.TEMPLATE: ("GET", pages.show_page),
     "/openapi.json": ("GET", documentation.show_openapi),
     "/docs": ("GET", documentation.show_docs),
+    **oip.ROUTES,
 }
 
 # What BentoML's clients and tools ask for. Its index page is not among them: that loads scripts from other hosts.
@@ -126,12 +127,17 @@ async def _answer(runtime: Runtime, route: str, request: Request, receive: Recei
     except RequestError as error:
         if error.refusal is Refusal.DISCONNECTED:
             return None, error.status
-        response = JSONResponse(error.body, error.status, error.headers)
+        response = _refusal(request, error)
     except Exception:
         logger.exception("A request to %s failed", route)
-        broken = RequestError(Refusal.BROKEN, "The service failed; its log says why.")
-        response = JSONResponse(broken.body, broken.status)
+        response = _refusal(request, RequestError(Refusal.BROKEN, "The service failed; its log says why."))
     return response, response.status_code
+
+
+def _refusal(request: Request, error: RequestError) -> Response:
+    # The Open Inference Protocol's errors are a sentence, and nothing else.
+    body = {"error": error.sentence} if oip_paths.is_oip(request.scope["path"]) else error.body
+    return JSONResponse(body, error.status, error.headers)
 
 
 def _template(path: str) -> str:
@@ -141,6 +147,8 @@ def _template(path: str) -> str:
         return image_address.TEMPLATE
     if path.startswith("/playground/"):
         return pages.TEMPLATE
+    if oip_paths.is_oip(path):
+        return oip_paths.template_of(path) or _OTHER
     folder, _, name = path.rpartition("/")
     return "/models/{model}" if folder == "/models" and name else _OTHER
 

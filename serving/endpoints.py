@@ -37,26 +37,27 @@ async def _images(
         check_is_json(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
         body = await read_body(request, receive, limit)
-        async with _cancelled_if_client_goes(receive):
+        async with cancelled_if_client_goes(receive):
             made = await make(runtime, body, request.headers.get("accept"))
-    return Response(made.body, headers=_told(made) | {"Vary": "Accept"}, media_type=made.media_type)
+    return Response(made.body, headers=told(made) | {"Vary": "Accept"}, media_type=made.media_type)
 
 
 async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /images/{model}/{seed}.{format}``: one image, for browsers and caches."""
     with runtime.request_in_hand():
         address = ImageAddress(request.scope["path"], request.scope["query_string"].decode("latin-1"))
-        async with _cancelled_if_client_goes(receive):
+        async with cancelled_if_client_goes(receive):
             made = await generate_at(runtime, address)
     # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
     etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
-    headers = _told(made) | {"ETag": etag, "Cache-Control": address.cache_control}
+    headers = told(made) | {"ETag": etag, "Cache-Control": address.cache_control}
     if matches(etag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
     return Response(made.body, headers=headers, media_type=made.media_type)
 
 
-def _told(made: Generated) -> dict[str, str]:
+def told(made: Generated) -> dict[str, str]:
+    """The headers that tell of images what their bytes do not."""
     timing = ", ".join(
         f"{stage};dur={seconds * 1000:.3f}"
         for stage, seconds in (
@@ -98,7 +99,7 @@ async def show_metrics(runtime: Runtime, request: Request, receive: Receive) -> 
 
 
 @contextlib.asynccontextmanager
-async def _cancelled_if_client_goes(receive: Receive) -> AsyncIterator[None]:
+async def cancelled_if_client_goes(receive: Receive) -> AsyncIterator[None]:
     """Cancels what is done inside when the client closes its connection.
 
     Raises ``RequestError`` in that case.

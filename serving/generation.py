@@ -20,8 +20,8 @@ from serving.requests import GenerateRequest, read_request
 from serving.runtime import Runtime
 
 # Up to these sizes, work is done in less time than handing it to a thread takes.
-_SMALL_BODY_BYTES = 16 * 1024
-_SMALL_IMAGES = 8
+SMALL_BODY_BYTES = 16 * 1024
+SMALL_IMAGES = 8
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Gene
     offer = negotiate(offers, accept)
     engine = runtime.catalogue.find(request.model, request.version)
     walk = await _prepare(runtime, partial(prepare_walk, request, engine.card), request.steps)
-    made = await _make(runtime, engine, walk.inputs)
+    made = await run(runtime, engine, walk.inputs)
     answer = walked(request, walk, made, offer, engine.card)
     ends = [end.seed for end in (request.start, request.to) if end.seed is not None]
     return await _answer(runtime, engine, answer, made, offer, ends)
@@ -75,14 +75,14 @@ async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Gene
 
 async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
     prepared = await _prepare(runtime, partial(prepare, request, engine.card), request.images)
-    made = await _make(runtime, engine, prepared.inputs)
+    made = await run(runtime, engine, prepared.inputs)
     answer = generated(request, prepared, made, offer, engine.card)
     return await _answer(runtime, engine, answer, made, offer, prepared.seeds)
 
 
 async def _read(runtime: Runtime, read: Callable[[Any, int], T], body: bytes) -> T:
     job = partial(_read_json, read, body, runtime.settings.max_images)
-    return job() if len(body) <= _SMALL_BODY_BYTES else await runtime.encoder.run(job)
+    return job() if len(body) <= SMALL_BODY_BYTES else await runtime.encoder.run(job)
 
 
 def _read_json(read: Callable[[Any, int], T], body: bytes, max_images: int) -> T:
@@ -90,10 +90,11 @@ def _read_json(read: Callable[[Any, int], T], body: bytes, max_images: int) -> T
 
 
 async def _prepare(runtime: Runtime, job: Callable[[], T], images: int) -> T:
-    return job() if images <= _SMALL_IMAGES else await runtime.encoder.run(job)
+    return job() if images <= SMALL_IMAGES else await runtime.encoder.run(job)
 
 
-async def _make(runtime: Runtime, engine: Engine, inputs: Inputs) -> Made:
+async def run(runtime: Runtime, engine: Engine, inputs: Inputs) -> Made:
+    """The images of ``inputs``, from the engine's thread. Raises ``RequestError``, and may be cancelled."""
     image, most = engine.card.image, runtime.settings.max_pixels
     if len(inputs) * image.height * image.width > most:
         raise RequestError(
@@ -139,8 +140,8 @@ async def _encode(runtime: Runtime, answer: Answer, file_format: str) -> bytes:
         return files
 
     pictures = answer.pictures
-    if len(pictures) <= _SMALL_IMAGES:
+    if len(pictures) <= SMALL_IMAGES:
         return await runtime.encoder.run(lambda: answer.body(encode(pictures)))
-    parts = [pictures[start : start + _SMALL_IMAGES] for start in range(0, len(pictures), _SMALL_IMAGES)]
+    parts = [pictures[start : start + SMALL_IMAGES] for start in range(0, len(pictures), SMALL_IMAGES)]
     encoded = await runtime.encoder.run_all([partial(encode, part) for part in parts])
     return await runtime.encoder.run(lambda: answer.body([file for files in encoded for file in files]))

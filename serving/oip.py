@@ -1,0 +1,131 @@
+"""The endpoints of the Open Inference Protocol v2: ``/v2`` and what is below it."""
+
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive
+
+from serving.body import body_limit, read_body
+from serving.endpoints import cancelled_if_client_goes, told
+from serving.engine import Images
+from serving.errors import Refusal, RequestError
+from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, run
+from serving.oip_inputs import count_images, model_metadata, read_tensors
+from serving.oip_messages import HEADER_LENGTH, ResponseHead, image_numbers, read_infer_request
+from serving.oip_paths import ROOT, model_of, model_templates
+from serving.runtime import Runtime
+
+_VERSION = "1"
+_BINARY_TYPE = "application/octet-stream"
+
+# The format by which images sent as tensors are counted, in JSON or in binary.
+_FORMAT = "tensor"
+
+
+async def show_server(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /v2``: what this server is and can do."""
+    return JSONResponse({"name": "figment", "version": _VERSION, "extensions": ["binary_tensor_data"]})
+
+
+async def show_live(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /v2/health/live``: that the event loop turns."""
+    return JSONResponse({"live": True})
+
+
+async def show_ready(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /v2/health/ready``: whether images can be asked for."""
+    with runtime.request_in_hand():
+        return JSONResponse({"ready": True})
+
+
+async def show_model(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /v2/models/{model}[/versions/{version}]``: a model's tensors."""
+    with runtime.request_in_hand():
+        card = runtime.catalogue.find(*model_of(request.scope["path"])).card
+        versions = [engine.card.version for engine in runtime.catalogue if engine.card.name == card.name]
+        return JSONResponse(model_metadata(card, versions))
+
+
+async def show_model_ready(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET …/ready``: whether images can be asked of a model."""
+    with runtime.request_in_hand():
+        card = runtime.catalogue.find(*model_of(request.scope["path"])).card
+        return JSONResponse({"name": card.name, "ready": True})
+
+
+async def infer(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``POST …/infer``: images as a tensor."""
+    with runtime.request_in_hand():
+        _check_content(request)
+        limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
+        body = await read_body(request, receive, limit)
+        async with cancelled_if_client_goes(receive):
+            made, json_length = await _infer(runtime, request, body)
+    headers = told(made)
+    if json_length is not None:
+        headers[HEADER_LENGTH] = str(json_length)
+    return Response(made.body, headers=headers, media_type=made.media_type)
+
+
+def _check_content(request: Request) -> None:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    # Triton's own client names no type.
+    if content_type not in ("", "application/json", _BINARY_TYPE):
+        raise RequestError(
+            Refusal.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: the body must be application/json or {_BINARY_TYPE}."
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding: the body must not be compressed.")
+
+
+async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Generated, int | None]:
+    """The answer, and the length of its JSON where binary data follow that."""
+    engine = runtime.catalogue.find(*model_of(request.scope["path"]))
+    card = engine.card
+    read = partial(read_infer_request, body, request.headers.get(HEADER_LENGTH))
+    message = read() if len(body) <= SMALL_BODY_BYTES else await runtime.encoder.run(read)
+    count = count_images(message.inputs, card, runtime.settings.max_images)
+    prepare = partial(read_tensors, message.inputs, card, count)
+    tensors = prepare() if count <= SMALL_IMAGES else await runtime.encoder.run(prepare)
+    made = await run(runtime, engine, tensors.inputs)
+    started = time.monotonic()
+    head = ResponseHead(card.name, card.version, message.id, made.images.shape)
+    json_length: int | None = None
+    if message.binary_output:
+        content, json_length = await runtime.encoder.run(partial(head.with_bytes, made.images))
+    else:
+        content = await _in_json(runtime, head, made.images)
+    runtime.metrics.images.labels(card.name, str(card.version), _FORMAT).inc(count)
+    generated = Generated(
+        content,
+        "application/json" if json_length is None else _BINARY_TYPE,
+        tensors.seeds,
+        made.queue_seconds,
+        made.inference_seconds,
+        time.monotonic() - started,
+    )
+    return generated, json_length
+
+
+async def _in_json(runtime: Runtime, head: ResponseHead, images: Images) -> bytes:
+    def numbers(start: int) -> list[bytes]:
+        return [image_numbers(image) for image in images[start : start + SMALL_IMAGES]]
+
+    # In parts, so that other requests' images have their turns between them.
+    parts = await runtime.encoder.run_all([partial(numbers, start) for start in range(0, len(images), SMALL_IMAGES)])
+    return await runtime.encoder.run(lambda: head.with_numbers([image for part in parts for image in part]))
+
+
+Endpoint = Callable[[Runtime, Request, Receive], Awaitable[Response]]
+
+ROUTES: dict[str, tuple[str, Endpoint]] = {
+    ROOT: ("GET", show_server),
+    f"{ROOT}/health/live": ("GET", show_live),
+    f"{ROOT}/health/ready": ("GET", show_ready),
+    **dict.fromkeys(model_templates(""), ("GET", show_model)),
+    **dict.fromkeys(model_templates("ready"), ("GET", show_model_ready)),
+    **dict.fromkeys(model_templates("infer"), ("POST", infer)),
+}

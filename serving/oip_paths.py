@@ -1,0 +1,47 @@
+"""The paths of the Open Inference Protocol that name a model: which route each is, and which model it means."""
+
+import re
+
+from serving.errors import Refusal, RequestError
+
+ROOT = "/v2"
+
+_MODEL_PATH = re.compile(
+    r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>ready|infer))?", re.ASCII | re.DOTALL
+)
+# Without leading zeros, as the versions of bundles are.
+_VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+
+
+def is_oip(path: str) -> bool:
+    """Whether a path is one of the protocol's, existing or not: its errors are answered in the protocol's form."""
+    return path == ROOT or path.startswith(f"{ROOT}/")
+
+
+def model_templates(action: str) -> tuple[str, str]:
+    """The templates of what is done with a model, without and with a version; ``""`` is its metadata."""
+    end = f"/{action}" if action else ""
+    return f"{ROOT}/models/{{model}}{end}", f"{ROOT}/models/{{model}}/versions/{{version}}{end}"
+
+
+def template_of(path: str) -> str | None:
+    """The template of a path that names a model; ``None`` for any other path."""
+    match = _MODEL_PATH.fullmatch(path)
+    if match is None:
+        return None
+    return model_templates(match["action"] or "")[match["version"] is not None]
+
+
+def model_of(path: str) -> tuple[str, int | None]:
+    """The model and the version, if any, that a path with a template names.
+
+    Raises ``RequestError`` for what can be no version: it is one that does not exist.
+    """
+    match = _MODEL_PATH.fullmatch(path)
+    assert match is not None
+    version = match["version"]
+    if version is None:
+        return match["model"], None
+    if not _VERSION.fullmatch(version):
+        raise RequestError(Refusal.NOT_FOUND, f"version: there is no version {version[:32]!r}.")
+    return match["model"], int(version)
