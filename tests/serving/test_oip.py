@@ -355,15 +355,3 @@ def test_bad_shapes_and_types_of_tritons_client(triton_client):
     ):
         with pytest.raises(InferenceServerException, match=says):
             triton_client.infer("mlp", [tensor("noise", values, datatype)])
-
-
-def test_not_ready_is_503(serve, tmp_path):
-    import httpx
-
-    with serve(models=tmp_path) as server:
-        server.wait(lambda answer: answer.status_code == 503)
-        assert httpx.get(f"{server.url}/v2/health/live").status_code == 200
-        for path in ("/v2/health/ready", "/v2/models/mlp/ready", "/v2/models/mlp"):
-            answer = httpx.get(server.url + path)
-            assert_refused(answer, 503)
-            assert int(answer.headers["retry-after"]) > 0

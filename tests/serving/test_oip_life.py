@@ -1,0 +1,82 @@
+"""The Open Inference Protocol where the service is not ready, crowded, late, or left by its clients."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+
+@pytest.fixture(scope="module")
+def slow_zoo(tmp_path_factory, generators):
+    """A generator that takes some milliseconds an image."""
+    root = tmp_path_factory.mktemp("slow")
+    generators.ship(root, "slow", 1, generators.conv(width=128, size=64, repeat=60))
+    return root
+
+
+def metric(url, name, **labels):
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(httpx.get(url + "/metrics").text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def infer(url, count, timeout=60.0):
+    given = {"name": "seed", "datatype": "INT64", "shape": [count], "data": list(range(count))}
+    return httpx.post(f"{url}/v2/models/slow/infer", json={"inputs": [given]}, timeout=timeout)
+
+
+def assert_refused(answer, status):
+    assert answer.status_code == status, answer.text[:500]
+    assert answer.json().keys() == {"error"}
+
+
+def test_not_ready(serve, tmp_path):
+    with serve(models=tmp_path) as server:
+        server.wait(lambda answer: answer.status_code == 503)
+        assert httpx.get(f"{server.url}/v2/health/live").status_code == 200
+        answers = [httpx.get(f"{server.url}/v2/{path}") for path in ("health/ready", "models/slow/ready")]
+        for answer in (*answers, infer(server.url, 1)):
+            assert_refused(answer, 503)
+            assert int(answer.headers["retry-after"]) > 0
+
+
+def test_crowded_left_and_late(serve, slow_zoo):
+    settings = {"max_batch": 2, "queue_images": 100, "deadline_seconds": 0.4, "intra_op_threads": 1}
+    with serve(models=slow_zoo, **settings) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        # A client that goes away takes its images out of the queue.
+        with httpx.Client(base_url=server.url) as client:
+            given = {"name": "seed", "datatype": "INT64", "shape": [200], "data": list(range(200))}
+            with pytest.raises(httpx.TimeoutException):
+                client.post("/v2/models/slow/infer", json={"inputs": [given]}, timeout=0.1)
+        until(lambda: metric(server.url, "figment_dropped_images_total", reason="disconnected") > 0)
+        until(lambda: metric(server.url, "figment_queued_images") == 0)
+        assert metric(server.url, "figment_requests_total", route="/v2/models/{model}/infer", code="499") == 1
+        assert_refused(infer(server.url, 256), 504)
+        assert metric(server.url, "figment_dropped_images_total", reason="deadline") > 0
+
+
+def test_full_queue(serve, slow_zoo):
+    with (
+        serve(models=slow_zoo, max_batch=2, queue_images=100, intra_op_threads=1) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        server.wait(lambda answer: answer.status_code == 200)
+        many = pool.submit(infer, server.url, 200)
+        until(lambda: metric(server.url, "figment_queued_images") > 50)
+        refused = infer(server.url, 100)
+        assert_refused(refused, 429)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert many.result().json()["outputs"][0]["shape"] == [200, 64, 64, 1]
