@@ -13,7 +13,7 @@ MAX_ADDRESS_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 
 # Whoever starts and watches containers has no key.
-_HEALTH = frozenset({"/livez", "/readyz", "/healthz"})
+_HEALTH = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
 
 
 class Admission:

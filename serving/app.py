@@ -92,11 +92,14 @@ class Application:
                 message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
-        refusal = self._refusal(scope)
-        if refusal is None and scope["path"] in _BENTOML_PATHS:
+        refused = self._refused(scope)
+        if refused is None and scope["path"] in _BENTOML_PATHS:
             await self._bentoml(scope, receive, send_counted)
         else:
-            response, status = refusal or await _answer(runtime, route, request, receive)
+            if refused is None:
+                response, status = await _answer(runtime, route, request, receive)
+            else:
+                response, status = _refusal(request, refused), refused.status
             if response is not None:
                 if scope["method"] == "HEAD":
                     response.body = b""
@@ -104,11 +107,11 @@ class Application:
         runtime.metrics.requests.labels(route, str(status)).inc()
         runtime.metrics.request_duration.labels(route).observe(time.monotonic() - started)
 
-    def _refusal(self, scope: Scope) -> tuple[Response, int] | None:
+    def _refused(self, scope: Scope) -> RequestError | None:
         try:
             self._admission.check(scope)
         except RequestError as error:
-            return JSONResponse(error.body, error.status, error.headers), error.status
+            return error
         return None
 
 

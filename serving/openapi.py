@@ -307,6 +307,12 @@ def _components() -> dict[str, Schema]:
     return schemas
 
 
+_ABOUT = (
+    "Images from tuned GAN generators. Below /v2 the same generators speak the Open Inference Protocol, "
+    "whose own specification describes it: github.com/kserve/open-inference-protocol."
+)
+
+
 @functools.cache
 def document() -> Schema:
     """The whole description."""
@@ -316,7 +322,7 @@ def document() -> Schema:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Figment", "version": "1", "description": "Images from tuned GAN generators."},
+        "info": {"title": "Figment", "version": "1", "description": _ABOUT},
         "paths": _paths(),
         "components": {
             "schemas": _components(),

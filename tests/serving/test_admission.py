@@ -37,6 +37,12 @@ def test_without_a_key_nothing_is_told(locked, path, headers):
     assert answer.json()["error"].startswith("Authorization: this service needs a key")
 
 
+def test_the_inference_protocol_keeps_its_form(locked):
+    answer = locked.get("/v2/models/mlp")
+    assert answer.status_code == 401
+    assert answer.json().keys() == {"error"}
+
+
 @pytest.mark.parametrize("key", ["third-key", "first-key2", "first-ke", "FIRST-KEY", "first-key, second-key"])
 def test_a_wrong_key_is_told_apart(locked, key):
     answer = locked.get("/models", headers=bearer(key))
@@ -51,7 +57,7 @@ def test_every_key_opens_every_route(locked, key):
     assert locked.get("/metrics", headers={"authorization": f"bearer {key}"}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"])
 def test_health_needs_no_key(locked, path):
     assert locked.get(path).status_code == 200
 

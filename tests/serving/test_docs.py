@@ -38,7 +38,7 @@ def shipped(serve):
 
 
 def here(text, server):
-    return text.replace("http://localhost:3000", server.url).replace("localhost:3000", server.url)
+    return text.replace("localhost:3000", server.url.removeprefix("http://"))
 
 
 def test_there_is_something_to_try():
