@@ -165,19 +165,39 @@ def test_not_acceptable(client):
     assert_refused(generate(client, {"seeds": [1, 2]}, "image/png"), 406)
 
 
-def test_body_limit_at_and_over_and_chunked(client):
+WALK = b'{"from": {"seed": 1}, "to": {"seed": 2}}'
+INFER = b'{"inputs": [{"name": "seed", "datatype": "INT64", "shape": [1], "data": [1]}]}'
+POSTS = [("/generate", b'{"seeds": [1]}'), ("/interpolate", WALK), ("/v2/models/mlp/infer", INFER)]
+
+
+@pytest.mark.parametrize(("route", "body"), POSTS)
+def test_body_limit_at_and_over_and_chunked(client, route, body):
     limit = 64 * 1024 + 256 * (32 + 1) * 32
     headers = {"Content-Type": "application/json"}
-    body = b'{"seeds": [1]}'
-    fits, over = body.ljust(limit), body.ljust(limit + 1)
-    assert client.post("/generate", content=fits, headers=headers).status_code == 200
-    assert_refused(client.post("/generate", content=over, headers=headers), 413)
 
     def chunks(content):
         return (content[start : start + 4096] for start in range(0, len(content), 4096))
 
-    assert client.post("/generate", content=chunks(fits), headers=headers).status_code == 200
-    assert_refused(client.post("/generate", content=chunks(over), headers=headers), 413)
+    def ask(content):
+        return client.post(route, content=content, headers=headers)
+
+    fits = body.ljust(limit)
+    assert ask(fits).status_code == 200
+    assert ask(chunks(fits)).status_code == 200
+    for over in (body.ljust(limit + 1), body.ljust(8 * limit)):
+        for content in (over, chunks(over)):
+            answer = ask(content)
+            assert answer.status_code == 413
+            assert answer.json()["error"] == f"The body may have at most {limit} bytes."
+
+
+@pytest.mark.parametrize(("route", "body"), POSTS)
+@pytest.mark.parametrize("depth", [2_000, 20_000])
+def test_deep_nesting_is_refused(client, route, body, depth):
+    deep = body[:-1] + b', "parameters": ' + b"[" * depth + b"]" * depth + b"}"
+    answer = client.post(route, content=deep, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert "nested too deeply" in answer.json()["error"]
 
 
 def test_unknown_paths_and_methods_are_json_and_make_no_series(client):
