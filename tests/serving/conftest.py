@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from prometheus_client.parser import text_string_to_metric_families
 
 from models.bundle import Card, DatasetRecord, ImageSpec, Parity, TrainingRecord, write_bundle
 
@@ -170,6 +171,14 @@ def zoo(tmp_path_factory, generators) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def slow_zoo(tmp_path_factory) -> Path:
+    """A generator that takes some milliseconds an image."""
+    root = tmp_path_factory.mktemp("slow")
+    ship(root, "slow", 1, conv_generator(width=128, size=64, repeat=60))
+    return root
+
+
 class Server:
     """A running ``bentoml serve``."""
 
@@ -203,6 +212,22 @@ class Server:
                 pass
             time.sleep(0.05)
         raise AssertionError(f"not seen on /readyz; the log:\n{self.log}")
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(httpx.get(f"{self.url}/metrics").text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+        """Waits for something else to be true of it."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, self.log
+            time.sleep(0.02)
 
     def stop(self) -> None:
         if self.process.poll() is None:

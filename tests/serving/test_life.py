@@ -9,18 +9,8 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def slow_zoo(tmp_path_factory, generators):
-    """A generator that takes some milliseconds an image."""
-    root = tmp_path_factory.mktemp("slow")
-    generators.ship(root, "slow", 1, generators.conv(width=128, size=64, repeat=60))
-    return root
 
 
 class InBackground(threading.Thread):
@@ -44,22 +34,6 @@ class InBackground(threading.Thread):
         return self.answer
 
 
-def metric(url, name, **labels):
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(httpx.get(url + "/metrics").text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_crowded_left_and_late(serve, slow_zoo):
     settings = {"max_batch": 4, "queue_images": 200, "deadline_seconds": 20, "intra_op_threads": 1}
     with serve(models=slow_zoo, **settings) as server:
@@ -74,7 +48,7 @@ def test_crowded_left_and_late(serve, slow_zoo):
 
         # The queue is full: 429, with a time that the device's pace gives, while others are still served.
         many = InBackground(server.url, {"count": 200})
-        until(lambda: metric(server.url, "figment_queued_images") > 100)
+        server.until(lambda: server.metric("figment_queued_images") > 100)
         refused = httpx.post(server.url + "/generate", json={"count": 200})
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
@@ -83,18 +57,18 @@ def test_crowded_left_and_late(serve, slow_zoo):
         assert small.status_code == 200
         assert many.answer is None, "the small request was to overtake the large one"
         assert many.result().status_code == 200
-        assert metric(server.url, "figment_dropped_images_total", reason="queue_full") == 200
+        assert server.metric("figment_dropped_images_total", reason="queue_full") == 200
 
         # Clients that go away take their images out of the queue.
-        made = metric(server.url, "figment_batch_images_sum")
+        made = server.metric("figment_batch_images_sum")
         gone = InBackground(server.url, {"count": 200}, timeout=0.3)
         assert isinstance(gone.result(), httpx.TimeoutException)
-        until(lambda: metric(server.url, "figment_dropped_images_total", reason="disconnected") > 0)
-        until(lambda: metric(server.url, "figment_queued_images") == 0)
-        dropped = metric(server.url, "figment_dropped_images_total", reason="disconnected")
+        server.until(lambda: server.metric("figment_dropped_images_total", reason="disconnected") > 0)
+        server.until(lambda: server.metric("figment_queued_images") == 0)
+        dropped = server.metric("figment_dropped_images_total", reason="disconnected")
         time.sleep(0.5)
-        assert metric(server.url, "figment_batch_images_sum") - made <= 200 - dropped
-        assert metric(server.url, "figment_requests_total", route="/generate", code="499") == 1
+        assert server.metric("figment_batch_images_sum") - made <= 200 - dropped
+        assert server.metric("figment_requests_total", route="/generate", code="499") == 1
 
 
 def test_past_the_deadline(serve, slow_zoo):
@@ -105,15 +79,15 @@ def test_past_the_deadline(serve, slow_zoo):
         assert late.status_code == 504
         assert time.monotonic() - started < 3
         assert late.json()["detail"] == []
-        assert metric(server.url, "figment_dropped_images_total", reason="deadline") > 0
-        assert metric(server.url, "figment_queued_images") == 0
+        assert server.metric("figment_dropped_images_total", reason="deadline") > 0
+        assert server.metric("figment_queued_images") == 0
 
 
 def test_drain(serve, slow_zoo):
     with serve(models=slow_zoo, max_batch=4, drain_seconds=30, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
         in_hand = InBackground(server.url, {"count": 100})
-        until(lambda: metric(server.url, "figment_queued_images") > 50)
+        server.until(lambda: server.metric("figment_queued_images") > 50)
         server.process.send_signal(signal.SIGTERM)
         draining = server.wait(lambda answer: answer.status_code == 503, 5)
         assert draining.json()["status"] == "draining"
@@ -130,7 +104,7 @@ def test_drain_gives_up_in_time(serve, slow_zoo):
     with serve(models=slow_zoo, max_batch=4, drain_seconds=0.5, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
         in_hand = InBackground(server.url, {"count": 250})
-        until(lambda: metric(server.url, "figment_queued_images") > 100)
+        server.until(lambda: server.metric("figment_queued_images") > 100)
         server.process.send_signal(signal.SIGTERM)
         assert in_hand.result().status_code == 503
         server.process.wait(15)
@@ -143,7 +117,7 @@ def test_cuda_that_does_not_load_is_never_ready(serve, zoo):
         assert "FIGMENT_DEVICE=cuda cannot be used" in answer.json()["reason"]
         assert "CRITICAL figment.service: Never ready: FIGMENT_DEVICE=cuda" in server.log
         assert httpx.post(server.url + "/generate", json={"seeds": [1]}).status_code == 503
-        assert metric(server.url, "figment_ready") == 0
+        assert server.metric("figment_ready") == 0
 
 
 def test_no_usable_bundle_is_never_ready(serve, tmp_path, generators):

@@ -1,35 +1,9 @@
 """The Open Inference Protocol where the service is not ready, crowded, late, or left by its clients."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-
-
-@pytest.fixture(scope="module")
-def slow_zoo(tmp_path_factory, generators):
-    """A generator that takes some milliseconds an image."""
-    root = tmp_path_factory.mktemp("slow")
-    generators.ship(root, "slow", 1, generators.conv(width=128, size=64, repeat=60))
-    return root
-
-
-def metric(url, name, **labels):
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(httpx.get(url + "/metrics").text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def infer(url, count, timeout=60.0):
@@ -61,11 +35,11 @@ def test_crowded_left_and_late(serve, slow_zoo):
             given = {"name": "seed", "datatype": "INT64", "shape": [200], "data": list(range(200))}
             with pytest.raises(httpx.TimeoutException):
                 client.post("/v2/models/slow/infer", json={"inputs": [given]}, timeout=0.1)
-        until(lambda: metric(server.url, "figment_dropped_images_total", reason="disconnected") > 0)
-        until(lambda: metric(server.url, "figment_queued_images") == 0)
-        assert metric(server.url, "figment_requests_total", route="/v2/models/{model}/infer", code="499") == 1
+        server.until(lambda: server.metric("figment_dropped_images_total", reason="disconnected") > 0)
+        server.until(lambda: server.metric("figment_queued_images") == 0)
+        assert server.metric("figment_requests_total", route="/v2/models/{model}/infer", code="499") == 1
         assert_refused(infer(server.url, 256), 504)
-        assert metric(server.url, "figment_dropped_images_total", reason="deadline") > 0
+        assert server.metric("figment_dropped_images_total", reason="deadline") > 0
 
 
 def test_full_queue(serve, slow_zoo):
@@ -75,7 +49,7 @@ def test_full_queue(serve, slow_zoo):
     ):
         server.wait(lambda answer: answer.status_code == 200)
         many = pool.submit(infer, server.url, 200)
-        until(lambda: metric(server.url, "figment_queued_images") > 50)
+        server.until(lambda: server.metric("figment_queued_images") > 50)
         refused = infer(server.url, 100)
         assert_refused(refused, 429)
         assert int(refused.headers["retry-after"]) >= 1
