@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.bundle import Card
+from models.grid import grid
 from serving.device_thread import Made
-from serving.encoding import DEFAULT_QUALITY, encode, encode_animation, grid, npy
+from serving.encoding import DEFAULT_QUALITY, encode, encode_animation, npy, square_columns
 from serving.engine import Images, Inputs
 from serving.inputs import Prepared
 from serving.interpolation import InterpolateRequest, Walk
@@ -105,7 +106,7 @@ def generated(request: GenerateRequest, prepared: Prepared, made: Made, offer: O
     labels = _label_names(prepared.inputs, card)
     seeds: list[int] | list[None] = prepared.seeds or [None] * len(labels)
     if request.layout == "grid":
-        image = grid(made.images)
+        image = grid(made.images, square_columns(len(made.images)))
         seed, label = (seeds[0], labels[0]) if len(labels) == 1 else (None, None)
         texts = _texts(card, request.truncation, seed=_listed(prepared.seeds), label=label)
         pictures = [Picture(image, {"seed": seed, "label": label}, "grid", texts)]

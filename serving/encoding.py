@@ -66,15 +66,6 @@ def npy(array: Images) -> bytes:
     return buffer.getvalue()
 
 
-def grid(images: Images, columns: int | None = None) -> Images:
-    """Images [N, H, W, C] as one [rows·H, columns·W, C], filled row by row; the rest is black.
-
-    Without a number of columns it is as square as can be.
-    """
-    count, height, width, channels = images.shape
-    columns = columns or math.isqrt(count - 1) + 1
-    rows = -(-count // columns)
-    cells = np.zeros((rows * columns, height, width, channels), np.uint8)
-    cells[:count] = images
-    table = cells.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-    return table.reshape(rows * height, columns * width, channels)
+def square_columns(count: int) -> int:
+    """The columns of a grid of so many images that is as square as can be."""
+    return math.isqrt(count - 1) + 1

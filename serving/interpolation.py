@@ -11,9 +11,8 @@ from pydantic_core import PydanticCustomError
 from models.bundle import Card
 from models.noise import MAX_SEED, noise_for_seeds
 from serving.engine import Inputs
-from serving.errors import Refusal, RequestError
 from serving.inputs import given_noise, label_indices
-from serving.requests import Labels, Vector, given_as, refusal_of
+from serving.requests import Labels, Vector, given_as, refusal_of, too_many
 
 # Below this sine of their angle two directions are the same or opposite, and a great circle is not defined.
 _SMALLEST_SINE = 1e-6
@@ -86,8 +85,7 @@ def read_walk(body: Any, max_images: int) -> InterpolateRequest:
     except ValidationError as error:
         raise refusal_of(error) from None
     if request.steps > max_images:
-        problem = f"{request.steps} images are more than the {max_images} that one request may ask for"
-        raise RequestError(Refusal.TOO_LARGE, f"steps: {problem}.", detail=[{"loc": ["steps"], "msg": problem}])
+        raise too_many("steps", request.steps, max_images)
     return request
 
 

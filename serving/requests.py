@@ -149,9 +149,14 @@ def read_request(body: Any, max_images: int) -> GenerateRequest:
         raise refusal_of(error) from None
     if request.images > max_images:
         field = next(name for name in ("seeds", "noise", "count") if getattr(request, name) is not None)
-        problem = f"{request.images} images are more than the {max_images} that one request may ask for"
-        raise RequestError(Refusal.TOO_LARGE, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
+        raise too_many(field, request.images, max_images)
     return request
+
+
+def too_many(field: str, images: int, max_images: int) -> RequestError:
+    """The refusal of a field that asks for more images than one request may."""
+    problem = f"{images} images are more than the {max_images} that one request may ask for"
+    return RequestError(Refusal.TOO_LARGE, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
 
 
 def refusal_of(error: ValidationError) -> RequestError:

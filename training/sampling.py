@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from models.grid import grid
 from models.noise import noise_for_seeds
 
 
@@ -43,10 +44,5 @@ def sample(generator: nn.Module, noise: Tensor, label: Tensor | None) -> NDArray
 
 def image_grid(images: NDArray[np.uint8], columns: int) -> Image.Image:
     """A picture of images uint8 [N, H, W, C], row by row; places left over stay black."""
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    canvas = np.zeros((rows * columns, height, width, channels), dtype=np.uint8)
-    canvas[:count] = images
-    canvas = canvas.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-    canvas = canvas.reshape(rows * height, columns * width, channels)
-    return Image.fromarray(canvas.squeeze(2) if channels == 1 else canvas)
+    canvas = grid(images, columns)
+    return Image.fromarray(canvas.squeeze(2) if canvas.shape[2] == 1 else canvas)
