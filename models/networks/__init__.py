@@ -5,6 +5,8 @@ Every generator maps noise float [N, Z], label int64 [N] or None, and truncation
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -13,10 +15,20 @@ from models.networks import dcgan
 
 NetworkConfig = dcgan.DcganConfig
 
-_Builder = Callable[[NetworkConfig, ImageSpec, int], nn.Module]
+_Builder = Callable[[Any, ImageSpec, int], nn.Module]
 
-FAMILIES: dict[str, tuple[_Builder, _Builder]] = {"dcgan": (dcgan.Generator, dcgan.Discriminator)}
-"""Family name → its generator and its discriminator."""
+
+@dataclass(frozen=True)
+class Family:
+    """The two players of a family; each is built from its configuration, the images, and the number of labels."""
+
+    generator: _Builder
+    discriminator: _Builder
+
+
+FAMILIES = {
+    "dcgan": Family(dcgan.Generator, dcgan.Discriminator),
+}
 
 
 def build_generator(config: NetworkConfig, image: ImageSpec, labels: int) -> nn.Module:
@@ -24,11 +36,9 @@ def build_generator(config: NetworkConfig, image: ImageSpec, labels: int) -> nn.
 
     Raises ``ValueError`` if the family cannot make such images.
     """
-    generator, _ = FAMILIES[config.family]
-    return generator(config, image, labels)
+    return FAMILIES[config.family].generator(config, image, labels)
 
 
 def build_discriminator(config: NetworkConfig, image: ImageSpec, labels: int) -> nn.Module:
     """The discriminator that goes with ``build_generator``. Raises ``ValueError`` as that does."""
-    _, discriminator = FAMILIES[config.family]
-    return discriminator(config, image, labels)
+    return FAMILIES[config.family].discriminator(config, image, labels)

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from models.bundle import ImageSpec
-
-START = 4  # the generator begins, and the discriminator ends, with feature maps of 4 × 4
+from models.networks.sizes import START, doublings
 
 
 class DcganConfig(BaseModel):
@@ -35,12 +34,7 @@ def channel_plan(config: DcganConfig, image: ImageSpec) -> list[int]:
 
     Raises ``ValueError`` unless the image is square with a side of 8, 16, 32 … 256.
     """
-    side = image.height
-    if image.width != side or side not in (8, 16, 32, 64, 128, 256):
-        raise ValueError(
-            f"dcgan makes square images with a side of 8, 16, 32, 64, 128 or 256, not {image.width} × {side}"
-        )
-    stages = (side // START).bit_length() - 1
+    stages = doublings(image, "dcgan")
     return [min(config.width * 2**power, config.max_width) for power in reversed(range(stages))]
 
 

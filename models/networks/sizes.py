@@ -1,0 +1,22 @@
+"""Which image sizes the convolutional families take."""
+
+from models.bundle import ImageSpec
+
+START = 4
+"""Generators begin, and discriminators end, with feature maps of 4 × 4."""
+
+SIDES = (8, 16, 32, 64, 128, 256)
+
+
+def doublings(image: ImageSpec, family: str) -> int:
+    """How often 4 × 4 must double to become the image.
+
+    Raises ``ValueError`` unless the image is square with a side of 8, 16, 32, 64, 128 or 256.
+    """
+    side = image.height
+    if image.width != side or side not in SIDES:
+        raise ValueError(
+            f"{family} makes square images with a side of {', '.join(map(str, SIDES[:-1]))} or {SIDES[-1]}, "
+            f"not {image.width} × {side}"
+        )
+    return (side // START).bit_length() - 1
