@@ -4,16 +4,20 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from training.config import Config, dump_config, load_config, preset_names
+from training.config import Config
+from training.config_file import dump_config, load_config, preset_names
 from training.data import TrainingImages, load_images
-from training.device import best_device, best_precision
+from training.distributed import Processes, joined_processes
 from training.errors import TrainingError
-from training.fit import check_data, fit
-from training.run_folder import RunFolder, numbered_folder
-from training.state import TrainingState
+from training.fit import fit
+from training.observer import Observer
+from training.precision import best_precision
+from training.preflight import check_data, tell_broken
+from training.reporter import Reporter
+from training.run_folder import RunFolder, numbered_folder, with_budget
+from training.state import TrainingState, read_newest
 
 app = typer.Typer(
     name="python -m training",
@@ -39,44 +43,54 @@ def fit_command(
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Print the resolved configuration and the networks, and stop.")] = False,
 ) -> None:
-    """Trains a generator.
+    """Trains a generator. Under torchrun, as many processes as it starts share every batch.
 
     Example: python -m training fit digits --data mnist.parquet --out runs/first --set loss=least_squares
     """
     changes = list(settings or ())
     budget = [f"images={images}"] if images is not None else []
     config = load_config(preset, [*changes, *budget])
-    device = best_device()
-    if config.precision == "auto":
-        config = config.model_copy(update={"precision": best_precision(device)})
-    loaded = load_images(data, config.data)
-    check_data(config, loaded)
-    labels = len(loaded.label_names or ()) if config.conditional else 0
-    state = TrainingState(config, labels, device)
-    if dry_run:
-        _describe(config, loaded, state)
-        return
-    run = RunFolder.create(out or numbered_folder(config, changes), config, data, loaded)
-    _train(run, loaded, state, device)
+    with joined_processes() as processes:
+        if config.precision == "auto":
+            config = config.model_copy(update={"precision": best_precision(processes.device)})
+        processes.share(config.batch_size)
+        loaded = _load(data, config, processes)
+        check_data(config, loaded)
+        labels = len(loaded.label_names or ()) if config.conditional else 0
+        state = TrainingState(config, labels, processes.device)
+        if dry_run:
+            if processes.first:
+                _describe(config, loaded, state)
+            return
+        run = processes.from_first(
+            lambda: RunFolder.create(out or numbered_folder(config, changes), config, data, loaded)
+        )
+        _train(run, loaded, state, processes)
 
 
 @app.command()
-def resume(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+def resume(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    images: Annotated[int | None, typer.Option(min=1, help="Another budget, in real images seen.")] = None,
+) -> None:
     """Goes on with a run where it stopped, exactly.
 
     Example: python -m training resume runs/first
     """
-    folder = RunFolder.open(run)
-    loaded = load_images(folder.data.source, folder.config.data)
-    if loaded.fingerprint != folder.data.fingerprint:
-        raise TrainingError(
-            f"the images in {folder.data.source} are not those the run began with "
-            f"(fingerprint {loaded.fingerprint[:12]}…, then {folder.data.fingerprint[:12]}…)"
-        )
-    device = best_device()
-    state = TrainingState(folder.config, folder.labels, device)
-    state.load_newest(folder.checkpoints)
-    _train(folder, loaded, state, device)
+    with joined_processes() as processes:
+        folder = processes.from_first(lambda: RunFolder.open(run))
+        loaded = _load(folder.data.source, folder.config, processes)
+        if loaded.fingerprint != folder.data.fingerprint:
+            raise TrainingError(
+                f"the images in {folder.data.source} are not those the run began with "
+                f"(fingerprint {loaded.fingerprint[:12]}…, then {folder.data.fingerprint[:12]}…)"
+            )
+        content = processes.from_first(lambda: read_newest(folder.checkpoints))
+        if images is not None:
+            folder = processes.from_first(lambda: with_budget(folder, images))
+        state = TrainingState(folder.config, folder.labels, processes.device)
+        state.load(content)
+        _train(folder, loaded, state, processes)
 
 
 @app.command("export")
@@ -94,11 +108,22 @@ def export_command(
     print(export(RunFolder.open(run), to, name))
 
 
-def _train(run: RunFolder, data: TrainingImages, state: TrainingState, device: torch.device) -> None:
-    finished = fit(run, data, state, device)
-    done = "trained on" if finished else "stopped after"
-    following = f"export {run.path} --to models/zoo" if finished else f"resume {run.path}"
-    print(f"{run.path}: {done} {state.images_seen} images. Next: python -m training {following}")
+def _load(source: str, config: Config, processes: Processes) -> TrainingImages:
+    """The data, decoded by one process of each machine and mapped by the others."""
+    if processes.first_here:
+        loaded = load_images(source, config.data)
+        tell_broken(loaded)
+    processes.wait()
+    return loaded if processes.first_here else load_images(source, config.data)
+
+
+def _train(run: RunFolder, data: TrainingImages, state: TrainingState, processes: Processes) -> None:
+    observer = Reporter(run, data, state, judge=None) if processes.first else Observer()
+    finished = fit(run.config, data, state, processes, observer)
+    if processes.first:
+        done = "trained on" if finished else "stopped after"
+        following = f"export {run.path} --to models/zoo" if finished else f"resume {run.path}"
+        print(f"{run.path}: {done} {state.images_seen} images. Next: python -m training {following}")
 
 
 def _describe(config: Config, data: TrainingImages, state: TrainingState) -> None:

@@ -1,20 +1,19 @@
-"""What a run is made of: a strict model that is checked before anything starts and written beside the result."""
+"""What a run is made of: a strict model that is checked before anything starts and written beside the result.
 
-import difflib
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Any, Literal
+Amounts are counted in real images seen by the discriminator, so that runs of different batch sizes compare.
+"""
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.bundle import Name
-from models.networks import NetworkConfig
-from training.errors import TrainingError
-
-PRESETS = Path(__file__).parent / "presets"
+from models.networks import NetworkConfig, discriminator_has_batch_norm, discriminator_is_bounded
+from training.augmentation import Policy
+from training.losses import LOSSES
 
 Images = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Strict(BaseModel):
@@ -30,30 +29,90 @@ class DataConfig(_Strict):
         Literal["pad", "crop"],
         Field(description="pad = centre on black, nothing resampled; crop = centre square, resized (Lanczos)"),
     ]
+    broken_share: Annotated[
+        float, Field(ge=0, lt=1, description="files that cannot be decoded are passed over up to this share of all")
+    ] = 0.01
 
 
-class AdamConfig(_Strict):
-    """Adam (Kingma and Ba 2015)."""
+class RegularizationConfig(_Strict):
+    """What holds the discriminator back. 0 leaves a term out."""
+
+    r1: Annotated[float, Field(ge=0, description="γ of ½ γ E‖∇D(x)‖² on reals (Mescheder et al. 2018)")] = 0
+    r2: Annotated[float, Field(ge=0, description="γ of the same on fakes")] = 0
+    interval: Annotated[
+        int, Field(ge=1, le=64, description="steps from one R1 and R2 to the next (lazy: Karras et al. 2020)")
+    ] = 1
+    gradient_penalty: Annotated[float, Field(ge=0, description="λ of λ E(‖∇D‖ - 1)² (Gulrajani et al. 2017)")] = 0
+    label_smoothing: Annotated[float, Field(ge=0, le=0.5, description="reals aim at 1 less this; one-sided")] = 0
+    instance_noise: Annotated[
+        float, Field(ge=0, le=2, description="σ of the noise on all that the discriminator sees, pixels being -1 … 1")
+    ] = 0
+    instance_noise_until: Annotated[Share, Field(description="share of the budget after which it has faded to 0")] = 0.5
+
+    @property
+    def lazy(self) -> bool:
+        """Whether R1 and R2 have a phase, and so a step of the optimiser, of their own."""
+        return self.interval > 1 and bool(self.r1 or self.r2)
+
+
+class AdaptiveConfig(_Strict):
+    """Augmentation whose probability follows the discriminator's overfitting (ADA: Karras et al. 2020)."""
+
+    target: Annotated[float, Field(gt=0, lt=1, description="of E sign(D(x)) on reals")] = 0.6
+    images_to_one: Annotated[Images, Field(description="the probability goes from 0 to 1 in so many images")] = 500_000
+    max_probability: Annotated[Share, Field(description="beyond about 0.8 augmentations leak into the images")] = 0.8
+
+
+class AugmentationConfig(_Strict):
+    """How a small data set is made to look larger."""
+
+    flip: Annotated[bool, Field(description="mirror reals at random; for data without left and right")] = False
+    diff_augment: Annotated[
+        tuple[Policy, ...], Field(description="on all that the discriminator sees (Zhao et al. 2020)")
+    ] = ()
+    adaptive: AdaptiveConfig | None = None
+
+
+class OptimizerConfig(_Strict):
+    """Adam (Kingma and Ba 2015), its learning rate over the budget, and a bound on the gradient."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     beta1: Annotated[float, Field(ge=0, lt=1)]
     beta2: Annotated[float, Field(ge=0, lt=1)]
+    schedule: Annotated[Literal["constant", "linear", "cosine"], Field(description="from 1 to final_share")] = (
+        "constant"
+    )
+    final_share: Annotated[float, Field(ge=0, le=1, description="of the learning rate, at the end of the budget")] = 0
+    clip_norm: Annotated[float | None, Field(gt=0, description="gradients longer than this are scaled to it")] = None
 
 
 class EmaConfig(_Strict):
-    """The moving average of the generator's weights, which is what gets exported."""
+    """Moving averages of the generator's weights; one of them is what gets exported."""
 
-    half_life: Annotated[Images, Field(description="images after which a weight's share has halved")]
-    ramp: Annotated[
-        float, Field(gt=0, le=1, description="the half-life is at most this share of the images seen so far")
+    half_lives: Annotated[
+        tuple[Images, ...], Field(min_length=1, description="images after which a weight's share has halved, each")
     ]
+    ramp: Annotated[Share, Field(description="a half-life is at most this share of the images seen so far")]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "EmaConfig":
+        if len(set(self.half_lives)) != len(self.half_lives):
+            raise ValueError("half_lives must differ from each other")
+        return self
+
+
+class JudgeConfig(_Strict):
+    """How often, and on how many images, the data set's own judge scores the averaged generators."""
+
+    every: Annotated[Images, Field(description="images seen between two scorings")]
+    samples: Annotated[int, Field(ge=500, le=50_000, description="images generated for each score")] = 2_000
 
 
 class PaceConfig(_Strict):
     """How often, in images seen, the run reports and saves."""
 
     tick: Annotated[Images, Field(description="a line of metrics")]
-    samples: Annotated[Images, Field(description="a grid of samples")]
+    samples: Annotated[Images, Field(description="a grid of samples and the plots")]
     checkpoint: Annotated[Images, Field(description="a checkpoint")]
 
 
@@ -70,7 +129,8 @@ class Config(_Strict):
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     images: Annotated[Images, Field(description="the budget: real images seen by the discriminator")]
-    batch_size: Annotated[int, Field(ge=2, le=65536)]
+    batch_size: Annotated[int, Field(ge=2, le=65536, description="of all processes together")]
+    discriminator_steps: Annotated[int, Field(ge=1, le=20, description="of the discriminator to one of G")] = 1
     conditional: Annotated[bool, Field(description="whether labels steer the generator")]
     precision: Annotated[
         Literal["auto", "bfloat16", "float32"],
@@ -78,86 +138,53 @@ class Config(_Strict):
     ] = "auto"
     data: DataConfig
     network: NetworkConfig
-    loss: Literal["minimax", "non_saturating", "least_squares"]
-    generator_optimizer: AdamConfig
-    discriminator_optimizer: AdamConfig
+    compile: Annotated[bool, Field(description="torch.compile for both networks' first-order passes")] = False
+    loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic"]
+    regularization: RegularizationConfig = RegularizationConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    generator_optimizer: OptimizerConfig
+    discriminator_optimizer: OptimizerConfig
     ema: EmaConfig
+    judge: JudgeConfig | None = None
     pace: PaceConfig
     about: AboutConfig
 
+    @model_validator(mode="after")
+    def _sensible(self) -> "Config":
+        contradictions = list(_contradictions(self))
+        if contradictions:
+            raise ValueError("; ".join(contradictions))
+        return self
 
-def preset_names() -> list[str]:
-    """The names of the presets that ship."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
-
-def load_config(preset_or_file: str, settings: Iterable[str] = ()) -> Config:
-    """The configuration of a preset's name or a YAML file, with ``key=value`` settings laid over it.
-
-    Keys are dotted (``data.resolution``), values are YAML. Raises ``TrainingError``.
-    """
-    is_file = preset_or_file.endswith((".yaml", ".yml"))
-    path = Path(preset_or_file) if is_file else PRESETS / f"{preset_or_file}.yaml"
-    if not path.is_file():
-        raise TrainingError(
-            f"there is no preset or file {preset_or_file!r}; the presets are {', '.join(preset_names())}, "
-            "and a file's name ends in .yaml"
+def _contradictions(config: Config) -> list[str]:
+    """Combinations that make no sense, each with the reason and the way out."""
+    loss, regularization, augmentation = LOSSES[config.loss], config.regularization, config.augmentation
+    found = []
+    if regularization.gradient_penalty and discriminator_has_batch_norm(config.network):
+        found.append(
+            "regularization.gradient_penalty bounds the gradient of each image by itself, but batch normalisation "
+            "makes every logit depend on the whole batch (Gulrajani et al. 2017, section 4): set "
+            "network.discriminator_norm to none or spectral"
         )
-    source = str(path) if is_file else f"preset {preset_or_file}"
-    values = _parse_yaml(path.read_text(), source)
-    if not isinstance(values, dict):
-        raise TrainingError(f"{source} holds no settings: it must be a YAML mapping")
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not (key and equals):
-            raise TrainingError(f"--set takes key=value, not {setting!r}")
-        _assign(values, key, _parse_yaml(text, f"--set {key}"))
-    return parse_config(values, source)
-
-
-def parse_config(values: Any, source: str) -> Config:
-    """Checks a configuration. Raises ``TrainingError`` naming every fault, with the nearest key to an unknown one."""
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        faults = "; ".join(_describe(fault) for fault in error.errors())
-        raise TrainingError(f"{source}: {faults}") from error
-
-
-def dump_config(config: Config) -> str:
-    """The configuration as YAML that ``load_config`` reads back equal."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _parse_yaml(text: str, source: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise TrainingError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
-
-
-def _assign(values: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for parent in parents:
-        nested = values.setdefault(parent, {})
-        if not isinstance(nested, dict):
-            raise TrainingError(f"--set {key}: {parent} holds no settings of its own")
-        values = nested
-    values[last] = value
-
-
-def _describe(fault: Any) -> str:
-    where = ".".join(map(str, fault["loc"]))
-    if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-    nearest = difflib.get_close_matches(where, _known_keys(Config), n=1)
-    return f"there is no setting {where}" + (f"; did you mean {nearest[0]}?" if nearest else "")
-
-
-def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
-    return keys
+    bounded = discriminator_is_bounded(config.network) or regularization.gradient_penalty or regularization.r1
+    if config.loss == "wasserstein" and not bounded:
+        found.append(
+            "loss wasserstein grows without bound unless something bounds the critic's slope: set "
+            "regularization.gradient_penalty or regularization.r1, or a spectral norm"
+        )
+    if regularization.label_smoothing and not loss.smoothable:
+        found.append(f"regularization.label_smoothing softens a target, and loss {config.loss} has none")
+    if augmentation.adaptive and loss.undecided is None:
+        found.append(
+            f"augmentation.adaptive steers by the sign of D(x), which says nothing under loss {config.loss}: its "
+            "logits have no zero; take augmentation.diff_augment"
+        )
+    if augmentation.adaptive and augmentation.diff_augment:
+        found.append("augmentation.adaptive and augmentation.diff_augment are two ways to do the same: set one")
+    if config.discriminator_steps * config.batch_size > config.images:
+        found.append(
+            f"a budget of {config.images} images is spent before the generator's first step, after "
+            f"{config.discriminator_steps * config.batch_size}"
+        )
+    return found

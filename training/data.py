@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import datasets
 import numpy as np
@@ -46,6 +46,8 @@ class TrainingImages:
     labels: NDArray[np.int64] | None
     """int64 [N], or None where the data has no labels."""
     label_names: tuple[str, ...] | None
+    broken: tuple[str, ...] = ()
+    """Files that could not be decoded, each with the reason; they are not among the images."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -114,18 +116,15 @@ def _decode(table: datasets.Dataset, config: DataConfig, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        shape = (len(table), config.resolution, config.resolution, config.channels)
-        images = np.lib.format.open_memmap(draft / IMAGES_FILE, mode="w+", dtype=np.uint8, shape=shape)
+        kept, broken = _write_images(table, config, draft / IMAGES_FILE)
         digest = hashlib.sha256()
-        for index, image in enumerate(_fitted(table, config)):
-            images[index] = image
+        for image in np.load(draft / IMAGES_FILE, mmap_mode="r"):
             digest.update(image.tobytes())
-        images.flush()
         if labels is not None:
-            np.save(draft / LABELS_FILE, labels)
-            digest.update(labels.tobytes())
+            np.save(draft / LABELS_FILE, labels[kept])
+            digest.update(labels[kept].tobytes())
         digest.update(json.dumps(label_names).encode())
-        meta = {"fingerprint": digest.hexdigest(), "label_names": label_names}
+        meta = {"fingerprint": digest.hexdigest(), "label_names": label_names, "broken": broken}
         (draft / META_FILE).write_text(json.dumps(meta))
         try:
             draft.rename(folder)
@@ -134,6 +133,39 @@ def _decode(table: datasets.Dataset, config: DataConfig, folder: Path) -> None:
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_images(table: datasets.Dataset, config: DataConfig, path: Path) -> tuple[list[int], list[str]]:
+    """Decodes into ``path``; returns the rows that are in it, and the files that are broken, each with the reason.
+
+    Raises ``TrainingError`` if more are broken than ``broken_share`` allows, or all.
+    """
+    shape = (config.resolution, config.resolution, config.channels)
+    allowed = int(config.broken_share * len(table))
+    kept: list[int] = []
+    broken: list[str] = []
+    with path.open("wb") as file:
+        _npy_header(file, (len(table), *shape))
+        for index, image in enumerate(_fitted(table, config)):
+            if isinstance(image, str):
+                broken.append(image)
+            else:
+                kept.append(index)
+                file.write(image.tobytes())
+        if len(broken) > allowed or not kept:
+            shown = "; ".join(broken[:3]) + ("; …" if len(broken) > 3 else "")
+            raise TrainingError(
+                f"{len(broken)} of {len(table)} images cannot be decoded, and data.broken_share "
+                f"{config.broken_share:g} allows {allowed}: {shown}"
+            )
+        file.seek(0)
+        _npy_header(file, (len(kept), *shape))  # of the same length whatever the count
+    return kept, broken
+
+
+def _npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _map(name: str, folder: Path) -> TrainingImages:
@@ -145,6 +177,7 @@ def _map(name: str, folder: Path) -> TrainingImages:
         images=np.load(folder / IMAGES_FILE, mmap_mode="r"),
         labels=np.load(folder / LABELS_FILE) if names else None,
         label_names=tuple(names) if names else None,
+        broken=tuple(meta["broken"]),
     )
 
 
@@ -165,7 +198,8 @@ def _labels_of(table: datasets.Dataset) -> tuple[NDArray[np.int64] | None, list[
     return np.array([position[value] for value in values], dtype=np.int64), [str(value) for value in distinct]
 
 
-def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.uint8]]:
+def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.uint8] | str]:
+    """Each image uint8 [H, W, C], or what is broken about it."""
     first_size: tuple[int, int] | None = None
     rows = track(table, "Decoding images", len(table), console=console, disable=not console.is_terminal)
     for index, row in enumerate(rows):
@@ -174,7 +208,8 @@ def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.
             image: Image.Image = Image.open(_open(row["image"]))
             image.load()
         except (OSError, SyntaxError, ValueError) as error:
-            raise TrainingError(f"{where} cannot be decoded: {_one_line(error)}") from error
+            yield f"{where} ({_one_line(error)})"
+            continue
         image = _to_mode(image, config.channels, where)
         first_size = first_size or image.size
         if config.fit == "pad":

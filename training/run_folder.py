@@ -4,7 +4,7 @@ import json
 import platform
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
@@ -12,7 +12,8 @@ import pydantic
 import torch
 import yaml
 
-from training.config import Config, dump_config, parse_config
+from training.config import Config
+from training.config_file import dump_config, parse_config
 from training.data import TrainingImages
 from training.errors import TrainingError
 
@@ -27,6 +28,7 @@ class DataRecord(pydantic.BaseModel):
     fingerprint: str
     images: int
     label_names: tuple[str, ...] | None
+    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def best(self) -> Path:
+        """Where the averaged generator lies that the judge has liked best."""
+        return self.path / "best.pt"
+
+    @property
+    def scores(self) -> Path:
+        """Where the judge's scores lie, as JSON lines."""
+        return self.path / "scores.jsonl"
+
+    @property
     def labels(self) -> int:
         """How many labels steer the generator; 0 for an unconditional one."""
         return len(self.data.label_names or ()) if self.config.conditional else 0
@@ -66,6 +78,7 @@ class RunFolder:
             fingerprint=images.fingerprint,
             images=len(images),
             label_names=images.label_names,
+            broken=images.broken,
         )
         run = cls(path, config, data, _source_revision())
         run.samples.mkdir(parents=True)
@@ -86,6 +99,15 @@ class RunFolder:
         except ValueError as error:
             raise TrainingError(f"{path} is not the folder of a run that can be read: {error}") from error
         return cls(path, config, data, environment["source_revision"])
+
+
+def with_budget(run: RunFolder, images: int) -> RunFolder:
+    """The same run with another budget, which is written into its ``config.yaml``."""
+    config = run.config.model_copy(update={"images": images})
+    draft = run.path / "config.tmp"
+    draft.write_text(dump_config(config))
+    draft.replace(run.path / "config.yaml")
+    return replace(run, config=config)
 
 
 def numbered_folder(config: Config, settings: list[str]) -> Path:

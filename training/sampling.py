@@ -46,3 +46,11 @@ def image_grid(images: NDArray[np.uint8], columns: int) -> Image.Image:
     """A picture of images uint8 [N, H, W, C], row by row; places left over stay black."""
     canvas = grid(images, columns)
     return Image.fromarray(canvas.squeeze(2) if canvas.shape[2] == 1 else canvas)
+
+
+def side_by_side(left: Image.Image, right: Image.Image, gap: int = 8) -> Image.Image:
+    """Two pictures of one height and mode with white between them."""
+    both = Image.new(left.mode, (left.width + gap + right.width, left.height), "white")
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + gap, 0))
+    return both

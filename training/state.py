@@ -3,6 +3,7 @@
 import copy
 import os
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,29 @@ from torch import nn
 
 from models.bundle import ImageSpec
 from models.networks import build_discriminator, build_generator
-from training.config import AdamConfig, Config
+from training.adaptive import AdaptiveProbability
+from training.config import Config, OptimizerConfig
 from training.errors import TrainingError
+from training.losses import LOSSES
+from training.regularizers import lazy_adam
 
 KEPT_CHECKPOINTS = 2
 
+FREE_TO_CHANGE = {"images", "pace", "about", "name"}
+"""Settings of a run that may be another after a resume; any other would make it another run."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The averaged generator that the judge has liked best so far."""
+
+    score: float
+    images_seen: int
+    half_life: int
+
 
 class TrainingState:
-    """The players, their optimisers, the averaged generator, and how many real images have been seen."""
+    """The players, their optimisers, the averaged generators, and how many real images have been seen."""
 
     def __init__(self, config: Config, labels: int, device: torch.device) -> None:
         """Fresh networks, drawn from the configuration's seed. Raises ``TrainingError`` if they do not fit."""
@@ -30,71 +46,129 @@ class TrainingState:
             discriminator = build_discriminator(config.network, image, labels)
         except ValueError as error:
             raise TrainingError(str(error)) from error
+        self._config = config
+        self.device = device
         self.generator = _on(device, generator)
         self.discriminator = _on(device, discriminator)
-        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.averages = {half_life: copy_of(self.generator) for half_life in config.ema.half_lives}
+        """Half-life in images → the generator with averaged weights."""
         self.generator_optimizer = _adam(self.generator, config.generator_optimizer)
-        self.discriminator_optimizer = _adam(self.discriminator, config.discriminator_optimizer)
+        interval = config.regularization.interval if config.regularization.lazy else None
+        self.discriminator_optimizer = _adam(self.discriminator, config.discriminator_optimizer, interval)
+        adaptive, undecided = config.augmentation.adaptive, LOSSES[config.loss].undecided
+        self.augmentation = (
+            AdaptiveProbability(
+                target=adaptive.target,
+                images_to_one=adaptive.images_to_one,
+                max_probability=adaptive.max_probability,
+                undecided=undecided,
+                device=device,
+            )
+            if adaptive and undecided is not None
+            else None
+        )
         self.images_seen = 0
+        self.best: Best | None = None
+
+    @property
+    def average(self) -> nn.Module:
+        """The averaged generator of the first half-life: the one to show where no judge has chosen."""
+        return self.averages[self._config.ema.half_lives[0]]
 
     @torch.no_grad()
-    def update_average(self, keep: float) -> None:
-        """Moves the averaged generator towards the present one: average ← keep · average + (1 - keep) · present.
+    def update_average(self, half_life: int, keep: float) -> None:
+        """Moves an averaged generator towards the present one: average ← keep · average + (1 - keep) · present.
 
         Batch statistics are averaged like weights, so that they belong to the averaged weights.
         """
         present = self.generator.state_dict()
-        for name, value in self.average.state_dict().items():
+        moved, targets = [], []
+        for name, value in self.averages[half_life].state_dict().items():
             if value.is_floating_point():
-                value.lerp_(present[name], 1 - keep)
+                moved.append(value)
+                targets.append(present[name])
             else:
                 value.copy_(present[name])
+        torch._foreach_lerp_(moved, targets, 1 - keep)
 
     def _parts(self) -> dict[str, Any]:
         return {
             "generator": self.generator,
             "discriminator": self.discriminator,
-            "average": self.average,
+            **{f"average_{half_life}": network for half_life, network in self.averages.items()},
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
+            **({"augmentation": self.augmentation} if self.augmentation else {}),
         }
 
     def save(self, folder: Path) -> None:
         """Writes ``folder/IMAGES.pt`` whole or not at all, and removes all but the newest few."""
         folder.mkdir(exist_ok=True)
-        path = folder / f"{self.images_seen:012d}.pt"
-        draft = path.with_suffix(".tmp")
         content = {name: part.state_dict() for name, part in self._parts().items()}
-        try:
-            with draft.open("wb") as file:
-                torch.save({**content, "images_seen": self.images_seen}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except (OSError, RuntimeError) as error:
-            draft.unlink(missing_ok=True)
-            raise TrainingError(
-                f"cannot write the checkpoint {path.name} ({error}); the one before it is untouched"
-            ) from error
+        content["images_seen"] = self.images_seen
+        content["best"] = asdict(self.best) if self.best else None
+        content["configuration"] = self._config.model_dump(mode="json")
+        write_whole(folder / f"{self.images_seen:012d}.pt", content)
         for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
-    def load_newest(self, folder: Path) -> None:
-        """Becomes what the newest readable checkpoint says; one that is torn is told of and passed over.
+    def load(self, content: dict[str, Any]) -> None:
+        """Becomes what a checkpoint says.
 
-        Raises ``TrainingError`` where there is none.
+        Raises ``TrainingError`` if the configuration is another one than the checkpoint was written under.
         """
-        for path in reversed(checkpoints(folder)):
-            try:
-                content = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # torch.load raises whatever its archive reader does
-                print(f"passing over the unreadable checkpoint {path.name}: {error}", file=sys.stderr)
-                continue
-            for name, part in self._parts().items():
-                part.load_state_dict(content[name])
-            self.images_seen = content["images_seen"]
-            return
-        raise TrainingError(f"{folder} holds no checkpoint to go on from")
+        check_same_run(content["configuration"], self._config)
+        for name, part in self._parts().items():
+            part.load_state_dict(content[name])
+        self.images_seen = content["images_seen"]
+        self.best = Best(**content["best"]) if content["best"] else None
+
+
+def read_newest(folder: Path) -> dict[str, Any]:
+    """The newest readable checkpoint in a folder; one that is torn is told of and passed over.
+
+    Raises ``TrainingError`` where there is none.
+    """
+    for path in reversed(checkpoints(folder)):
+        try:
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load raises whatever its archive reader does
+            reason = " ".join(str(error).split())[:200]
+            print(f"passing over the unreadable checkpoint {path.name}: {reason}", file=sys.stderr)
+            continue
+        return content
+    raise TrainingError(f"{folder} holds no checkpoint to go on from; begin a new run")
+
+
+def check_same_run(before: dict[str, Any], config: Config) -> None:
+    """Raises ``TrainingError`` naming each setting that changed since a checkpoint and would change its course."""
+    now = config.model_dump(mode="json")
+    changed = [
+        f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}"
+        for key in sorted(before.keys() | now.keys())
+        if key not in FREE_TO_CHANGE and before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise TrainingError(
+            f"config.yaml is not the one this run began with: {'; '.join(changed)}. Put it back, or begin a new run"
+        )
+
+
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file of tensors whole or not at all. Raises ``TrainingError`` if it cannot."""
+    draft = path.with_suffix(".tmp")
+    try:
+        with draft.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's archive writer turns a full disk into a RuntimeError
+        draft.unlink(missing_ok=True)
+        raise TrainingError(
+            f"cannot write {path.name} ({_brief(error)}); what was written before is untouched. "
+            "Make room, then resume the run"
+        ) from error
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -102,12 +176,22 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.pt"))
 
 
+def copy_of(generator: nn.Module) -> nn.Module:
+    """A generator to look at and to export: in evaluation mode, without gradients."""
+    return copy.deepcopy(generator).eval().requires_grad_(False)
+
+
+def _brief(value: object) -> str:
+    return " ".join(str(value).split())[:200]
+
+
 def _on(device: torch.device, network: nn.Module) -> nn.Module:
     # Channels last is what the convolutions of both CPUs and GPUs compute in; it saves a shuffle per layer.
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
-def _adam(network: nn.Module, config: AdamConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(
-        network.parameters(), lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True
-    )
+def _adam(network: nn.Module, config: OptimizerConfig, lazy_interval: int | None = None) -> torch.optim.Adam:
+    rate, betas = config.learning_rate, (config.beta1, config.beta2)
+    if lazy_interval:
+        rate, betas = lazy_adam(rate, *betas, lazy_interval)
+    return torch.optim.Adam(network.parameters(), lr=rate, betas=betas, fused=True)

@@ -1,11 +1,6 @@
-"""What a run computes on, and in which precision."""
+"""In which precision a device computes best."""
 
 import torch
-
-
-def best_device() -> torch.device:
-    """A CUDA GPU where PyTorch finds one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def best_precision(device: torch.device) -> str:

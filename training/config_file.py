@@ -1,0 +1,104 @@
+"""Where a configuration comes from and goes: presets, YAML files, ``--set``, and words for what is wrong in them."""
+
+import difflib
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from models.networks import FAMILIES
+from training.config import Config
+from training.errors import TrainingError
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """The names of the presets that ship."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_config(preset_or_file: str, settings: Iterable[str] = ()) -> Config:
+    """The configuration of a preset's name or a YAML file, with ``key=value`` settings laid over it.
+
+    Keys are dotted (``data.resolution``), values are YAML. Raises ``TrainingError``.
+    """
+    is_file = preset_or_file.endswith((".yaml", ".yml"))
+    path = Path(preset_or_file) if is_file else PRESETS / f"{preset_or_file}.yaml"
+    if not path.is_file():
+        raise TrainingError(
+            f"there is no preset or file {preset_or_file!r}; the presets are {', '.join(preset_names())}, "
+            "and a file's name ends in .yaml"
+        )
+    source = str(path) if is_file else f"preset {preset_or_file}"
+    values = _parse_yaml(path.read_text(), source)
+    if not isinstance(values, dict):
+        raise TrainingError(f"{source} holds no settings: it must be a YAML mapping")
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not (key and equals):
+            raise TrainingError(f"--set takes key=value, not {setting!r}")
+        _assign(values, key, _parse_yaml(text, f"--set {key}"))
+    return parse_config(values, source)
+
+
+def parse_config(values: Any, source: str) -> Config:
+    """Checks a configuration. Raises ``TrainingError`` naming every fault, with the nearest key to an unknown one."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(_describe(fault) for fault in error.errors())
+        raise TrainingError(f"{source}: {faults}") from error
+
+
+def dump_config(config: Config) -> str:
+    """The configuration as YAML that ``load_config`` reads back equal."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TrainingError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    if key == "network.family" and isinstance(network := values.get("network"), dict) and network["family"] != value:
+        # The sizes of another family mean nothing to this one, which has defaults of its own.
+        values["network"] = {"noise_dim": network["noise_dim"]}
+    *parents, last = key.split(".")
+    for parent in parents:
+        if values.get(parent) is None:
+            values[parent] = {}
+        nested = values[parent]
+        if not isinstance(nested, dict):
+            raise TrainingError(f"--set {key}: {parent} holds no settings of its own")
+        values = nested
+    values[last] = value
+
+
+def _describe(fault: Any) -> str:
+    # In a choice of families pydantic puts the family's name into the path; to the user it is no part of the key.
+    where = ".".join(str(part) for part in fault["loc"] if part not in FAMILIES)
+    if fault["type"] != "extra_forbidden":
+        message = fault["msg"].removeprefix("Value error, ")
+        return f"{where}: {message[0].lower()}{message[1:]}" if where else message
+    nearest = difflib.get_close_matches(where, known_keys(), n=1)
+    return f"there is no setting {where}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def known_keys() -> list[str]:
+    """Every dotted key that a configuration may have, of every family."""
+    return sorted(set(_keys(Config)))
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for choice in typing.get_args(field.annotation) or (field.annotation,):
+            if isinstance(choice, type) and issubclass(choice, BaseModel):
+                yield from _keys(choice, f"{prefix}{name}.")
