@@ -1,5 +1,6 @@
 """A run → a bundle: the averaged generator as an ONNX graph, checked image by image against PyTorch."""
 
+import copy
 import hashlib
 import io
 import logging
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
+from torch.nn.utils import parametrize
 
 from models.bundle import (
     GENERATOR_FILE,
@@ -96,7 +98,7 @@ def export(run: RunFolder, to: Path, name: str | None = None) -> Path:
 
 
 def to_onnx(network: nn.Module, noise_dim: int, labels: int) -> bytes:
-    """The network as one ONNX file with a dynamic batch.
+    """The network as one ONNX file with a dynamic batch and constant weights.
 
     Raises ``TrainingError`` if the graph draws random numbers: then a seed would not say what the image is.
     """
@@ -107,7 +109,7 @@ def to_onnx(network: nn.Module, noise_dim: int, labels: int) -> bytes:
     with tempfile.TemporaryDirectory() as folder, _quiet_exporter():
         path = Path(folder) / GENERATOR_FILE
         torch.onnx.export(
-            network,
+            with_plain_weights(network),
             (noise, label, truncation),
             path,
             dynamo=True,
@@ -125,6 +127,21 @@ def to_onnx(network: nn.Module, noise_dim: int, labels: int) -> bytes:
     if random:
         raise TrainingError(f"not exported: the graph draws random numbers ({', '.join(sorted(random))})")
     return graph
+
+
+@torch.no_grad()
+def with_plain_weights(network: nn.Module) -> nn.Module:
+    """A copy in which every parametrised weight, such as a spectrally normalised one, is what it now evaluates to."""
+    plain = copy.deepcopy(network).eval()
+    for module in plain.modules():
+        if parametrize.is_parametrized(module):
+            # remove_parametrizations would take the property off the class that the copy shares with the original.
+            values = {name: getattr(module, name) for name in module.get_submodule("parametrizations")._modules}
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, value in values.items():
+                module.register_parameter(name, nn.Parameter(value))
+    return plain
 
 
 @torch.no_grad()

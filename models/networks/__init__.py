@@ -6,14 +6,18 @@ Every generator maps noise float [N, Z], label int64 [N] or None, and truncation
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import nn
 
 from models.bundle import ImageSpec
-from models.networks import dcgan
+from models.networks import biggan, dcgan, mlp, sngan
 
-NetworkConfig = dcgan.DcganConfig
+NetworkConfig = Annotated[
+    mlp.MlpConfig | dcgan.DcganConfig | sngan.SnganConfig | biggan.BigganConfig,
+    Field(discriminator="family"),
+]
 
 _Builder = Callable[[Any, ImageSpec, int], nn.Module]
 
@@ -27,7 +31,10 @@ class Family:
 
 
 FAMILIES = {
+    "mlp": Family(mlp.Generator, mlp.Discriminator),
     "dcgan": Family(dcgan.Generator, dcgan.Discriminator),
+    "sngan": Family(sngan.Generator, sngan.Discriminator),
+    "biggan": Family(biggan.Generator, biggan.Discriminator),
 }
 
 
@@ -42,3 +49,8 @@ def build_generator(config: NetworkConfig, image: ImageSpec, labels: int) -> nn.
 def build_discriminator(config: NetworkConfig, image: ImageSpec, labels: int) -> nn.Module:
     """The discriminator that goes with ``build_generator``. Raises ``ValueError`` as that does."""
     return FAMILIES[config.family].discriminator(config, image, labels)
+
+
+def discriminator_has_batch_norm(config: NetworkConfig) -> bool:
+    """Whether the logit of an image depends on its batch; then no penalty on single images' gradients is sound."""
+    return isinstance(config, dcgan.DcganConfig) and config.discriminator_norm == "batch"

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from models.bundle import ImageSpec
+from models.networks.conditioning import ProjectionHead, needed, scaled
 from models.networks.sizes import START, doublings
+from models.networks.spectral_norm import spectral_normalise
 
 
 class DcganConfig(BaseModel):
@@ -27,6 +29,10 @@ class DcganConfig(BaseModel):
         int, Field(ge=4, le=512, description="channels of the largest feature map; each halving doubles them")
     ] = 64
     max_width: Annotated[int, Field(ge=4, le=2048, description="no layer has more channels than this")] = 512
+    discriminator_norm: Annotated[
+        Literal["batch", "spectral", "none"],
+        Field(description="of its convolutions; a penalty on single images' gradients rules out batch"),
+    ] = "batch"
 
 
 def channel_plan(config: DcganConfig, image: ImageSpec) -> list[int]:
@@ -60,16 +66,10 @@ class Generator(nn.Module):
         self.apply(_initialise)
 
     def forward(self, noise: Tensor, label: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
-        """Images in -1 … 1; a generator with labels needs them.
-
-        Truncation scales the noise: below 1 the images get more typical and less varied.
-        """
-        if truncation is not None:
-            noise = noise * truncation.unsqueeze(1)
+        """Images in -1 … 1; a generator with labels needs them. Truncation scales the noise."""
+        noise = scaled(noise, truncation)
         if self.embedding is not None:
-            if label is None:
-                raise ValueError("a conditional generator needs labels")
-            noise = torch.cat([noise, self.embedding(label)], dim=1)
+            noise = torch.cat([noise, self.embedding(needed(label, "generator"))], dim=1)
         features = self.project(noise).unflatten(1, (-1, START, START))
         features = torch.relu(self.project_norm(features))
         return torch.tanh(self.to_image(self.stages(features)))
@@ -81,30 +81,25 @@ class Discriminator(nn.Module):
     def __init__(self, config: DcganConfig, image: ImageSpec, labels: int) -> None:
         super().__init__()
         channels = list(reversed(channel_plan(config, image)))
+        batch = config.discriminator_norm == "batch"
         stages: list[nn.Module] = [
             nn.Conv2d(image.channels, channels[0], 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
         ]
         for before, after in pairwise(channels):
-            stages += [
-                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(0.2),
-            ]
+            stages.append(nn.Conv2d(before, after, 4, stride=2, padding=1, bias=not batch))
+            if batch:
+                stages.append(nn.BatchNorm2d(after))
+            stages.append(nn.LeakyReLU(0.2))
         self.stages = nn.Sequential(*stages, nn.Flatten())
-        features = channels[-1] * START * START
-        self.to_logit = nn.Linear(features, 1)
-        self.embedding = nn.Embedding(labels, features) if labels else None
+        self.head = ProjectionHead(channels[-1] * START * START, labels)
         self.apply(_initialise)
+        if config.discriminator_norm == "spectral":
+            spectral_normalise(self)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits [N]; a discriminator with labels needs them."""
-        features = self.stages(images)
-        logits: Tensor = self.to_logit(features).squeeze(1)
-        if self.embedding is not None:
-            if label is None:
-                raise ValueError("a conditional discriminator needs labels")
-            logits = logits + (features * self.embedding(label)).sum(dim=1)
+        logits: Tensor = self.head(self.stages(images), label)
         return logits
 
 
