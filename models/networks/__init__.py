@@ -6,14 +6,18 @@ Every generator maps noise float [N, Z], label int64 [N] or None, and truncation
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import nn
 
 from models.bundle import ImageSpec
-from models.networks import dcgan
+from models.networks import dcgan, r3gan, stylegan2
 
-NetworkConfig = dcgan.DcganConfig
+NetworkConfig = Annotated[
+    dcgan.DcganConfig | stylegan2.Stylegan2Config | r3gan.R3ganConfig,
+    Field(discriminator="family"),
+]
 
 _Builder = Callable[[Any, ImageSpec, int], nn.Module]
 
@@ -28,6 +32,8 @@ class Family:
 
 FAMILIES = {
     "dcgan": Family(dcgan.Generator, dcgan.Discriminator),
+    "stylegan2": Family(stylegan2.Generator, stylegan2.Discriminator),
+    "r3gan": Family(r3gan.Generator, r3gan.Discriminator),
 }
 
 
