@@ -12,10 +12,15 @@ from pydantic import Field
 from torch import nn
 
 from models.bundle import ImageSpec
-from models.networks import biggan, dcgan, mlp, sngan
+from models.networks import biggan, dcgan, mlp, r3gan, sngan, stylegan2
 
 NetworkConfig = Annotated[
-    mlp.MlpConfig | dcgan.DcganConfig | sngan.SnganConfig | biggan.BigganConfig,
+    mlp.MlpConfig
+    | dcgan.DcganConfig
+    | sngan.SnganConfig
+    | biggan.BigganConfig
+    | stylegan2.Stylegan2Config
+    | r3gan.R3ganConfig,
     Field(discriminator="family"),
 ]
 
@@ -35,6 +40,8 @@ FAMILIES = {
     "dcgan": Family(dcgan.Generator, dcgan.Discriminator),
     "sngan": Family(sngan.Generator, sngan.Discriminator),
     "biggan": Family(biggan.Generator, biggan.Discriminator),
+    "stylegan2": Family(stylegan2.Generator, stylegan2.Discriminator),
+    "r3gan": Family(r3gan.Generator, r3gan.Discriminator),
 }
 
 

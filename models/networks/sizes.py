@@ -20,3 +20,11 @@ def doublings(image: ImageSpec, family: str) -> int:
             f"not {image.width} × {side}"
         )
     return (side // START).bit_length() - 1
+
+
+def pyramid(image: ImageSpec, family: str, width: int, max_width: int) -> list[int]:
+    """Channels of the feature maps from 4 × 4 up to the image's own size: ``width`` there, doubled by every halving.
+
+    None has more than ``max_width``. Raises ``ValueError`` as ``doublings`` does.
+    """
+    return [min(width * 2**power, max_width) for power in reversed(range(doublings(image, family) + 1))]
