@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.bundle import Name
-from models.networks import NetworkConfig, discriminator_has_batch_norm, discriminator_is_bounded
+from models.networks import NetworkConfig, discriminator_has_batch_norm, discriminator_has_spectral_norm
 from training.augmentation import Policy
 from training.losses import LOSSES
 
@@ -167,7 +167,7 @@ def _contradictions(config: Config) -> list[str]:
             "makes every logit depend on the whole batch (Gulrajani et al. 2017, section 4): set "
             "network.discriminator_norm to none or spectral"
         )
-    bounded = discriminator_is_bounded(config.network) or regularization.gradient_penalty or regularization.r1
+    bounded = discriminator_has_spectral_norm(config.network) or regularization.gradient_penalty or regularization.r1
     if config.loss == "wasserstein" and not bounded:
         found.append(
             "loss wasserstein grows without bound unless something bounds the critic's slope: set "

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together."""
+    """One of the processes that train together: the one this is."""
 
     rank: int
     count: int
@@ -52,7 +52,7 @@ class Processes:
         flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in found])
         collectives.all_reduce(flat)
         flat /= self.count
-        for tensor, values in zip(found, flat.split([tensor.numel() for tensor in found]), strict=True):
+        for tensor, values in zip(found, torch.split(flat, [tensor.numel() for tensor in found]), strict=True):
             tensor.detach().copy_(values.view_as(tensor))
 
     def sum(self, tensor: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ from models.noise import noise_for_seeds
 from training.errors import TrainingError
 from training.run_folder import RunFolder
 from training.sampling import ImageGenerator, grid_inputs, image_grid
-from training.state import TrainingState
+from training.trained import trained_generator
 
 OPSET = 20
 PARITY_BATCHES = (1, 2, 3, 7, 16)
@@ -52,9 +52,8 @@ def export(run: RunFolder, to: Path, name: str | None = None) -> Path:
     Raises ``TrainingError`` if the name is none, if ONNX Runtime and PyTorch disagree, or if it cannot be written.
     """
     name = _checked_name(name or run.config.name)
-    state = TrainingState(run.config, run.labels, torch.device("cpu"))
-    state.load_newest(run.checkpoints)
-    network = ImageGenerator(state.average).eval()
+    trained = trained_generator(run)
+    network = ImageGenerator(trained.network).eval()
     noise_dim = run.config.network.noise_dim
 
     graph = to_onnx(network, noise_dim, run.labels)
@@ -80,7 +79,7 @@ def export(run: RunFolder, to: Path, name: str | None = None) -> Path:
             dataset=DatasetRecord(name=run.data.name, fingerprint=run.data.fingerprint, images=run.data.images),
             configuration=run.config.model_dump(mode="json"),
             seed=run.config.seed,
-            images_seen=state.images_seen,
+            images_seen=trained.images_seen,
             source_revision=run.source_revision,
         ),
         parity=parity,

@@ -17,9 +17,7 @@ from training.distributed import Processes
 class Feed:
     """Batches in a seeded order; while one trains, a thread reads the next from the mapped file."""
 
-    def __init__(
-        self, data: TrainingImages, labels: int, seed: int, batch_size: int, processes: Processes
-    ) -> None:
+    def __init__(self, data: TrainingImages, labels: int, seed: int, batch_size: int, processes: Processes) -> None:
         """``labels`` is 0 where the run has none, ``batch_size`` is that of all processes together."""
         self._data, self._labels, self._seed, self._batch_size = data, labels, seed, batch_size
         self._processes, self._share = processes, processes.share(batch_size)
@@ -37,7 +35,7 @@ class Feed:
         self._thread.shutdown(cancel_futures=True)
 
     def take(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
-        """This process's share of the batch that begins after so many images.
+        """Takes this process's share of the batch that begins after so many images.
 
         Returns reals float [N, C, H, W] in -1 … 1 and labels int64 [N], or None, on the device.
         """

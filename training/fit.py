@@ -23,9 +23,7 @@ from training.state import TrainingState
 from training.statistics import Statistics
 
 
-def fit(
-    config: Config, data: TrainingImages, state: TrainingState, processes: Processes, observer: Observer
-) -> bool:
+def fit(config: Config, data: TrainingImages, state: TrainingState, processes: Processes, observer: Observer) -> bool:
     """Trains until the budget is spent or SIGTERM or Ctrl-C asks to stop; says whether the budget is spent.
 
     Raises ``TrainingError`` if a measurement stops being a number, and whatever the observer raises.

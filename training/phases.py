@@ -1,9 +1,9 @@
 """What happens in one training step: a small table of phases, each one player's turn to minimise one loss.
 
-    phase                   player          every
-    discriminator           discriminator   step              the adversarial loss, and the penalties that are not lazy
-    discriminator_penalty   discriminator   interval steps    R1 and R2, where they are lazy
-    generator               generator       discriminator_steps steps
+phase                   player          every
+discriminator           discriminator   step              the adversarial loss, and the penalties that are not lazy
+discriminator_penalty   discriminator   interval steps    R1 and R2, where they are lazy
+generator               generator       discriminator_steps steps
 """
 
 from collections.abc import Callable
@@ -18,9 +18,12 @@ from training.config import Config, OptimizerConfig
 from training.distributed import Processes
 from training.draws import Draws
 from training.losses import LOSSES
-from training.regularizers import gradient_penalty, instance_noise_sigma, zero_centred_penalty
+from training.regularizers import gradient_penalty, instance_noise, instance_noise_sigma, zero_centred_penalty
 from training.schedules import average_keep, decay
 from training.state import TrainingState
+
+AUGMENTATION_INTERVAL = 4
+"""Steps from one change of the augmentation's probability to the next (Karras et al. 2020, arXiv:2006.06676)."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class Game:
             keep = average_keep(half_life, config.ema.ramp, state.images_seen, config.batch_size)
             state.update_average(half_life, keep)
         if state.augmentation:
-            state.augmentation.update(config.batch_size, self._processes.sum)
+            if (number + 1) % AUGMENTATION_INTERVAL == 0:
+                state.augmentation.update(AUGMENTATION_INTERVAL * config.batch_size, self._processes.sum)
             batch.measured["augmentation_probability"] = state.augmentation.probability
         return batch.measured
 
@@ -116,7 +120,7 @@ class Game:
         if player.config.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(player.network.parameters(), player.config.clip_norm, norm)
         player.optimizer.step()
-        batch.measured |= {f"{phase.name}_loss": loss.detach(), f"{phase.name}_gradient_norm": norm}
+        batch.measured.update({f"{phase.name}_loss": loss.detach(), f"{phase.name}_gradient_norm": norm})
 
     def _discriminator_loss(self, batch: Batch) -> Tensor:
         regularization = self._config.regularization
@@ -124,7 +128,7 @@ class Game:
             fakes = self._fakes(batch)
         # Reals and fakes go through apart: batch normalisation must not mix their statistics.
         real, fake = self._logits(batch.reals, batch), self._logits(fakes, batch)
-        batch.measured |= {"real_logit": real.detach().mean(), "fake_logit": fake.detach().mean()}
+        batch.measured.update({"real_logit": real.detach().mean(), "fake_logit": fake.detach().mean()})
         if self._state.augmentation:
             self._state.augmentation.observe(real.detach())
         loss = self._loss.discriminator(real, fake, regularization.label_smoothing)
@@ -176,7 +180,7 @@ class Game:
 
     def _plain_logits(self, batch: Batch) -> Callable[[Tensor], Tensor]:
         """The discriminator as the penalties see it: neither compiled nor in bfloat16."""
-        return lambda images: self._state.discriminator(self._seen(images, batch), batch.label)  # type: ignore[no-any-return]
+        return lambda images: self._state.discriminator(self._seen(images, batch), batch.label)
 
     def _seen(self, images: Tensor, batch: Batch) -> Tensor:
         """Images as the discriminator gets to see them: augmented, and under noise that fades."""
@@ -185,10 +189,8 @@ class Game:
             images = diff_augment(images, augmentation.diff_augment, batch.draws)
         if self._state.augmentation:
             images = adaptive_augment(images, self._state.augmentation.probability, batch.draws)
-        sigma = instance_noise_sigma(
-            regularization.instance_noise, regularization.instance_noise_until, batch.progress
-        )
-        return images + sigma * batch.draws.normal(*images.shape) if sigma else images
+        sigma = instance_noise_sigma(regularization.instance_noise, regularization.instance_noise_until, batch.progress)
+        return instance_noise(images, sigma, batch.draws.normal(*images.shape)) if sigma else images
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16")

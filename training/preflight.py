@@ -35,7 +35,10 @@ def check_data(config: Config, data: TrainingImages) -> None:
     if (some == some[0]).all():
         raise TrainingError("all images are the same; there is nothing to learn")
     if config.data.channels == 3 and (some[..., 0] == some[..., 1]).all() and (some[..., 1] == some[..., 2]).all():
-        print("every image looked at is grey: --set data.channels=1 would spare the networks two channels", file=sys.stderr)
+        print(
+            "every image looked at is grey: --set data.channels=1 would spare the networks two channels",
+            file=sys.stderr,
+        )
 
 
 def tell_broken(data: TrainingImages) -> None:

@@ -52,9 +52,9 @@ def instance_noise(images: Tensor, sigma: float, noise: Tensor) -> Tensor:
     return images + sigma * noise
 
 
-def instance_noise_sigma(sigma: float, until_images: int, images_seen: int) -> float:
-    """The strength of instance noise now: fades from ``sigma`` linearly, and is 0 from ``until_images`` seen on."""
-    return sigma * max(0.0, 1 - images_seen / until_images)
+def instance_noise_sigma(sigma: float, until: float, progress: float) -> float:
+    """The strength of instance noise now: fades from ``sigma`` linearly, and is 0 from the progress ``until`` on."""
+    return sigma * max(0.0, 1 - progress / until)
 
 
 def lazy_adam(learning_rate: float, beta1: float, beta2: float, interval: int) -> tuple[float, tuple[float, float]]:

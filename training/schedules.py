@@ -24,4 +24,4 @@ def average_keep(half_life: int, ramp: float, images_seen: int, images: int) -> 
     A half after its half-life. Early on that is ``ramp`` of the images seen, so that the first weights are soon
     forgotten (as in Karras et al. 2020, arXiv:2006.06676).
     """
-    return 0.5 ** (images / min(half_life, ramp * images_seen))
+    return math.pow(0.5, images / min(half_life, ramp * images_seen))

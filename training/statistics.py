@@ -35,9 +35,7 @@ class Statistics:
             return {}
         totals = torch.stack([total.float() for total in self._sums.values()])
         self._processes.average([totals])
-        means = {
-            name: total / self._counts[name] for name, total in zip(self._sums, totals.tolist(), strict=True)
-        }
+        means = {name: total / self._counts[name] for name, total in zip(self._sums, totals.tolist(), strict=True)}
         for name, value in means.items():
             if not math.isfinite(value):
                 raise TrainingError(

@@ -61,3 +61,10 @@ def build_discriminator(config: NetworkConfig, image: ImageSpec, labels: int) ->
 def discriminator_has_batch_norm(config: NetworkConfig) -> bool:
     """Whether the logit of an image depends on its batch; then no penalty on single images' gradients is sound."""
     return isinstance(config, dcgan.DcganConfig) and config.discriminator_norm == "batch"
+
+
+def discriminator_has_spectral_norm(config: NetworkConfig) -> bool:
+    """Whether each layer's spectral norm is 1, which bounds how fast the logit can change."""
+    if isinstance(config, dcgan.DcganConfig):
+        return config.discriminator_norm == "spectral"
+    return isinstance(config, sngan.SnganConfig | biggan.BigganConfig)

@@ -1,0 +1,33 @@
+"""What a run has come to: the averaged generator that export, evaluation and people take."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from training.run_folder import RunFolder
+from training.state import TrainingState, read_newest
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """An averaged generator of a run, in evaluation mode."""
+
+    network: nn.Module
+    images_seen: int
+    half_life: int
+
+
+def trained_generator(run: RunFolder, device: torch.device = torch.device("cpu")) -> TrainedGenerator:  # noqa: B008
+    """The averaged generator that the judge liked best; of a run without a judge, the newest.
+
+    Raises ``TrainingError`` if the run has no checkpoint.
+    """
+    state = TrainingState(run.config, run.labels, device)
+    if run.best.exists():
+        best = torch.load(run.best, map_location="cpu", weights_only=True)
+        network = state.averages[best["half_life"]]
+        network.load_state_dict(best["generator"])
+        return TrainedGenerator(network, best["images_seen"], best["half_life"])
+    state.load(read_newest(run.checkpoints))
+    return TrainedGenerator(state.average, state.images_seen, run.config.ema.half_lives[0])
