@@ -1,0 +1,106 @@
+"""The controller of adaptive augmentation leads p to where the discriminator overfits as much as it may."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.adaptive import AdaptiveProbability
+
+CPU = torch.device("cpu")
+SURE, UNSURE = torch.tensor([3.0, 1.0, 2.0, 0.1]), torch.tensor([3.0, -1.0, 2.0, -0.1])
+
+
+def controller(undecided: float = 0.0, **settings: float) -> AdaptiveProbability:
+    return AdaptiveProbability(undecided, CPU, images_to_one=1000, **settings)
+
+
+def lead(adaptive: AdaptiveProbability, logits: Tensor, steps: int, images: int = 100) -> float:
+    for _ in range(steps):
+        adaptive.observe(logits)
+        adaptive.update(images)
+    return adaptive.probability.item()
+
+
+def test_probability_starts_at_none_and_rises_while_the_discriminator_is_too_sure() -> None:
+    adaptive = controller()
+    assert adaptive.probability.item() == 0
+    assert lead(adaptive, SURE, 3) == pytest.approx(0.3)
+
+
+def test_probability_falls_when_it_is_not() -> None:
+    adaptive = controller()
+    lead(adaptive, SURE, 5)
+    assert lead(adaptive, UNSURE, 2) == pytest.approx(0.3)
+
+
+def test_probability_stays_within_its_bounds() -> None:
+    adaptive = controller(max_probability=0.8)
+    assert lead(adaptive, SURE, 20) == pytest.approx(0.8)
+    assert lead(adaptive, UNSURE, 20) == 0
+
+
+def test_it_takes_images_to_one_images_from_none_to_one() -> None:
+    adaptive = AdaptiveProbability(0.0, CPU, images_to_one=500_000, max_probability=1)
+    assert lead(adaptive, SURE, 1000, images=256) == pytest.approx(0.512, rel=1e-3)
+
+
+@pytest.mark.parametrize(("target", "rises"), [(0.4, True), (0.6, False)])
+def test_r_is_the_mean_sign_of_all_since_the_last_update(target: float, rises: bool) -> None:
+    """Six of eight signs are up, so r = ½; the mean of the two batches' means would be ⅓."""
+    adaptive = controller(target=target)
+    lead(adaptive, SURE, 2)
+    adaptive.observe(torch.tensor([1.0, 1, 1, 1, 1, -1]))
+    adaptive.observe(torch.tensor([1.0, -1]))
+    adaptive.update(100)
+    assert (adaptive.probability.item() > 0.2) == rises
+
+
+def test_signs_are_counted_from_the_undecided_logit() -> None:
+    """A least-squares discriminator that answers 0.4 to reals takes them for fakes."""
+    logits = torch.full((8,), 0.4)
+    assert lead(controller(undecided=0.5), logits, 1) == 0
+    assert lead(controller(undecided=0.0), logits, 1) > 0
+
+
+def test_without_observations_the_probability_stays() -> None:
+    adaptive = controller()
+    lead(adaptive, SURE, 3)
+    adaptive.update(100)
+    assert adaptive.probability.item() == pytest.approx(0.3)
+
+
+def test_a_restored_controller_goes_on_exactly() -> None:
+    """Also in the midst of what it has seen since the last update."""
+    adaptive = controller()
+    lead(adaptive, SURE, 3, images=77)
+    adaptive.observe(SURE)
+    state = adaptive.state_dict()
+    restored = controller()
+    restored.load_state_dict(state)
+    for each in (adaptive, restored):
+        each.observe(torch.tensor([-1.0]))
+        each.update(33)
+        lead(each, UNSURE, 1, images=5)
+    assert torch.equal(adaptive.probability, restored.probability)
+    assert state["probability"].item() == pytest.approx(0.231), "what was saved does not move on"
+
+
+def test_processes_that_share_a_batch_arrive_at_the_same_probability() -> None:
+    """Their own shares of it would lead one up and the other down."""
+    logits = torch.cat((SURE, UNSURE, SURE, SURE))
+    alone = controller()
+    lead(alone, logits, 1)
+    ranks = [controller(), controller()]
+    for rank, adaptive in enumerate(ranks):
+        adaptive.observe(logits[rank * 8 : (rank + 1) * 8])
+    total = sum((adaptive.state_dict()["sums"] for adaptive in ranks), torch.zeros(2))
+    for adaptive in ranks:
+        adaptive.update(100, reduce=lambda sums: total)
+        assert torch.equal(adaptive.probability, alone.probability)
+
+
+def test_logits_keep_no_graph() -> None:
+    adaptive = controller()
+    adaptive.observe(torch.ones(4, requires_grad=True) * 2)
+    adaptive.update(100)
+    assert not adaptive.probability.requires_grad
