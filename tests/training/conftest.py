@@ -33,6 +33,7 @@ def small() -> list[str]:
         "images=512",
         "generator_optimizer.learning_rate=0.002",
         "discriminator_optimizer.learning_rate=0.002",
+        "judge=null",
         "pace.tick=128",
         "pace.samples=256",
         "pace.checkpoint=256",

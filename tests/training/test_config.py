@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from training.config import dump_config, load_config, parse_config, preset_names
+from training.config_file import dump_config, known_keys, load_config, parse_config, preset_names
 from training.errors import TrainingError
 
 
@@ -28,7 +28,10 @@ def test_settings_lie_over_the_preset() -> None:
         ("los=minimax", "there is no setting los; did you mean loss?"),
         ("network.widht=8", "there is no setting network.widht; did you mean network.width?"),
         ("batch_size=1", "batch_size: input should be greater than or equal to 2"),
-        ("loss=hinj", "loss: input should be 'minimax', 'non_saturating' or 'least_squares'"),
+        (
+            "loss=hinj",
+            "loss: input should be 'minimax', 'non_saturating', 'least_squares', 'hinge', 'wasserstein' or 'relativistic'",
+        ),
         ("generator_optimizer.learning_rate=nan", "generator_optimizer.learning_rate: input should be"),
         ("seed", "--set takes key=value, not 'seed'"),
         ("seed.deep=1", "seed holds no settings of its own"),
@@ -49,3 +52,55 @@ def test_all_faults_are_told_at_once() -> None:
 def test_a_missing_preset_names_those_there_are() -> None:
     with pytest.raises(TrainingError, match=r"the presets are .*digits"):
         load_config("digitz")
+
+
+def test_a_setting_of_another_family_is_not_known_to_this_one() -> None:
+    with pytest.raises(TrainingError, match=r"there is no setting network\.mapping_layers"):
+        load_config("digits", ["network.mapping_layers=2"])
+    assert {"network.mapping_layers", "network.width", "regularization.r1"} <= set(known_keys())
+
+
+def test_another_family_keeps_the_noise_and_brings_its_own_sizes() -> None:
+    config = load_config("digits", ["network.family=stylegan2", "network.width=16"])
+    assert (config.network.family, config.network.noise_dim) == ("stylegan2", 64)
+    assert config.network.model_dump()["width"] == 16
+
+
+def test_a_part_that_is_off_can_be_set() -> None:
+    config = load_config("digits", ["augmentation.adaptive.target=0.5", "judge=null"])
+    assert config.augmentation.adaptive is not None
+    assert config.augmentation.adaptive.target == 0.5
+    assert config.judge is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["regularization.gradient_penalty=10"], "batch normalisation makes every logit depend on the whole batch"),
+        (["loss=wasserstein"], "loss wasserstein grows without bound"),
+        (["loss=hinge", "regularization.label_smoothing=0.1"], "loss hinge has none"),
+        (["loss=relativistic", "regularization.label_smoothing=0.1"], "loss relativistic has none"),
+        (["loss=relativistic", "augmentation.adaptive={}"], "its logits have no zero"),
+        (["augmentation.adaptive={}", "augmentation.diff_augment=[color]"], "two ways to do the same"),
+        (["images=128", "discriminator_steps=5"], "spent before the generator's first step"),
+        (["ema.half_lives=[10,10]"], "half_lives must differ"),
+    ],
+)
+def test_a_combination_that_makes_no_sense_is_refused_with_the_reason(settings: list[str], sentence: str) -> None:
+    with pytest.raises(TrainingError, match=re.escape(sentence)):
+        load_config("digits", settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["regularization.gradient_penalty=10", "network.discriminator_norm=none", "loss=wasserstein"],
+        ["loss=wasserstein", "network.discriminator_norm=spectral"],
+        ["loss=wasserstein", "network.family=sngan"],
+        ["loss=wasserstein", "regularization.r1=1"],
+        ["loss=least_squares", "regularization.label_smoothing=0.1", "augmentation.adaptive={}"],
+        ["regularization.r1=10"],
+    ],
+)
+def test_a_combination_that_theory_allows_is_allowed(settings: list[str]) -> None:
+    load_config("digits", settings)

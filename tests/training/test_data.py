@@ -133,7 +133,7 @@ def empty(folder: Path) -> None:
         (colour, r"a.png is in colour; add --set data.channels=3"),
         (transparent, r"a.png has transparent pixels"),
         (deep, r"a.tiff has the mode F"),
-        (broken, r"b.png cannot be decoded"),
+        (broken, r"1 of 2 images cannot be decoded, and data.broken_share 0.01 allows 0: .*b.png"),
         (empty, r"no images|cannot read images"),
     ],
 )
@@ -144,6 +144,21 @@ def test_what_cannot_be_treated_is_named(tmp_path: Path, make: Callable[[Path], 
     with pytest.raises(TrainingError, match=sentence):
         load_images(str(tmp_path / "data"), PAD)
     assert sorted(cache.rglob("*")) == before, "nothing half-written stays"
+
+
+def test_broken_files_are_named_and_passed_over_up_to_a_share(tmp_path: Path) -> None:
+    for index in range(8):
+        write(tmp_path / "data", f"{'even' if index % 2 == 0 else 'odd'}/{index}.png", grey(value=index))
+    (tmp_path / "data" / "even" / "2.png").write_bytes(b"no image")
+    (tmp_path / "data" / "odd" / "5.png").write_bytes(b"")
+    loaded = load_images(str(tmp_path / "data"), PAD.model_copy(update={"broken_share": 0.25}))
+    assert [int(image[16, 16, 0]) for image in loaded.images] == [0, 4, 6, 1, 3, 7]
+    assert loaded.labels is not None
+    assert loaded.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert len(loaded.broken) == 2
+    assert "2.png (cannot identify image file" in loaded.broken[0]
+    with pytest.raises(TrainingError, match=r"2 of 8 images cannot be decoded, and .* 0\.2 allows 1"):
+        load_images(str(tmp_path / "data"), PAD.model_copy(update={"broken_share": 0.2}))
 
 
 def test_missing_labels_are_counted(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""What tests of runs share: tiny configurations that together use every part of the trainer."""
+
+from pathlib import Path
+
+import torch
+
+from training.state import checkpoints
+
+TINY = [
+    "data.fit=crop",
+    "data.resolution=16",
+    "batch_size=16",
+    "images=128",
+    "judge=null",
+    "pace.tick=32",
+    "pace.samples=128",
+    "pace.checkpoint=64",
+]
+
+FAMILIES = {
+    "mlp": ["network.family=mlp", "network.width=32", "network.depth=2"],
+    "dcgan": ["network.width=8"],
+    "sngan": ["network.family=sngan", "network.generator_width=8", "network.discriminator_width=8"],
+    "biggan": ["network.family=biggan", "network.width=4", "network.embedding_dim=8", "network.attention=8"],
+    "stylegan2": [
+        "network.family=stylegan2",
+        "network.width=8",
+        "network.max_width=16",
+        "network.style_dim=16",
+        "network.deviation_group=4",
+    ],
+    "r3gan": ["network.family=r3gan", "network.width=16", "network.max_width=16", "network.group_width=8"],
+}
+"""Family → the settings that make it tiny."""
+
+GAMES = {
+    "non_saturating": ["loss=non_saturating", "regularization.label_smoothing=0.1"],
+    "lazy": [
+        "loss=non_saturating",
+        "regularization.r1=1",
+        "regularization.interval=3",
+        "augmentation.flip=true",
+        "augmentation.adaptive.images_to_one=500",
+        "ema.half_lives=[50,500]",
+        "generator_optimizer.schedule=cosine",
+        "discriminator_optimizer.schedule=linear",
+    ],
+    "relativistic": [
+        "loss=relativistic",
+        "regularization.r1=0.1",
+        "regularization.r2=0.1",
+        "augmentation.diff_augment=[color,translation,cutout]",
+    ],
+    "hinge": ["loss=hinge", "discriminator_steps=2", "regularization.instance_noise=0.2"],
+    "wasserstein": [
+        "loss=wasserstein",
+        "network.discriminator_norm=none",
+        "regularization.gradient_penalty=10",
+        "generator_optimizer.clip_norm=1",
+    ],
+}
+"""Together these play with every loss's machinery, regulariser, augmentation and schedule."""
+
+
+def arguments(*settings: str) -> list[str]:
+    """Settings as a command line takes them."""
+    return [f"--set={setting}" for setting in settings]
+
+
+def newest_weights(run: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of the run's newest checkpoint, by its path in it."""
+    content = torch.load(checkpoints(run / "checkpoints")[-1], weights_only=True)
+    flat: dict[str, torch.Tensor] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, torch.Tensor):
+            flat[prefix] = value
+        elif isinstance(value, dict):
+            for key, nested in value.items():
+                walk(f"{prefix}.{key}", nested)
+
+    walk("", content)
+    return flat
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Both runs' newest checkpoints are the same, bit for bit."""
+    expected, found = newest_weights(one), newest_weights(other)
+    assert expected.keys() == found.keys()
+    assert len(expected) > 30, "networks, averages and both optimisers"
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name

@@ -1,0 +1,175 @@
+"""A run that was cut short ends where an undisturbed one does, bit for bit; one that must not go on says why."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.training.runs import FAMILIES, GAMES, TINY, arguments, assert_same_weights
+from training.errors import TrainingError
+from training.run_folder import RunFolder
+from training.state import TrainingState, checkpoints, read_newest
+
+CPU = torch.device("cpu")
+
+
+def cut_back(run: Path, copy: Path, images: int) -> None:
+    """The run as a SIGKILL would have left it some time after its checkpoint at so many images."""
+    shutil.copytree(run, copy)
+    for path in checkpoints(copy / "checkpoints"):
+        if int(path.stem) > images:
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("family", "game", "precision"),
+    [
+        ("dcgan", "non_saturating", "float32"),
+        ("dcgan", "non_saturating", "bfloat16"),
+        ("dcgan", "wasserstein", "float32"),
+        ("stylegan2", "lazy", "float32"),
+        ("stylegan2", "lazy", "bfloat16"),
+        ("r3gan", "relativistic", "float32"),
+        ("sngan", "hinge", "float32"),
+        ("biggan", "hinge", "bfloat16"),
+        ("mlp", "lazy", "float32"),
+    ],
+)
+def test_a_resumed_run_ends_bit_for_bit_where_an_undisturbed_one_does(
+    tmp_path: Path, train: Callable[..., None], digits: Path, family: str, game: str, precision: str
+) -> None:
+    settings = arguments(*TINY, *FAMILIES[family], *GAMES[game], f"precision={precision}")
+    train("fit", "digits", "--data", digits, "--out", tmp_path / "whole", *settings)
+    cut_back(tmp_path / "whole", tmp_path / "killed", 64)
+    train("resume", tmp_path / "killed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "killed")
+    for run in ("whole", "killed"):
+        lines = [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        assert [line["images_seen"] for line in lines] == [32, 64, 96, 128], "no tick twice, none lost"
+
+
+def test_a_longer_budget_takes_the_same_steps_first(tmp_path: Path, train: Callable[..., None], digits: Path) -> None:
+    settings = arguments(*TINY, *FAMILIES["dcgan"])
+    train("fit", "digits", "--data", digits, "--out", tmp_path / "whole", *settings)
+    train("fit", "digits", "--data", digits, "--out", tmp_path / "halves", *settings, "--images", "64")
+    train("resume", tmp_path / "halves", "--images", "128")
+    assert_same_weights(tmp_path / "whole", tmp_path / "halves")
+    assert RunFolder.open(tmp_path / "halves").config.images == 128
+
+
+def test_sigkills_at_random_moments_change_nothing(tmp_path: Path, train: Callable[..., None], digits: Path) -> None:
+    """FIGMENT_KILLS says how many; moments are drawn from start-up, training and the writing of checkpoints."""
+    kills = int(os.environ.get("FIGMENT_KILLS", "3"))
+    images = 16 * 60 * (kills + 1)
+    settings = arguments(*TINY, *FAMILIES["mlp"], *GAMES["lazy"], f"images={images}", "pace.checkpoint=80")
+    train("fit", "digits", "--data", digits, "--out", tmp_path / "whole", *settings)
+
+    run, chance = tmp_path / "killed", random.Random(0)
+    command = [sys.executable, "-m", "training"]
+    begin = [*command, "fit", "digits", "--data", digits, "--out", run, *settings]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for _ in range(kills):
+        started = len(checkpoints(run / "checkpoints")) > 0
+        if not started:
+            shutil.rmtree(run, ignore_errors=True)
+        process = subprocess.Popen(
+            [*command, "resume", run] if started else begin, env=environment, stderr=subprocess.DEVNULL
+        )
+        before = _newest(run)
+        if chance.random() < 0.8:  # else it is killed while it starts
+            while _newest(run) == before and process.poll() is None:
+                time.sleep(0.01)
+        time.sleep(chance.random() * 0.5)
+        process.kill()
+        process.wait()
+    subprocess.run([*command, "resume", run], env=environment, check=True, capture_output=True)
+    assert_same_weights(tmp_path / "whole", run)
+
+
+def _newest(run: Path) -> str:
+    found = checkpoints(run / "checkpoints")
+    return found[-1].name if found else ""
+
+
+def test_sigterm_writes_a_checkpoint_and_stops(tmp_path: Path, digits: Path) -> None:
+    settings = arguments(*TINY, *FAMILIES["mlp"], "images=1000000", "pace.checkpoint=1000000")
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", "fit", "digits", "--data", digits, "--out", run, *settings],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("64 of 1000000 images"):
+            break
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Next: python -m training resume" in out
+    assert len(checkpoints(run / "checkpoints")) == 1
+
+
+def test_a_torn_checkpoint_is_passed_over(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunFolder.open(finished_run)
+    newest = checkpoints(run.checkpoints)[-1]
+    whole = newest.read_bytes()
+    try:
+        newest.write_bytes(whole[: len(whole) // 2])
+        content = read_newest(run.checkpoints)
+    finally:
+        newest.write_bytes(whole)
+    assert content["images_seen"] == 256
+    assert newest.name in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_leaves_the_last_checkpoint(finished_run: Path, tmp_path: Path) -> None:
+    run = RunFolder.open(finished_run)
+    state = TrainingState(run.config, run.labels, CPU)
+    folder = tmp_path / "checkpoints"
+    state.save(folder)
+    before = checkpoints(folder)[0].read_bytes()
+    state.images_seen = 64
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"cannot write 000000000064.pt .*untouched"):
+            state.save(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in folder.iterdir()] == ["000000000000.pt"]
+    assert checkpoints(folder)[0].read_bytes() == before
+
+
+def test_a_configuration_that_was_changed_is_refused_by_name(finished_run: Path, tmp_path: Path, train) -> None:  # type: ignore[no-untyped-def]
+    shutil.copytree(finished_run, tmp_path / "run")
+    path = tmp_path / "run" / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**values, "loss": "hinge", "batch_size": 16}))
+    with pytest.raises(TrainingError, match=r"batch_size was 32, is 16; loss was non_saturating, is hinge\. Put it"):
+        train("resume", tmp_path / "run")
+
+
+def test_other_images_are_refused_at_resume(
+    tmp_path: Path, train: Callable[..., None], digits: Path, small: list[str]
+) -> None:
+    data = tmp_path / "data.parquet"
+    data.write_bytes(digits.read_bytes())
+    train("fit", "digits", "--data", data, "--out", tmp_path / "run", *arguments(*small))
+    import pyarrow.parquet as parquet
+
+    parquet.write_table(parquet.read_table(digits).slice(1), data)
+    with pytest.raises(TrainingError, match="are not those the run began with"):
+        train("resume", tmp_path / "run")
