@@ -11,41 +11,50 @@ from training.errors import TrainingError
 
 
 class Statistics:
-    """Sums scalars on their device, so that no step waits for them."""
+    """Holds scalars on their device, so that no step waits for them."""
 
     def __init__(self, processes: Processes, images_seen: int) -> None:
         self._processes = processes
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._steps: list[dict[str, Tensor]] = []
         self._began, self._images, self._waited = time.perf_counter(), images_seen, 0.0
 
     def add(self, measured: dict[str, Tensor]) -> None:
         """Takes one step's scalars; phases that are not in every step leave theirs out."""
-        for name, value in measured.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+        self._steps.append(measured)
 
     def take(self, images_seen: int, waited: float) -> dict[str, float]:
         """The means since the last call, with images per second and the share of time spent waiting for data.
 
         ``waited`` are the seconds waited since the run's start. Empty if no step was taken since the last call.
-        Raises ``TrainingError`` if a mean is no number: then the weights are spoilt, and nothing must be saved.
+        Raises ``TrainingError`` if a value is no number: then the weights are spoilt, and nothing must be saved.
         """
-        if not self._sums:
+        if not self._steps:
             return {}
-        totals = torch.stack([total.float() for total in self._sums.values()])
+        series = {
+            name: torch.stack([step[name].float() for step in self._steps if name in step])
+            for name in dict.fromkeys(name for step in self._steps for name in step)
+        }
+        totals = torch.stack([values.mean() for values in series.values()])
         self._processes.average([totals])
-        means = {name: total / self._counts[name] for name, total in zip(self._sums, totals.tolist(), strict=True)}
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{name} is {value} after {images_seen} images: the training has diverged. The last checkpoint is "
-                    "from before; try a lower learning rate, or clip_norm"
-                )
+        means = dict(zip(series, totals.tolist(), strict=True))
+        if not all(math.isfinite(value) for value in means.values()):
+            self._raise_first(images_seen)
         now = time.perf_counter()
         elapsed = now - self._began
         means["images_per_second"] = (images_seen - self._images) / elapsed
         means["data_wait_share"] = (waited - self._waited) / elapsed
-        self._sums, self._counts = {}, {}
+        self._steps = []
         self._began, self._images, self._waited = now, images_seen, waited
         return means
+
+    def _raise_first(self, images_seen: int) -> None:
+        """Names the first value that is no number: the phases measure in the order in which they happen."""
+        each = (images_seen - self._images) // len(self._steps)
+        for number, step in enumerate(self._steps, start=1):
+            for name, value in step.items():
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"{name} is {value:g} after {self._images + number * each} images: the training has diverged. "
+                        "The last checkpoint is from before; try a lower learning rate, or clip_norm"
+                    )
+        raise TrainingError(f"the training has diverged in another process before {images_seen} images")

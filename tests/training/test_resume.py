@@ -5,7 +5,6 @@ import os
 import random
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -100,26 +99,6 @@ def test_sigkills_at_random_moments_change_nothing(tmp_path: Path, train: Callab
 def _newest(run: Path) -> str:
     found = checkpoints(run / "checkpoints")
     return found[-1].name if found else ""
-
-
-def test_sigterm_writes_a_checkpoint_and_stops(tmp_path: Path, digits: Path) -> None:
-    settings = arguments(*TINY, *FAMILIES["mlp"], "images=1000000", "pace.checkpoint=1000000")
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "training", "fit", "digits", "--data", digits, "--out", run, *settings],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("64 of 1000000 images"):
-            break
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "Next: python -m training resume" in out
-    assert len(checkpoints(run / "checkpoints")) == 1
 
 
 def test_a_torn_checkpoint_is_passed_over(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
