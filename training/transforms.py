@@ -9,7 +9,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid
 
 from training.resampling import resample
 
@@ -39,9 +38,11 @@ def warp(images: Tensor, geometry: Tensor) -> Tensor:
     """Images float32 [N, C, H, W] transformed by [N, 3, 3], bilinear, mirrored beyond their edges."""
     height, width = images.shape[2:]
     a, b, x, c, d, y = geometry[:, :2].flatten(1).unbind(1)
-    # PyTorch's grids count half a side as 1, so what goes from one axis to the other changes its unit.
-    halves = _matrices(a, b * (height / width), x * (2 / width), c * (width / height), d, y * (2 / height))[:, :2]
-    return resample(images, affine_grid(halves, list(images.shape), align_corners=False))
+    # Grids count half a side as 1, so what goes from one axis to the other changes its unit.
+    halves = _matrices(a, b * (height / width), x * (2 / width), c * (width / height), d, y * (2 / height))
+    across, down, shift = halves[:, None, :2].unbind(3)
+    columns, rows = (((2 * torch.arange(side, device=x.device) + 1) / side - 1)[:, None] for side in (width, height))
+    return resample(images, (columns * across)[:, None] + (rows * down + shift)[:, :, None])
 
 
 def recolour(images: Tensor, luma: Tensor, chroma: Tensor, hue: Tensor) -> Tensor:
