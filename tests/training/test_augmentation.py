@@ -213,10 +213,10 @@ def test_adaptive_flips_and_quarter_turns() -> None:
 
 
 def test_adaptive_shifts_are_whole_pixels_up_to_an_eighth() -> None:
-    images = noise(300, 1, 16, 16)
-    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="symmetric")
-    places = [(row, column) for row in range(5) for column in range(5)]
-    candidates = [torch.from_numpy(padded[:, :, row : row + 16, column : column + 16]) for row, column in places]
+    images = noise(400, 1, 16, 24)
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (3, 3)), mode="symmetric")
+    places = [(row, column) for row in range(5) for column in range(7)]
+    candidates = [torch.from_numpy(padded[:, :, row : row + 16, column : column + 24]) for row, column in places]
     assert_each_is_one_of(augment_with("shift", images=images), candidates)
 
 
