@@ -36,7 +36,7 @@ class AdaptiveProbability:
     @torch.no_grad()
     def observe(self, real_logits: Tensor) -> None:
         """Takes note of the logits [N] of augmented real images."""
-        signs = (real_logits.detach() - self._undecided).sign().float().sum()
+        signs = (real_logits - self._undecided).sign().float().sum()
         self._sums += torch.stack((signs, torch.full_like(signs, len(real_logits))))
 
     def update(self, images: int, reduce: Callable[[Tensor], Tensor] | None = None) -> None:
@@ -52,7 +52,7 @@ class AdaptiveProbability:
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that decides the next p. What was observed since the last update is this process's share alone."""
-        return {"probability": self.probability.clone(), "sums": self._sums.clone()}
+        return {"probability": self.probability, "sums": self._sums.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Goes on exactly where ``state_dict`` was taken."""

@@ -44,18 +44,16 @@ def adaptive_augment(images: Tensor, probability: Tensor | float, draws: Draws) 
     Computes in float32 whatever precision is around.
     """
     with torch.autocast(images.device.type, enabled=False):
-        chance = torch.as_tensor(probability, device=images.device)
-        return _adaptive_colour(_adaptive_geometry(images.float(), chance, draws), chance, draws)
+        return _adaptive_colour(_adaptive_geometry(images.float(), probability, draws), probability, draws)
 
 
-def _adaptive_geometry(images: Tensor, chance: Tensor, draws: Draws) -> Tensor:
+def _adaptive_geometry(images: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
     count, _, height, width = images.shape
+    uniform = draws.uniform(count, 8)
     # Two rotations, before and after stretching, are together as likely as any other transformation.
-    rotates = 1 - (1 - chance).sqrt()
-    chances = torch.stack((chance, chance, chance, chance, rotates, chance, rotates, chance))
-    chosen = draws.uniform(count, 8) < chances
+    chosen = torch.cat((uniform[:, :6] < probability, uniform[:, 6:] < 1 - (1 - probability) ** 0.5), 1)
     # An amount of 0 is none, whichever transformation.
-    flips, turns, shifts, scales, before, stretches, after, moves = chosen.float().unbind(1)
+    flips, turns, shifts, scales, stretches, moves, before, after = chosen.float().unbind(1)
     flip, turn, shift_x, shift_y, angle_before, angle_after = draws.uniform(count, 6).unbind(1)
     scale, stretch, move_x, move_y = draws.normal(count, 4).unbind(1)
     larger, wider = (scales * 0.2 * scale).exp2(), (stretches * 0.2 * stretch).exp2()
@@ -72,9 +70,9 @@ def _adaptive_geometry(images: Tensor, chance: Tensor, draws: Draws) -> Tensor:
     return _where_any(chosen, warp(images, geometry), images)
 
 
-def _adaptive_colour(images: Tensor, chance: Tensor, draws: Draws) -> Tensor:
+def _adaptive_colour(images: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
     count = len(images)
-    chosen = draws.uniform(count, 5) < chance
+    chosen = draws.uniform(count, 5) < probability
     brightens, contrasts, inverts, turns, saturates = chosen.float().unbind(1)
     invert, turn = draws.uniform(count, 2).unbind(1)
     brightness, contrast, saturation = draws.normal(count, 3).unbind(1)

@@ -37,12 +37,12 @@ def translation(x: Tensor, y: Tensor) -> Tensor:
 def warp(images: Tensor, geometry: Tensor) -> Tensor:
     """Images float32 [N, C, H, W] transformed by [N, 3, 3], bilinear, mirrored beyond their edges."""
     height, width = images.shape[2:]
-    y = torch.arange(height, device=images.device) - (height - 1) / 2
-    x = torch.arange(width, device=images.device) - (width - 1) / 2
-    centred = torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), 2)
-    places = centred.view(-1, 2) @ geometry[:, :2, :2].mT + geometry[:, None, :2, 2]
-    size = torch.stack((torch.full_like(x[0], width), torch.full_like(y[0], height)))
-    return resample(images, (places * (2 / size)).view(-1, height, width, 2))
+    a, b, x, c, d, y = geometry[:, :2].flatten(1).unbind(1)
+    # Grids count half a side as 1, so what goes from one axis to the other changes its unit.
+    halves = _matrices(a, b * (height / width), x * (2 / width), c * (width / height), d, y * (2 / height))
+    across, down, shift = halves[:, None, :2].unbind(3)
+    columns, rows = (((2 * torch.arange(side, device=x.device) + 1) / side - 1)[:, None] for side in (width, height))
+    return resample(images, (columns * across)[:, None] + (rows * down + shift)[:, :, None])
 
 
 def recolour(images: Tensor, luma: Tensor, chroma: Tensor, hue: Tensor) -> Tensor:
@@ -53,12 +53,12 @@ def recolour(images: Tensor, luma: Tensor, chroma: Tensor, hue: Tensor) -> Tenso
     """
     if images.shape[1] == 1:
         return images * luma.view(-1, 1, 1, 1)
-    grey = torch.full((3, 3), 1 / 3, device=images.device)
-    colour = torch.eye(3, device=images.device) - grey
+    same = torch.eye(3, device=images.device)
+    grey = torch.full_like(same, 1 / 3)
     # The cross product with the grey axis: a quarter of a turn of what is not grey.
-    quarter = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=images.device) / math.sqrt(3)
+    quarter = (same.roll(1, 0) - same.roll(-1, 0)) / math.sqrt(3)
     luma, chroma, hue = (amount.view(-1, 1, 1) for amount in (luma, chroma, hue))
-    matrix = luma * grey + chroma * (hue.cos() * colour + hue.sin() * quarter)
+    matrix = luma * grey + chroma * (hue.cos() * (same - grey) + hue.sin() * quarter)
     return (matrix @ images.flatten(2)).view_as(images)
 
 
