@@ -75,6 +75,12 @@ def test_an_images_scale_is_its_own_labels() -> None:
         torch.testing.assert_close(out[index], naive, rtol=1e-4, atol=1e-4)  # running variance 1, but for 1e-5
 
 
+def test_a_conditional_norm_keeps_the_type_of_its_features() -> None:
+    """A float32 scale would turn everything behind it into float32, and cost bfloat16 its speed."""
+    norm = ConditionalBatchNorm(3, nn.Embedding(2, 3), nn.Embedding(2, 3))
+    assert norm(torch.randn(2, 3, 2, 2, dtype=torch.bfloat16), torch.tensor([1, 0])).dtype == torch.bfloat16
+
+
 def test_the_defaults_have_the_papers_channels() -> None:
     config = SnganConfig()
     assert generator_channels(config, square(32)) == [256, 256, 256, 256]
