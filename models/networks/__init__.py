@@ -59,7 +59,7 @@ def build_discriminator(config: NetworkConfig, image: ImageSpec, labels: int) ->
 
 
 def discriminator_has_batch_norm(config: NetworkConfig) -> bool:
-    """Whether the logit of an image depends on its batch; then no penalty on single images' gradients is sound."""
+    """Whether batch statistics tie an image's logit to the others'; then a penalty per image is not what it says."""
     return isinstance(config, dcgan.DcganConfig) and config.discriminator_norm == "batch"
 
 

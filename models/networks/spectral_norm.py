@@ -34,7 +34,7 @@ class SpectralNorm(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         matrix = weight.detach().flatten(1)
-        self.register_buffer("left", torch.randn(len(matrix), device=weight.device))
+        self.register_buffer("left", torch.randn_like(matrix[:, 0]))
         for _ in range(FIRST_ITERATIONS):
             self.left, _ = _power_iteration(matrix, self.left)
 

@@ -1,48 +1,175 @@
-"""Every network family makes images of the promised shape and range, at every size it claims."""
+"""What every network family promises: shapes, ranges, labels that steer, and gradients that a trainer can use."""
+
+import copy
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from models.bundle import ImageSpec
-from models.networks import build_discriminator, build_generator
+from models.networks import (
+    FAMILIES,
+    NetworkConfig,
+    build_discriminator,
+    build_generator,
+    discriminator_has_batch_norm,
+)
 from models.networks.dcgan import DcganConfig
+from models.networks.mlp import MlpConfig
 
-CONFIG = DcganConfig(noise_dim=8, width=4)
+TRUNCATION_SCALES_NOISE = ("mlp", "dcgan", "sngan", "biggan")
 
 
-@pytest.mark.parametrize("side", [8, 16, 32, 64, 128, 256])
+@pytest.fixture(autouse=True)
+def _same_weights_every_time() -> None:
+    torch.manual_seed(0)
+
+
+def square(side: int, channels: int = 3) -> ImageSpec:
+    return ImageSpec.model_validate({"height": side, "width": side, "channels": channels})
+
+
+def stirred(network: nn.Module) -> nn.Module:
+    """The network with every weight moved, so that no gate that starts at 0 hides what is behind it."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network
+
+
+def test_every_family_has_a_small_configuration(small_networks: dict[str, dict[str, Any]]) -> None:
+    """Without one, the tests below would pass a family over."""
+    assert set(small_networks) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("side", [16, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("labels", [0, 5])
-def test_shapes_and_ranges(side: int, channels: int, labels: int) -> None:
-    image = ImageSpec.model_validate({"height": side, "width": side, "channels": channels})
+def test_shapes_and_ranges(small_network: NetworkConfig, side: int, channels: int, labels: int) -> None:
+    check_shapes_and_ranges(small_network, side, channels, labels)
+
+
+@pytest.mark.parametrize("side", [8, 128, 256])
+def test_shapes_and_ranges_of_the_smallest_and_the_largest(small_network: NetworkConfig, side: int) -> None:
+    if isinstance(small_network, MlpConfig) and side > 64:
+        with pytest.raises(ValueError, match="mlp makes images of up to 64 × 64"):
+            build_generator(small_network, square(side), 5)
+    else:
+        check_shapes_and_ranges(small_network, side, 3, 5)
+
+
+def check_shapes_and_ranges(config: NetworkConfig, side: int, channels: int, labels: int) -> None:
     label = torch.tensor([0, 4]) if labels else None
-    images = build_generator(CONFIG, image, labels)(torch.randn(2, 8), label)
+    images = build_generator(config, square(side, channels), labels)(torch.randn(2, config.noise_dim), label)
     assert images.shape == (2, channels, side, side)
     assert images.abs().max() <= 1
-    assert build_discriminator(CONFIG, image, labels)(images, label).shape == (2,)
+    assert images.std() > 0
+    logits = build_discriminator(config, square(side, channels), labels)(images, label)
+    assert logits.shape == (2,)
+    assert logits.isfinite().all()
 
 
-def test_labels_steer_both_players() -> None:
-    torch.manual_seed(0)
-    image = ImageSpec(height=16, width=16, channels=1)
-    generator = build_generator(CONFIG, image, 5).eval()
-    discriminator = build_discriminator(CONFIG, image, 5).eval()
-    noise = torch.randn(1, 8)
+def test_labels_steer_both_players(small_network: NetworkConfig) -> None:
+    generator = stirred(build_generator(small_network, square(16), 5)).eval()
+    discriminator = stirred(build_discriminator(small_network, square(16), 5)).eval()
+    noise = torch.randn(1, small_network.noise_dim)
     one, other = (generator(noise, torch.tensor([label])) for label in (0, 1))
     assert not torch.equal(one, other)
     assert discriminator(one, torch.tensor([0])) != discriminator(one, torch.tensor([1]))
-    with pytest.raises(ValueError, match="needs labels"):
+    with pytest.raises(ValueError, match="a conditional generator needs labels"):
         generator(noise)
+    with pytest.raises(ValueError, match="a conditional discriminator needs labels"):
+        discriminator(one)
 
 
-def test_truncation_scales_the_noise() -> None:
-    generator = build_generator(CONFIG, ImageSpec(height=16, width=16, channels=1), 0).eval()
-    noise = torch.randn(2, 8)
-    torch.testing.assert_close(generator(noise, None, torch.tensor([1.0, 1.0])), generator(noise))
-    torch.testing.assert_close(generator(noise, None, torch.tensor([0.5, 0.5])), generator(noise / 2))
+def test_a_seed_draws_the_same_image_alone_and_among_others(small_network: NetworkConfig) -> None:
+    """No random operator, and no statistics of the batch, in evaluation mode."""
+    generator = stirred(build_generator(small_network, square(16), 5)).eval()
+    noise, label = torch.randn(4, small_network.noise_dim), torch.arange(4)
+    together = generator(noise, label)
+    assert torch.equal(together, generator(noise, label))
+    torch.testing.assert_close(generator(noise[2:3], label[2:3]), together[2:3])
+
+
+@pytest.mark.parametrize("labels", [0, 5])
+def test_truncation_scales_the_noise(small_network: NetworkConfig, labels: int) -> None:
+    if small_network.family not in TRUNCATION_SCALES_NOISE:
+        pytest.skip("this family truncates in another space")
+    generator = stirred(build_generator(small_network, square(16), labels)).eval()
+    noise, label = torch.randn(2, small_network.noise_dim), torch.tensor([0, 4]) if labels else None
+    torch.testing.assert_close(generator(noise, label, torch.tensor([1.0, 1.0])), generator(noise, label))
+    scaled = noise * torch.tensor([[0.5], [0.25]])
+    torch.testing.assert_close(generator(noise, label, torch.tensor([0.5, 0.25])), generator(scaled, label))
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("labels", [0, 5])
+def test_a_gradient_penalty_reaches_the_discriminators_weights(
+    small_network: NetworkConfig, labels: int, bfloat16: bool
+) -> None:
+    """R1 and its kind differentiate twice, in channels last and under autocast as the trainer runs it."""
+    discriminator = build_discriminator(small_network, square(16), labels).to(memory_format=torch.channels_last)
+    label = torch.arange(4) if labels else None
+    images = torch.randn(4, 3, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        logits = discriminator(images, label).float()
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    torch.autograd.backward(gradient.square().sum())
+    reached = [name for name, weight in discriminator.named_parameters() if weight.grad is not None]
+    assert any(name.endswith(("weight", "original")) for name in reached)
+    assert all(weight.grad.isfinite().all() for weight in discriminator.parameters() if weight.grad is not None)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_every_weight_learns(small_network: NetworkConfig, bfloat16: bool) -> None:
+    generator = stirred(build_generator(small_network, square(16), 5)).to(memory_format=torch.channels_last)
+    discriminator = stirred(build_discriminator(small_network, square(16), 5)).to(memory_format=torch.channels_last)
+    label = torch.arange(10) % 5
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        logits = discriminator(generator(torch.randn(10, small_network.noise_dim), label), label).float()
+    torch.autograd.backward(logits.square().sum())
+    for network in (generator, discriminator):
+        idle = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+        assert not idle
+
+
+def test_a_copy_with_the_same_state_is_the_same_network(small_network: NetworkConfig) -> None:
+    """Checkpoints and the averaged generator hold a network's state, and nothing else of it."""
+    generator = stirred(build_generator(small_network, square(16), 5))
+    noise, label = torch.randn(4, small_network.noise_dim), torch.arange(4)
+    generator(noise, label)  # moves the batch statistics
+    other = build_generator(small_network, square(16), 5)
+    other.load_state_dict(generator.state_dict())
+    expected = generator.eval()(noise, label)
+    torch.testing.assert_close(other.eval()(noise, label), expected)
+    torch.testing.assert_close(copy.deepcopy(generator)(noise, label), expected)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 64), (28, 28), (512, 512)])
-def test_a_size_that_does_not_fit_is_refused(height: int, width: int) -> None:
-    with pytest.raises(ValueError, match="dcgan makes square images"):
-        build_generator(CONFIG, ImageSpec(height=height, width=width, channels=1), 0)
+def test_a_size_that_does_not_fit_is_refused(small_network: NetworkConfig, height: int, width: int) -> None:
+    if isinstance(small_network, MlpConfig) and height <= 64:
+        pytest.skip("perceptrons take any small size")
+    image = ImageSpec(height=height, width=width, channels=1)
+    for build in (build_generator, build_discriminator):
+        with pytest.raises(ValueError, match=rf"{small_network.family} makes .*, not {width} × {height}"):
+            build(small_network, image, 0)
+
+
+def mixes_a_batch(discriminator: nn.Module, images: Tensor) -> bool:
+    """Whether the first image's logit depends on the others."""
+    (gradient,) = torch.autograd.grad(discriminator(images.requires_grad_())[0], images)
+    return bool(gradient[1:].any())
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
+def test_a_dcgan_knows_whether_its_logits_depend_on_the_batch(norm: str) -> None:
+    config = DcganConfig.model_validate({"noise_dim": 8, "width": 4, "discriminator_norm": norm})
+    discriminator = build_discriminator(config, square(16), 0)
+    assert mixes_a_batch(discriminator, torch.randn(4, 3, 16, 16)) == discriminator_has_batch_norm(config)
+
+
+def test_the_trainer_is_told_of_batch_norm_in_a_discriminator(small_network: NetworkConfig) -> None:
+    discriminator = build_discriminator(small_network, square(16), 0)
+    found = any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules())
+    assert found == discriminator_has_batch_norm(small_network)
