@@ -39,8 +39,8 @@ class Stylegan2Config(BaseModel):
     mapping_layers: Annotated[int, Field(ge=1, le=16, description="layers between z, or a label, and w")] = 2
     width: Annotated[
         int, Field(ge=4, le=512, description="channels of the largest feature map; each halving doubles them")
-    ] = 64
-    max_width: Annotated[int, Field(ge=4, le=2048, description="no layer has more channels than this")] = 256
+    ] = 32
+    max_width: Annotated[int, Field(ge=4, le=2048, description="no layer has more channels than this")] = 128
     deviation_group: Annotated[
         int, Field(ge=1, le=1024, description="images that the discriminator's minibatch deviation compares")
     ] = 8  # 32 in the paper's CIFAR-10 setting, of a batch of 64; 4 elsewhere
