@@ -96,7 +96,7 @@ class StyledConv2d(nn.Module):
         self.register_buffer("constant_noise", torch.randn(1, 1, side, side))
         # Of the pixels that a transposed convolution spreads out three in four are 0, hence the gain.
         self.blur = Blur(outputs, padding=1, gain=4.0) if up else None
-        self.weight_scale = (9 * inputs) ** -0.5
+        self.weight_scale = (9 * inputs) ** -0.5  # demodulation undoes it, but numbers stay small in between
 
     def forward(self, features: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)
