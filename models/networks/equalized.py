@@ -22,7 +22,7 @@ joins one that is there anyway.
 
 
 class EqualizedLinear(nn.Module):
-    """float [N, inputs] → float [N, outputs], times ``gain``; ``learning_rate`` multiplies that of the optimiser."""
+    """Float [N, inputs] → float [N, outputs], times ``gain``; ``learning_rate`` multiplies that of the optimiser."""
 
     def __init__(
         self, inputs: int, outputs: int, *, gain: float = 1.0, learning_rate: float = 1.0, bias: float = 0.0
@@ -38,7 +38,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv2d(nn.Module):
-    """float [N, inputs, H, W] → float [N, outputs, H', W'], times ``gain``."""
+    """Float [N, inputs, H, W] → float [N, outputs, H', W'], times ``gain``."""
 
     def __init__(
         self, inputs: int, outputs: int, size: int, *, gain: float = 1.0, stride: int = 1, padding: int = 0

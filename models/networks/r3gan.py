@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from models.bundle import ImageSpec
-from models.networks.resample import double, halve
+from models.networks.resample import Downsample, Upsample
 from models.networks.sizes import START, pyramid
 
 FAMILY = "r3gan"
@@ -51,7 +51,7 @@ class R3ganConfig(BaseModel):
 
 
 class ResidualBlock(nn.Module):
-    """float [N, C, H, W] → the same shape: input plus an inverted bottleneck, which begins as nothing.
+    """Float [N, C, H, W] → the same shape: input plus an inverted bottleneck, which begins as nothing.
 
     Fix-up initialisation (Zhang et al. 2019, arXiv:1901.09321): the last convolution starts at 0, the two others
     are scaled by ``scale``, which is (number of blocks)^(-1/4), so that a step changes deep networks as little as
@@ -75,13 +75,6 @@ class ResidualBlock(nn.Module):
         return output
 
 
-class Double(nn.Module):
-    """float [N, C, H, W] → float [N, C, 2H, 2W]."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        return double(features)
-
-
 class Generator(nn.Module):
     """Noise float [N, Z], label int64 [N] and truncation float [N] → images float [N, C, H, W].
 
@@ -100,7 +93,7 @@ class Generator(nn.Module):
         stages = _blocks(channels[0], config, scale)
         for before, after in pairwise(channels):
             # Channels change where there are fewer pixels.
-            stages += [*_transition(before, after), Double(), *_blocks(after, config, scale)]
+            stages += [*_transition(before, after), Upsample(), *_blocks(after, config, scale)]
         self.stages = nn.Sequential(*stages)
         self.to_image = _he(nn.Conv2d(channels[-1], image.channels, 1))
 
@@ -131,7 +124,7 @@ class Discriminator(nn.Module):
         last = channels[-1]
         stages = [_he(nn.Conv2d(image.channels, channels[0], 1)), *_blocks(channels[0], config, scale)]
         for before, after in pairwise(channels):
-            stages += [halve(before), *_transition(before, after), *_blocks(after, config, scale)]
+            stages += [Downsample(before), *_transition(before, after), *_blocks(after, config, scale)]
         self.stages = nn.Sequential(*stages)
         self.basis = _he(nn.Conv2d(last, last, START, groups=last, bias=False))
         self.to_logit = _he(nn.Linear(last, last if labels else 1, bias=False))
@@ -145,8 +138,8 @@ class Discriminator(nn.Module):
         if label is None:
             raise ValueError("a conditional discriminator needs labels")
         # The label's embedding projects the image's (Miyato and Koyama 2018, arXiv:1802.05637, equation 3).
-        scores: Tensor = logits * self.embedding(label)
-        return scores.mean(dim=1) * scores.shape[1] ** 0.5
+        direction: Tensor = self.embedding(label)
+        return (logits * direction).mean(dim=1) * float(logits.shape[1] ** 0.5)
 
 
 def _fix_up_scale(config: R3ganConfig, stages: int) -> float:

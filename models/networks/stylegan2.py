@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from models.bundle import ImageSpec
 from models.networks.equalized import GAIN, SLOPE, EqualizedConv2d, EqualizedLinear, unit_second_moment
-from models.networks.resample import Filter, double, halve
+from models.networks.resample import Blur, Downsample, Upsample
 from models.networks.sizes import START, pyramid
 
 FAMILY = "stylegan2"
@@ -39,8 +39,8 @@ class Stylegan2Config(BaseModel):
     mapping_layers: Annotated[int, Field(ge=1, le=16, description="layers between z, or a label, and w")] = 2
     width: Annotated[
         int, Field(ge=4, le=512, description="channels of the largest feature map; each halving doubles them")
-    ] = 64
-    max_width: Annotated[int, Field(ge=4, le=2048, description="no layer has more channels than this")] = 256
+    ] = 32
+    max_width: Annotated[int, Field(ge=4, le=2048, description="no layer has more channels than this")] = 128
     deviation_group: Annotated[
         int, Field(ge=1, le=1024, description="images that the discriminator's minibatch deviation compares")
     ] = 8  # 32 in the paper's CIFAR-10 setting, of a batch of 64; 4 elsewhere
@@ -78,7 +78,7 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
 
 
 class StyledConv2d(nn.Module):
-    """float [N, inputs, H, W] and w float [N, W] → float [N, outputs, side, side], where H is side or half of it.
+    """Float [N, inputs, H, W] and w float [N, W] → float [N, outputs, side, side], where H is side or half of it.
 
     The paper multiplies the weights by each image's style and then divides them by their norm (section 2.2). Here the
     inputs are multiplied and the outputs divided: the same, for a convolution is linear, but with one weight for the
@@ -95,8 +95,8 @@ class StyledConv2d(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("constant_noise", torch.randn(1, 1, side, side))
         # Of the pixels that a transposed convolution spreads out three in four are 0, hence the gain.
-        self.blur = Filter(outputs, padding=1, gain=4.0) if up else None
-        self.weight_scale = (9 * inputs) ** -0.5
+        self.blur = Blur(outputs, padding=1, gain=4.0) if up else None
+        self.weight_scale = (9 * inputs) ** -0.5  # demodulation undoes it, but numbers stay small in between
 
     def forward(self, features: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)
@@ -117,7 +117,7 @@ class StyledConv2d(nn.Module):
 
 
 class ToImage(nn.Module):
-    """float [N, inputs, H, W] and w float [N, W] → this resolution's share of the image, float [N, channels, H, W]."""
+    """Float [N, inputs, H, W] and w float [N, W] → this resolution's share of the image, float [N, channels, H, W]."""
 
     def __init__(self, inputs: int, channels: int, style_dim: int) -> None:
         super().__init__()
@@ -136,11 +136,12 @@ class Stage(nn.Module):
         super().__init__()
         self.up = StyledConv2d(inputs, outputs, style_dim, side, up=True)
         self.refine = StyledConv2d(outputs, outputs, style_dim, side, up=False)
+        self.upsample = Upsample()
         self.to_image = ToImage(outputs, channels, style_dim)
 
     def forward(self, features: Tensor, image: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         features = self.refine(self.up(features, w), w)
-        return features, double(image) + self.to_image(features, w)
+        return features, self.upsample(image) + self.to_image(features, w)
 
 
 class Generator(nn.Module):
@@ -188,7 +189,7 @@ class Generator(nn.Module):
 
 
 class MinibatchDeviation(nn.Module):
-    """float [N, C, H, W] → float [N, C + 1, H, W]: what the features deviate by among a group of images.
+    """Float [N, C, H, W] → float [N, C + 1, H, W]: what the features deviate by among a group of images.
 
     A mean over channels and pixels, it tells the discriminator of images too much alike (Karras et al. 2018,
     section 3). Groups have ``group`` images, or the next smaller number that divides N; if only 1 does, all N are one
@@ -210,7 +211,7 @@ class MinibatchDeviation(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """float [N, inputs, H, W] → float [N, outputs, H/2, W/2] (figure 7, right)."""
+    """Float [N, inputs, H, W] → float [N, outputs, H/2, W/2] (figure 7, right)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -218,11 +219,11 @@ class ResidualBlock(nn.Module):
         self.branch = nn.Sequential(
             EqualizedConv2d(inputs, inputs, 3, gain=GAIN, padding=1),
             nn.LeakyReLU(SLOPE),
-            Filter(inputs, padding=2),
+            Blur(inputs, padding=2),
             EqualizedConv2d(inputs, outputs, 3, gain=GAIN * 0.5**0.5, stride=2),
             nn.LeakyReLU(SLOPE),
         )
-        self.shortcut = nn.Sequential(halve(inputs), EqualizedConv2d(inputs, outputs, 1, gain=0.5**0.5))
+        self.shortcut = nn.Sequential(Downsample(inputs), EqualizedConv2d(inputs, outputs, 1, gain=0.5**0.5))
 
     def forward(self, features: Tensor) -> Tensor:
         output: Tensor = self.branch(features) + self.shortcut(features)

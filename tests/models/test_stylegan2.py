@@ -1,0 +1,212 @@
+"""StyleGAN2 computes what its papers say, makes one image per noise, and exports."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
+
+from models.bundle import ImageSpec
+from models.networks import build_discriminator, build_generator
+from models.networks.equalized import GAIN, EqualizedConv2d, EqualizedLinear
+from models.networks.resample import Blur
+from models.networks.stylegan2 import (
+    Discriminator,
+    Generator,
+    MinibatchDeviation,
+    ResidualBlock,
+    StyledConv2d,
+    Stylegan2Config,
+)
+from training.export import measure_parity, to_onnx
+from training.sampling import ImageGenerator
+
+TINY = Stylegan2Config(noise_dim=8, style_dim=8, mapping_layers=1, width=4, max_width=8, deviation_group=4)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.set_num_threads(1)  # networks this small are fastest on one
+    torch.manual_seed(0)
+
+
+def square(side: int, channels: int = 3) -> ImageSpec:
+    return ImageSpec.model_validate({"height": side, "width": side, "channels": channels})
+
+
+def lively(generator: torch.nn.Module) -> Generator:
+    """The generator as training leaves it: noise that shows, and an average w."""
+    assert isinstance(generator, Generator)
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter.fill_(0.5)
+        generator.w_average.normal_()
+    return generator
+
+
+@pytest.mark.parametrize(("side", "channels", "labels"), [(8, 1, 0), (8, 3, 5), (32, 1, 5), (256, 3, 0)])
+def test_shapes(side: int, channels: int, labels: int) -> None:
+    label = torch.tensor([0, 4]) if labels else None
+    images = build_generator(TINY, square(side, channels), labels)(torch.randn(2, 8), label)
+    assert images.shape == (2, channels, side, side)
+    assert build_discriminator(TINY, square(side, channels), labels)(images, label).shape == (2,)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 64), (28, 28), (512, 512)])
+def test_a_size_that_does_not_fit_is_refused(height: int, width: int) -> None:
+    with pytest.raises(ValueError, match="stylegan2 makes square images"):
+        build_generator(TINY, ImageSpec(height=height, width=width, channels=1), 0)
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_modulated_convolution_is_the_papers(up: bool) -> None:
+    """Equations 1 and 3, image by image, with weights of each image's own."""
+    layer = StyledConv2d(5, 7, 8, 16 if up else 8, up=up).eval()
+    torch.nn.init.normal_(layer.bias)
+    torch.nn.init.constant_(layer.noise_strength, 0.3)
+    features, w = torch.randn(3, 5, 8, 8), torch.randn(3, 8)
+    for index, style in enumerate(layer.affine(w)):
+        weight = style[None, :, None, None] * layer.weight / (5 * 9) ** 0.5
+        weight = weight / (weight.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        image = features[index : index + 1]
+        if up:
+            spread = conv_transpose2d(image, weight.transpose(0, 1), stride=2)
+            expected = Blur(7, padding=1, gain=4.0)(spread)
+        else:
+            expected = conv2d(image, weight, padding=1)
+        expected = GAIN * leaky_relu(expected + 0.3 * layer.constant_noise + layer.bias, 0.2)
+        torch.testing.assert_close(layer(features, w)[index : index + 1], expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("learning_rate", [1.0, 0.01])
+def test_equalised_layers_begin_with_unit_variance(learning_rate: float) -> None:
+    linear = EqualizedLinear(300, 400, learning_rate=learning_rate)
+    assert linear(torch.randn(200, 300)).std().item() == pytest.approx(1, abs=0.05)
+    convolution = EqualizedConv2d(60, 70, 3)
+    assert convolution(torch.randn(4, 60, 16, 16)).std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_a_learning_rate_multiplier_multiplies_the_step() -> None:
+    """Adam moves every weight alike, so a weight that is scaled by a hundredth moves its layer by as much less."""
+    outputs = []
+    for learning_rate in (1.0, 0.01):
+        layer = EqualizedLinear(10, 1, learning_rate=learning_rate)
+        features = torch.randn(1, 10)
+        before = layer(features)
+        optimizer = torch.optim.Adam(layer.parameters(), 1e-3)
+        torch.autograd.backward(before.sum())
+        optimizer.step()
+        outputs.append(((layer(features) - before) / (features.abs().sum() / 10**0.5 + 1)).item())
+    assert outputs[0] / outputs[1] == pytest.approx(100, rel=0.02)
+
+
+@pytest.mark.parametrize(("images", "group"), [(8, 4), (6, 3), (7, 7), (2, 2), (1, 1), (16, 4)])
+def test_minibatch_deviation_compares_groups(images: int, group: int) -> None:
+    features = torch.randn(images, 3, 4, 4)
+    output = MinibatchDeviation(4)(features)
+    assert torch.equal(output[:, :3], features)
+    groups = images // group
+    for index in range(images):
+        together = features[index % groups :: groups]
+        assert len(together) == group
+        expected = (together.var(dim=0, correction=0) + 1e-8).sqrt().mean()
+        torch.testing.assert_close(output[index, 3], expected.expand(4, 4))
+
+
+def test_w_average_tracks_the_mean_of_w() -> None:
+    generator = Generator(TINY, square(8), 0)
+    noise = torch.randn(64, 8)
+    mean = generator.mapping(noise, None).mean(dim=0)
+    for _ in range(50):
+        generator(noise)
+    torch.testing.assert_close(generator.w_average, mean * (1 - 0.998**50))
+    generator.eval()(noise)
+    torch.testing.assert_close(generator.w_average, mean * (1 - 0.998**50))
+
+
+def test_truncation_pulls_w_towards_its_average() -> None:
+    generator = lively(Generator(TINY, square(16), 3)).eval()
+    noise, label = torch.randn(3, 8), torch.tensor([0, 1, 2])
+    typical, half, full = (generator(noise, label, torch.full((3,), psi)) for psi in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(typical, typical[:1].expand(3, -1, -1, -1))
+    torch.testing.assert_close(full, generator(noise, label), atol=1e-5, rtol=1e-4)
+    assert 0 < (half[0] - half[1]).abs().mean() < (full[0] - full[1]).abs().mean()
+
+
+def test_noise_is_constant_in_evaluation_alone() -> None:
+    generator = lively(Generator(TINY, square(16), 0))
+    noise = torch.randn(2, 8)
+    assert not torch.equal(generator(noise), generator(noise))
+    generator.eval()
+    assert torch.equal(generator(noise), generator(noise))
+    assert generator(noise)[0, 0].std() > 0
+
+
+def test_an_averaged_generator_keeps_the_constant_noise() -> None:
+    """The trainer averages whatever is floating: right for the average w, harmless for the noise."""
+    generator = Generator(TINY, square(16), 0)
+    average = copy.deepcopy(generator).eval()
+    generator(torch.randn(4, 8))
+    for name, value in average.state_dict().items():
+        value.lerp_(generator.state_dict()[name], 0.3)
+    torch.testing.assert_close(average.w_average, 0.3 * generator.w_average)
+    assert torch.equal(average.first.constant_noise, generator.first.constant_noise)
+
+
+def test_labels_steer_both_players() -> None:
+    generator = Generator(TINY, square(16), 5).eval()
+    discriminator = Discriminator(TINY, square(16), 5).eval()
+    noise = torch.randn(1, 8)
+    one, other = (generator(noise, torch.tensor([label])) for label in (0, 1))
+    assert not torch.allclose(one, other, atol=1e-2)
+    assert discriminator(one, torch.tensor([0])) != discriminator(one, torch.tensor([1]))
+    with pytest.raises(ValueError, match="needs labels"):
+        generator(noise)
+    with pytest.raises(ValueError, match="needs labels"):
+        discriminator(one)
+
+
+def test_signals_keep_their_size_through_both_players() -> None:
+    """The mean square of a layer's output, at first, is not far from that of the layer before.
+
+    Blurring what a transposed convolution spread out costs the generator up to two thirds a stage, as in the paper.
+    """
+    config = Stylegan2Config(width=16, max_width=64)
+    generator, discriminator = Generator(config, square(64), 0), Discriminator(config, square(64), 0)
+    sizes: dict[type, list[float]] = {StyledConv2d: [], ResidualBlock: []}
+    for module in [*generator.modules(), *discriminator.modules()]:
+        if type(module) in sizes:
+            module.register_forward_hook(
+                lambda layer, _, output: sizes[type(layer)].append(output.square().mean().item())
+            )
+    discriminator(generator(torch.randn(8, config.noise_dim)))
+    for kind, low, layers in ((StyledConv2d, 0.3, 9), (ResidualBlock, 0.6, 4)):
+        assert len(sizes[kind]) == layers
+        assert all(low < after / before < 1.3 for before, after in pairwise(sizes[kind])), sizes
+
+
+def test_bfloat16_and_channels_last_change_little() -> None:
+    generator = lively(Generator(TINY, square(16), 5)).eval()
+    discriminator = Discriminator(TINY, square(16), 5)
+    noise, label = torch.randn(4, 8), torch.tensor([0, 1, 2, 3])
+    images = generator(noise, label)
+    logits = discriminator(images, label)
+    generator, discriminator = (network.to(memory_format=torch.channels_last) for network in (generator, discriminator))
+    torch.testing.assert_close(generator(noise, label), images, atol=1e-5, rtol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = generator.first(generator.start, generator.mapping(noise, label))
+        rough = generator(noise, label)
+        rough_logits = discriminator(images, label)
+    assert features.dtype == rough.dtype == torch.bfloat16
+    assert (rough - images).abs().mean() < 0.03 * images.abs().mean()
+    torch.testing.assert_close(rough_logits.float(), logits, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize(("channels", "labels"), [(3, 0), (1, 3)])
+def test_it_exports(channels: int, labels: int) -> None:
+    network = ImageGenerator(lively(Generator(TINY, square(16, channels), labels))).eval()
+    images = network(torch.randn(2, 8), torch.zeros(2, dtype=torch.int64), torch.ones(2)).float()
+    assert images.std() > 10, "in flat grey any two graphs agree"
+    assert measure_parity(network, to_onnx(network, 8, labels), 8, labels).max_difference <= 1
