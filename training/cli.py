@@ -12,16 +12,20 @@ from training.data import TrainingImages, load_images
 from training.device import best_device, best_precision
 from training.errors import TrainingError
 from training.fit import check_data, fit
+from training.judge import commands as judging
 from training.run_folder import RunFolder, numbered_folder
 from training.state import TrainingState
 
 app = typer.Typer(
     name="python -m training",
-    help="Turns a folder of images into a GAN generator: fit it, export it.",
+    help="Turns a folder of images into a GAN generator: fit it, judge it, export it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command()(judging.judge)
+app.command()(judging.evaluate)
 
 DATA_HELP = "A folder of images (sub-folders are labels), a .parquet file, or the name of a Hugging Face data set."
 

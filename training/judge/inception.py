@@ -34,8 +34,10 @@ class Inception:
 
     name = "inception-2015-12-05"
 
-    def __init__(self, network: torch.jit.ScriptModule, device: torch.device) -> None:
-        self._network, self._device = network.eval().to(device), device
+    def __init__(self, network: torch.jit.ScriptModule, sha256: str) -> None:
+        self._device = best_device()
+        self._network = network.eval().to(self._device)
+        self.sha256 = sha256
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Images uint8 [N, H, W, C] → features float32 [N, 2048], of the last pooling layer."""
@@ -77,7 +79,7 @@ def load_inception(file: str, sha256: str = SHA256) -> Inception:
         network = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"{path} is no TorchScript network") from error
-    inception = Inception(network, best_device())
+    inception = Inception(network, digest)
     try:
         blank = np.zeros((2, 32, 32, 3), np.uint8)
         features, probabilities = inception.features(blank), inception.probabilities(blank)

@@ -5,6 +5,7 @@ the hash of its weights in its name, and a distance carries the judge's name.
 """
 
 import hashlib
+import io
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from models.bundle import Sha256
+from training.device import best_device
 from training.errors import TrainingError
+from training.judge.files import write_whole
 
 FEATURES = 64
 """The dimension of a judge's features. Few, so that some thousand images give a covariance worth comparing."""
@@ -60,12 +63,14 @@ class JudgeNetwork(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         self.to_features = nn.Linear(width * side * side, FEATURES)
         self.classifier = nn.Linear(FEATURES, outputs)
+        self.spread = nn.Buffer(torch.ones(()))
+        """The features' standard deviation on the images learnt from: they are given in units of it."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images uint8 [N, H, W, C] → features float [N, FEATURES] and logits float [N, outputs]."""
         scaled = images.permute(0, 3, 1, 2).float() / 127.5 - 1
         features = self.to_features(self.convolutions(scaled).flatten(1))
-        return features, self.classifier(F.relu(features))
+        return features / self.spread, self.classifier(F.relu(features))
 
 
 class Judge:
@@ -101,15 +106,10 @@ class Judge:
 
     def save(self, path: Path) -> None:
         """Writes the judge as one file, whole or not at all. Raises ``TrainingError``."""
-        draft = path.with_name(f".{path.name}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            weights = {name: value.cpu() for name, value in self.network.state_dict().items()}
-            torch.save({"record": self.record.model_dump_json(), "weights": weights}, draft)
-            draft.replace(path)
-        except (OSError, RuntimeError) as error:
-            draft.unlink(missing_ok=True)
-            raise TrainingError(f"cannot write the judge {path} ({error})") from error
+        weights = {name: value.cpu() for name, value in self.network.state_dict().items()}
+        content = io.BytesIO()
+        torch.save({"record": self.record.model_dump_json(), "weights": weights}, content)
+        write_whole(path, content.getvalue())
 
 
 def load_judge(path: Path) -> Judge:
@@ -130,7 +130,7 @@ def load_judge(path: Path) -> Judge:
         raise TrainingError(
             f"{path} has been changed: the SHA-256 of its weights is {digest[:12]}…, it says {record.sha256[:12]}…"
         )
-    return Judge(network, record)
+    return Judge(network.to(best_device()), record)
 
 
 def weights_sha256(network: nn.Module) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Subject:
 
     name: str
     path: Path
-    is_bundle: bool
+    kind: Literal["run", "bundle"]
     noise_dim: int
     label_names: tuple[str, ...] | None
     """What steers it, or None where nothing does."""
@@ -139,7 +139,7 @@ def _run_subject(path: Path) -> Subject:
     return Subject(
         name=run.config.name,
         path=path,
-        is_bundle=False,
+        kind="run",
         noise_dim=run.config.network.noise_dim,
         label_names=run.data.label_names if run.labels else None,
         image=ImageSpec(height=side, width=side, channels=run.config.data.channels),
@@ -169,7 +169,7 @@ def _bundle_subject(path: Path) -> Subject:
     return Subject(
         name=f"{card.name}/{card.version}",
         path=path,
-        is_bundle=True,
+        kind="bundle",
         noise_dim=card.noise_dim,
         label_names=card.labels,
         image=card.image,

@@ -81,7 +81,7 @@ def train_judge(data: TrainingImages, epochs: int = EPOCHS, seed: int = 0) -> Ju
         seed=seed,
         sha256=weights_sha256(network),
     )
-    return Judge(network.cpu(), record)
+    return Judge(network, record)
 
 
 def _fit(
@@ -103,6 +103,18 @@ def _fit(
                 schedule.step()
                 progress.advance(task)
     network.eval()
+    network.spread.copy_(_spread(network, data, lesson))
+
+
+@torch.no_grad()
+def _spread(network: JudgeNetwork, data: TrainingImages, lesson: NDArray[np.int64]) -> Tensor:
+    """The root of the features' mean variance, over enough images to settle it."""
+    device = next(network.parameters()).device
+    parts = [
+        network(torch.from_numpy(data.images[lesson[first : first + _BATCH]]).to(device))[0]
+        for first in range(0, min(len(lesson), 10_000), _BATCH)
+    ]
+    return torch.cat(parts).var(0).mean().sqrt()
 
 
 @torch.no_grad()
