@@ -19,8 +19,8 @@ def as_matrix(features: Features, name: str = "features") -> Tensor:
     Raises ``TrainingError``, with ``name`` in its text, unless they are floats [n, D], all finite.
     """
     if isinstance(features, np.ndarray):
-        # PyTorch warns of arrays that it may not write to, such as those mapped from disk.
-        features = torch.from_numpy(features if features.flags.writeable else features.copy())
+        # PyTorch takes no negative strides, and warns of arrays that it may not write to: those are copied.
+        features = torch.from_numpy(np.require(features, requirements=["C", "W"]))
     matrix = features.detach()
     if matrix.ndim != 2 or not matrix.is_floating_point():
         raise TrainingError(

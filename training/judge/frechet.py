@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from training.errors import TrainingError
 from training.judge.features import Features, as_matrix, check_same_dimension
@@ -104,18 +104,18 @@ class _Reference:
 
     def __init__(self, moments: Moments) -> None:
         check_enough(moments.count, moments.dimension)
-        self._mean, covariance = moments.mean, moments.covariance
-        self._trace = float(np.trace(covariance))
-        values, vectors = np.linalg.eigh(covariance)
-        self._root: NDArray[np.float64] = vectors * np.sqrt(values.clip(min=0))
+        self._mean, covariance = moments.mean, torch.from_numpy(moments.covariance)
+        self._trace = float(covariance.trace())
+        values, vectors = torch.linalg.eigh(covariance)
+        self._root = vectors * values.clamp(min=0).sqrt()
 
     def distance(self, other: Moments) -> float:
         check_same_dimension(len(self._mean), other.dimension)
         check_enough(other.count, other.dimension)
-        covariance = other.covariance
+        covariance = torch.from_numpy(other.covariance)
         shift = self._mean - other.mean
         # Rᵀ Σ₂ R has the eigenvalues of Σ₁ Σ₂, but is symmetric: they are real, and no matrix root is needed.
         # Below zero they come only from rounding.
-        values = np.linalg.eigvalsh(self._root.T @ covariance @ self._root).clip(min=0)
-        distance = shift @ shift + self._trace + np.trace(covariance) - 2 * np.sqrt(values).sum()
-        return max(float(distance), 0.0)
+        values = torch.linalg.eigvalsh(self._root.T @ covariance @ self._root).clamp(min=0)
+        distance = float(shift @ shift) + self._trace + float(covariance.trace() - 2 * values.sqrt().sum())
+        return max(distance, 0.0)

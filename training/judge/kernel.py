@@ -35,4 +35,4 @@ def _mmd2(x: Tensor, y: Tensor) -> float:
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
     # The sums are small differences of large numbers: doubles from the product on.
-    return ((x @ y.T).double() / x.shape[1] + 1) ** 3
+    return (x @ y.T).double().div_(x.shape[1]).add_(1).pow_(3)

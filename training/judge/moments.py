@@ -43,12 +43,12 @@ class Moments:
 
     def add(self, features: Features) -> None:
         """Takes one batch [n, D], n = 0 included. Raises ``TrainingError`` unless it is finite and as wide as D."""
-        batch = as_matrix(features).double().cpu().numpy()
+        batch = as_matrix(features).double().cpu()
         check_same_dimension(self.dimension, batch.shape[1])
         if len(batch):
-            mean = batch.mean(axis=0)
+            mean = batch.mean(dim=0)
             centred = batch - mean
-            self._absorb(len(batch), mean, centred.T @ centred)
+            self._absorb(len(batch), mean.numpy(), (centred.T @ centred).numpy())
 
     def merge(self, other: "Moments") -> None:
         """Takes in what ``other`` has seen, as if its images had been added here."""

@@ -54,7 +54,7 @@ def sliced_wasserstein(
         directions = random.randn(DIRECTIONS, channels * PATCH * PATCH)
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         reals, fakes = (_patches(images, level, level == depth - 1, random) for images in sides)
-        levels[height >> level] = 1000 * _distance(reals, fakes, directions.astype(np.float32))
+        levels[height >> level] = 1000 * _distance(reals, fakes, torch.from_numpy(directions).float())
     return SlicedWasserstein(levels, float(np.mean(list(levels.values()))))
 
 
@@ -94,7 +94,7 @@ def _depth(height: int, width: int) -> int:
     return depth
 
 
-def _patches(images: NDArray[np.uint8], level: int, last: bool, random: np.random.RandomState) -> NDArray[np.float32]:
+def _patches(images: NDArray[np.uint8], level: int, last: bool, random: np.random.RandomState) -> Tensor:
     """Normalised patches of one level, float32 [N · 128, C · 49]."""
     channels = images.shape[3]
     patches = np.empty((len(images) * PATCHES_PER_IMAGE, channels, PATCH * PATCH), np.float32)
@@ -114,16 +114,16 @@ def _patches(images: NDArray[np.uint8], level: int, last: bool, random: np.rando
         values -= values.mean(dtype=np.float64).astype(np.float32)
         # A channel of one value stays at 0.
         values /= np.sqrt(np.mean(np.square(values), dtype=np.float64)).astype(np.float32) or np.float32(1)
-    return patches.reshape(len(patches), -1)
+    return torch.from_numpy(patches.reshape(len(patches), -1))
 
 
-def _distance(a: NDArray[np.float32], b: NDArray[np.float32], directions: NDArray[np.float32]) -> float:
+def _distance(a: Tensor, b: Tensor, directions: Tensor) -> float:
     total = 0.0
     for begin in range(0, len(directions), _DIRECTIONS_AT_ONCE):
         some = directions[begin : begin + _DIRECTIONS_AT_ONCE]
-        # In one dimension the optimal transport pairs the sorted values.
-        gaps = np.sort(some @ a.T, axis=1) - np.sort(some @ b.T, axis=1)
-        total += np.abs(gaps).mean(axis=1, dtype=np.float64).sum()
+        # In one dimension the optimal transport pairs the sorted values. NumPy sorts them many times faster.
+        gaps = np.sort((some @ a.T).numpy(), axis=1) - np.sort((some @ b.T).numpy(), axis=1)
+        total += float(np.abs(gaps).mean(axis=1, dtype=np.float64).sum())
     return total / len(directions)
 
 
