@@ -39,7 +39,9 @@ def judge(
     Example: python -m training judge digits --data mnist.parquet --out mnist-judge.pt
     """
     if out.exists():
-        raise TrainingError(f"{out} is there already, and scores by it compare only with each other; choose another --out")
+        raise TrainingError(
+            f"{out} is there already, and scores by it compare only with each other; choose another --out"
+        )
     images = load_images(data, load_config(preset, settings or ()).data)
     trained = train_judge(images, seed=seed)
     trained.save(out)
@@ -57,7 +59,9 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=1, help="Generated images per repeat.")] = 10_000,
     judge: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A judge that `judge` wrote; without it the data set's own, trained if missing."),
+        typer.Option(
+            metavar="FILE", help="A judge that `judge` wrote; without it the data set's own, trained if missing."
+        ),
     ] = None,
     inception: Annotated[
         str | None,

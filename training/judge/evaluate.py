@@ -9,8 +9,8 @@ from rich.progress import track
 from training.console import console
 from training.data import TrainingImages
 from training.errors import TrainingError
-from training.judge.network import FEATURES, Judge, JudgeRecord
 from training.judge.inception import Inception
+from training.judge.network import FEATURES, Judge, JudgeRecord
 from training.judge.published import published_scores
 from training.judge.reference import Bounds, Reference
 from training.judge.scores import JudgedScore, share
@@ -43,7 +43,6 @@ class DataRecord(_Strict):
     name: str
     fingerprint: str
     images: int
-
 
 
 class LabelScore(_Strict):
@@ -145,8 +144,8 @@ def _labels(repeats: list[Tally], bounds: Bounds, data: TrainingImages) -> tuple
     """None where the judge has other labels than the data."""
     if repeats[0].asked is None or bounds.asked is None or bounds.seen is None:
         return None
-    asked = sum(repeat.asked for repeat in repeats if repeat.asked is not None)
-    seen = sum(repeat.seen for repeat in repeats if repeat.seen is not None)
+    asked = np.sum([repeat.asked for repeat in repeats], axis=0)
+    seen = np.sum([repeat.seen for repeat in repeats], axis=0)
     return tuple(
         LabelScore(
             label=name,

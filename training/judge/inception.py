@@ -76,7 +76,7 @@ def load_inception(file: str, sha256: str = SHA256) -> Inception:
             "with any other network the result would be no FID"
         )
     try:
-        network = torch.jit.load(path, map_location="cpu")
+        network = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"{path} is no TorchScript network") from error
     inception = Inception(network, digest)
@@ -87,7 +87,11 @@ def load_inception(file: str, sha256: str = SHA256) -> Inception:
         raise TrainingError(
             f"{path} cannot be called as net(images, return_features=True) and net(images, no_output_bias=True)"
         ) from error
-    if features.shape != (2, FEATURES) or probabilities.ndim != 2 or not np.allclose(probabilities.sum(1), 1, atol=1e-3):
+    if (
+        features.shape != (2, FEATURES)
+        or probabilities.ndim != 2
+        or not np.allclose(probabilities.sum(1), 1, atol=1e-3)
+    ):
         raise TrainingError(
             f"{path} does not answer like Inception: {FEATURES} features an image, and probabilities that add up to 1"
         )

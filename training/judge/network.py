@@ -113,7 +113,10 @@ class Judge:
 
 
 def load_judge(path: Path) -> Judge:
-    """The judge in a file. Nothing in the file is run; raises ``TrainingError`` if it holds no judge, or a changed one."""
+    """The judge in a file, of which nothing is run.
+
+    Raises ``TrainingError`` if the file holds no judge, or one that has been changed.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         record = JudgeRecord.model_validate_json(content["record"])

@@ -3,7 +3,6 @@
 import io
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.progress import Progress
 
 from training.console import console
@@ -86,7 +85,6 @@ def _real_moments(inception: Inception, data: TrainingImages, progress: Progress
         moments.add(inception.features(images))
         progress.advance(task, len(images))
     content = io.BytesIO()
-    arrays: dict[str, NDArray[np.generic]] = moments.arrays()
-    np.savez(content, **arrays)
+    np.savez(content, allow_pickle=False, **moments.arrays())
     write_whole(path, content.getvalue())
     return moments

@@ -96,7 +96,8 @@ class Reference:
     def nearest_images(self, features: NDArray[np.float32]) -> NDArray[np.uint8]:
         """For features [N, FEATURES] the training images nearest to them, uint8 [N, H, W, C], out of both halves."""
         rows = nearest_training_images(features, self._features)[1].cpu().numpy()
-        return self.data.images[np.concatenate([self._a, self._b])[rows]]
+        images: NDArray[np.uint8] = self.data.images[np.concatenate([self._a, self._b])[rows]]
+        return images
 
     def held_out_batches(self, count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64] | None]]:
         """At most ``count`` images of half B and their labels, in batches."""

@@ -31,8 +31,8 @@ def table(evaluation: Evaluation) -> RenderableType:
     """The scores for people: each with its spread, its scale, and which way is up."""
     scores = Table(
         title=f"{evaluation.subject.name} against {evaluation.data.name}, {evaluation.judge_name}",
-        caption=f"{evaluation.repeats} × {evaluation.samples} images; floor: {evaluation.floor_samples} real images that "
-        "the judge has not seen; ceiling: noise; share: 0 like real images, 1 like noise",
+        caption=f"{evaluation.repeats} × {evaluation.samples} images; floor: {evaluation.floor_samples} real images "
+        "that the judge has not seen; ceiling: noise; share: 0 like real images, 1 like noise",
     )
     scores.add_column("metric")
     for column in ("value", "±", "floor", "ceiling", "share"):
@@ -90,7 +90,9 @@ def write_picture(evaluation: Evaluation, subject: Subject, reference: Reference
     ]
     below = [
         _captioned("generated", queries, _NEIGHBOURS),
-        _captioned(f"the training image nearest to each, in the features of {evaluation.judge_name}", nearest, _NEIGHBOURS),
+        _captioned(
+            f"the training image nearest to each, in the features of {evaluation.judge_name}", nearest, _NEIGHBOURS
+        ),
     ]
     width = max(sum(part.width for part in beside) + 3 * _MARGIN, below[0].width + 2 * _MARGIN)
     height = beside[0].height + sum(part.height for part in below) + 4 * _MARGIN

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from models.bundle import CARD_FILE, BundleError, ImageSpec, Tensor as GraphTensor, check_signature, read_bundle
+from models.bundle import CARD_FILE, BundleError, ImageSpec, check_signature, read_bundle
+from models.bundle import Tensor as GraphTensor
 from models.noise import MAX_SEED, noise_for_seeds
 from training.config import DataConfig
 from training.data import TrainingImages
@@ -57,7 +58,8 @@ def check_fit(subject: Subject, data: TrainingImages) -> None:
     if subject.label_names and subject.label_names != data.label_names:
         found = _list(data.label_names) if data.label_names else "none"
         raise TrainingError(
-            f"{subject.path} is steered by the labels {_list(subject.label_names)}, the labels of {data.name} are {found}"
+            f"{subject.path} is steered by the labels {_list(subject.label_names)}, "
+            f"but the labels of {data.name} are {found}"
         )
 
 
@@ -80,7 +82,9 @@ def generated(
     def batches() -> Iterator[tuple[Images, NDArray[np.int64] | None]]:
         for first in range(0, count, BATCH):
             last = min(first + BATCH, count)
-            noise = noise_for_seeds([(seed + index) % (MAX_SEED + 1) for index in range(first, last)], subject.noise_dim)
+            noise = noise_for_seeds(
+                [(seed + index) % (MAX_SEED + 1) for index in range(first, last)], subject.noise_dim
+            )
             chosen = None if labels is None else labels[first:last]
             yield subject.sample(noise, chosen), chosen
 

@@ -81,9 +81,7 @@ def tally(
     names = judge.record.label_names
     comparable = names is not None and names == reference.data.label_names
     frechet = (
-        ExtrapolatedFrechet(reference.moments, extrapolation_counts(count, FEATURES))
-        if count >= 4 * FEATURES
-        else None
+        ExtrapolatedFrechet(reference.moments, extrapolation_counts(count, FEATURES)) if count >= 4 * FEATURES else None
     )
     moments = frechet.moments if frechet else Moments(FEATURES)
     classified = InceptionScore(count, SPLITS) if names else None

@@ -98,7 +98,7 @@ def _fit(
             order = lesson[torch.randperm(len(lesson), generator=draws).numpy()]
             for images, answers in _batches(data, order, draws):
                 optimizer.zero_grad(set_to_none=True)
-                F.cross_entropy(network(images.to(device))[1], answers.to(device)).backward()
+                F.cross_entropy(network(images.to(device))[1], answers.to(device)).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
                 progress.advance(task)
