@@ -117,8 +117,8 @@ def _bounds(reference: Reference, samples: int) -> Bounds:
         floor=real.scores,
         floor_samples=available,
         ceiling=noise.scores,
-        asked=None if real.asked is None else tuple(real.asked.tolist()),
-        seen=None if real.seen is None else tuple(real.seen.tolist()),
+        asked=tuple(real.asked.tolist()),
+        seen=tuple(real.seen.tolist()),
     )
 
 
@@ -142,10 +142,10 @@ def _judged(metric: str, repeats: list[Tally], bounds: Bounds, judge: Judge, sam
 
 def _labels(repeats: list[Tally], bounds: Bounds, data: TrainingImages) -> tuple[LabelScore, ...] | None:
     """None where the judge has other labels than the data."""
-    if repeats[0].asked is None or bounds.asked is None or bounds.seen is None:
-        return None
     asked = np.sum([repeat.asked for repeat in repeats], axis=0)
     seen = np.sum([repeat.seen for repeat in repeats], axis=0)
+    if not asked.any():
+        return None
     return tuple(
         LabelScore(
             label=name,

@@ -29,7 +29,8 @@ class LoopJudge:
         self, data: TrainingImages, samples: int, judge: Judge, noise_dim: int, conditional: bool, seed: int = 0
     ) -> None:
         """Looks at the real images if nobody has before, and at noise. Raises ``TrainingError`` where the judge knows
-        other images, or ``samples`` is no more than the features' dimension."""
+        other images, or ``samples`` is no more than the features' dimension.
+        """
         self._reference = Reference(data, judge)
         self._noise = noise_for_seeds([seed + index for index in range(samples)], noise_dim)
         self._labels = labels_like(data, samples, seed) if conditional else None
@@ -71,6 +72,6 @@ class LoopJudge:
             floor=self._measure(images for images, _ in self._reference.held_out_batches(samples)),
             floor_samples=min(samples, self._reference.held_out),
             ceiling=self._measure(images for images, _ in self._reference.noise_batches(samples)),
-            asked=None,
-            seen=None,
+            asked=(),
+            seen=(),
         )

@@ -38,9 +38,9 @@ class Bounds(BaseModel):
     floor_samples: int
     """As many as were asked for, or as many as half B has."""
     ceiling: dict[str, float]
-    asked: tuple[int, ...] | None
-    """Per label, how many of the real images have it; None where data and judge have no labels in common."""
-    seen: tuple[int, ...] | None
+    asked: tuple[int, ...]
+    """Per label, how many of the real images have it; empty where the judge does not know the data's labels."""
+    seen: tuple[int, ...]
     """Per label, in how many of those the judge sees it."""
 
 

@@ -63,10 +63,10 @@ class Tally:
 
     scores: dict[str, float]
     """By metric; one that the images or the judge do not allow is missing."""
-    asked: NDArray[np.int64] | None
-    """Per label, how many images were to show it, int64 [K]; None where nothing was asked for, or the judge
-    has other labels."""
-    seen: NDArray[np.int64] | None
+    asked: NDArray[np.int64]
+    """Per label, how many images were to show it, int64 [K]; 0 everywhere if nothing was asked for, K = 0 if the judge
+    does not know the data's labels."""
+    seen: NDArray[np.int64]
     """Per label, in how many of those the judge saw it, int64 [K]."""
 
 
@@ -86,7 +86,7 @@ def tally(
     moments = frechet.moments if frechet else Moments(FEATURES)
     classified = InceptionScore(count, SPLITS) if names else None
     kept_features, kept_images = Reservoir(NEIGHBOURS, 0), Reservoir(SLICED, 0)
-    asked, seen = np.zeros(len(names or ()), np.int64), np.zeros(len(names or ()), np.int64)
+    asked, seen = np.zeros((2, len(names or ()) if comparable else 0), np.int64)
     for images, labels in batches:
         features, probabilities = judge(images)
         (frechet or moments).add(features)
@@ -115,4 +115,4 @@ def tally(
     scores |= {"nearest_ratio": copied.median_ratio, "copies": copied.copies}
     real_images = reference.real_images(SLICED)
     scores["sliced_wasserstein"] = sliced_wasserstein(real_images, images, limit=SLICED).mean
-    return Tally(scores, *((asked, seen) if asked.any() else (None, None)))
+    return Tally(scores, asked, seen)

@@ -18,10 +18,12 @@ from training.errors import TrainingError
 from training.judge.network import FEATURES, ROTATIONS, Judge, JudgeNetwork, JudgeRecord, load_judge, weights_sha256
 
 EPOCHS = 3
+MOST_EPOCHS = 20
+"""For data sets so small that a few passes are hardly any steps."""
 LARGEST_LESSON = 30_000
 """Images a judge is trained on at most, and tested on at most."""
 
-_BATCH = 128
+_BATCH = 64
 _LEARNING_RATE = 2e-3
 _WEIGHT_DECAY = 1e-4
 
@@ -50,9 +52,10 @@ def halves(images: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return order[: images // 2], order[images // 2 :]
 
 
-def train_judge(data: TrainingImages, epochs: int = EPOCHS, seed: int = 0) -> Judge:
+def train_judge(data: TrainingImages, epochs: int | None = None, seed: int = 0) -> Judge:
     """A judge of labels or, where there are none, of quarter turns. The global random state stays as it is.
 
+    Without ``epochs`` it takes ``EPOCHS`` over ``LARGEST_LESSON`` images, and more over fewer, up to ``MOST_EPOCHS``.
     On a CPU the same data and seed give the same weights, bit for bit, on the same machine with the same number of
     threads. Raises ``TrainingError`` if there are too few images.
     """
@@ -61,6 +64,7 @@ def train_judge(data: TrainingImages, epochs: int = EPOCHS, seed: int = 0) -> Ju
             f"{data.name} holds {len(data)} images; a judge of {FEATURES} features needs at least {2 * (FEATURES + 1)}"
         )
     lesson, test = (half[:LARGEST_LESSON] for half in halves(len(data)))
+    epochs = epochs or min(MOST_EPOCHS, EPOCHS * LARGEST_LESSON // len(lesson))
     device = best_device()
     outputs = len(data.label_names) if data.label_names else ROTATIONS
     with torch.random.fork_rng(devices=[]):

@@ -1,5 +1,6 @@
 """Real digits, and features of them that need no network: a fixed random layer."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from training.config import DataConfig
 from training.data import TrainingImages, load_images
+from training.judge.network import Judge
+from training.judge.train import train_judge
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,22 @@ def features_of() -> Callable[[NDArray[np.uint8]], Tensor]:
         return torch.from_numpy(np.maximum(pixels @ weights, 0).astype(np.float32))
 
     return features
+
+
+@pytest.fixture(scope="session")
+def judge(digit_images: TrainingImages) -> Judge:
+    """A judge of real digits that has learnt for a moment."""
+    return train_judge(digit_images, epochs=8)
+
+
+@pytest.fixture(scope="session")
+def judge_file(judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("judge") / "digits.pt"
+    judge.save(path)
+    return path
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A copy of the generator that ships: evaluating a bundle changes its card."""
+    return shutil.copytree(Path(__file__).parents[3] / "models" / "zoo" / "digits" / "1", tmp_path / "zoo/digits/1")
