@@ -9,7 +9,7 @@ from training.judge.features import Features, as_pair
 
 
 def kernel_distance(real: Features, fake: Features, *, subsets: int = 100, size: int = 1000, seed: int = 0) -> Estimate:
-    """The squared maximum mean discrepancy with the kernel (x·y / D + 1)³ (Bińkowski et al. 2018, section 4).
+    """The squared maximum mean discrepancy with the kernel (x·y / D + 1)³ (KID, Bińkowski et al. 2018).
 
     The mean over ``subsets`` pairs of random subsets of ``size`` images, drawn from ``seed``, and the standard
     deviation over them; equal distributions score 0 on average, and single values may lie below. A subset never holds
