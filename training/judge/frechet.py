@@ -14,7 +14,7 @@ from training.judge.moments import Moments, check_enough
 def frechet_distance(a: Moments, b: Moments) -> float:
     """‖μ₁ - μ₂‖² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½), at least 0, in the features' unit squared.
 
-    It is the squared 2-Wasserstein distance of two Gaussians (Dowson & Landau 1982, equation 4); on Inception features
+    It is the squared 2-Wasserstein distance of two Gaussians (Dowson & Landau 1982); on Inception features
     it is called FID (Heusel et al. 2017, equation 6). Biased upwards: only values at the same counts compare.
     Raises ``TrainingError`` where a side has no more images than dimensions, or the dimensions differ.
     """
@@ -35,7 +35,7 @@ class Extrapolation:
 
 
 def extrapolated_distance(counts: Sequence[int], distances: Sequence[float]) -> Extrapolation:
-    """Fits the line by least squares: the Fréchet distance's bias falls as 1/n (Chong & Forsyth 2020, section 3).
+    """Fits the line by least squares: the Fréchet distance's bias falls as 1/n (FID∞, Chong & Forsyth 2020).
 
     Raises ``TrainingError`` below three different counts, through which a line could not be checked.
     """

@@ -9,7 +9,7 @@ from training.judge.features import Features, as_pair
 
 
 def kernel_distance(real: Features, fake: Features, *, subsets: int = 100, size: int = 1000, seed: int = 0) -> Estimate:
-    """The squared maximum mean discrepancy with the kernel (x·y / D + 1)³ (Bińkowski et al. 2018, section 4).
+    """The squared maximum mean discrepancy with the kernel (x·y / D + 1)³ (KID, Bińkowski et al. 2018).
 
     The mean over ``subsets`` pairs of random subsets of ``size`` images, drawn from ``seed``, and the standard
     deviation over them; equal distributions score 0 on average, and single values may lie below. A subset never holds
@@ -29,10 +29,14 @@ def _subset(features: Tensor, size: int, random: np.random.RandomState) -> Tenso
 def _mmd2(x: Tensor, y: Tensor) -> float:
     """The unbiased estimate: a U-statistic, without the diagonals (Gretton et al. 2012, equation 3)."""
     n = len(x)
-    within = sum(float(kernel.sum() - kernel.diagonal().sum()) for kernel in (_kernel(x, x), _kernel(y, y)))
-    return within / (n * (n - 1)) - 2 * float(_kernel(x, y).mean())
+    within = sum(_sum(kernel) - _sum(kernel.diagonal()) for kernel in (_kernel(x, x), _kernel(y, y)))
+    return within / (n * (n - 1)) - 2 * _sum(_kernel(x, y)) / n**2
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    # The sums are small differences of large numbers: doubles from the product on.
-    return (x @ y.T).double().div_(x.shape[1]).add_(1).pow_(3)
+    return torch.addmm(x.new_ones(()), x, y.T, alpha=1 / x.shape[1]).pow_(3)
+
+
+def _sum(values: Tensor) -> float:
+    # The estimate is a small difference of large sums.
+    return float(values.sum(dtype=torch.float64))

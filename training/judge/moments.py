@@ -11,7 +11,7 @@ class Moments:
     """Count, mean and covariance in float64, gathered batch by batch and merged from several processes.
 
     Kept is the scatter around the running mean, not the sum of squares: that would cancel where the mean is large
-    against the spread (Chan, Golub & LeVeque 1983, equation 1.5, here for vectors).
+    against the spread (Chan, Golub & LeVeque 1983, here for vectors).
     """
 
     def __init__(self, dimension: int) -> None:

@@ -37,7 +37,7 @@ class PRDC:
 def prdc(real: Features, fake: Features, *, limit: int = 10_000, seed: int = 0) -> PRDC:
     """Precision and recall with k = 3 (Kynkäänniemi et al. 2019, equation 2), density and coverage with k = 5.
 
-    The latter are by Naeem et al. 2020, sections 3.1 and 3.2; their expected coverage for equal distributions is
+    The latter are by Naeem et al. 2020, section 3.2; their expected coverage for equal distributions is
     1 - C(m + n - k - 1, m) / C(m + n - 1, m) with m generated and n real images (lemma 2). A ball around an image
     reaches to its k-th neighbour on its own side, the boundary included. Of each side at most ``limit`` images count,
     a random sample drawn from ``seed``. Raises ``TrainingError`` below 6 images a side.
@@ -46,9 +46,9 @@ def prdc(real: Features, fake: Features, *, limit: int = 10_000, seed: int = 0) 
     # Distances do not change, but their rounding errors shrink with the features' distance from the origin.
     centre = reals.mean(dim=0)
     reals, fakes = reals - centre, fakes - centre
-    recall_balls = _squared_radii(fakes, PRECISION_RECALL_K)
-    precision_balls = _squared_radii(reals, PRECISION_RECALL_K)
-    density_balls = _squared_radii(reals, DENSITY_COVERAGE_K)
+    recall_balls = _squared_neighbour_distances(fakes, PRECISION_RECALL_K)[:, -1]
+    around_reals = _squared_neighbour_distances(reals, DENSITY_COVERAGE_K)
+    precision_balls, density_balls = around_reals[:, PRECISION_RECALL_K - 1], around_reals[:, -1]
 
     precise = inside = 0
     recalled = torch.zeros(len(reals), dtype=torch.bool, device=reals.device)
@@ -97,8 +97,8 @@ class Memorisation:
 def memorisation(fake_distances: Tensor, held_out_distances: Tensor) -> Memorisation:
     """Compares distances [n] and [m] to the nearest training image, see ``nearest_training_images``.
 
-    ``nearer`` is the Mann-Whitney statistic of the data-copying test of Meehan, Chaudhuri & Dasgupta 2020, section 3,
-    as a share, ties counted half. Generated images that are worse, and so far from everything, hide memorisation: read
+    ``nearer`` is the Mann-Whitney statistic of the data-copying test of Meehan, Chaudhuri & Dasgupta 2020, as
+    a share, ties counted half. Generated images that are worse, and so far from everything, hide memorisation: read
     it together with the precision. Raises ``TrainingError`` where a side is empty or not finite, or where half of the
     held-out images are themselves training images.
     """
@@ -131,14 +131,14 @@ def _bounded(features: Features, limit: int, seed: int) -> Features:
     return torch.from_numpy(sample).to(features.device) if isinstance(features, Tensor) else sample
 
 
-def _squared_radii(features: Tensor, k: int) -> Tensor:
-    """Each row's squared distance to its k-th nearest other row, float32 [n]."""
-    radii = []
+def _squared_neighbour_distances(features: Tensor, k: int) -> Tensor:
+    """Each row's squared distances to its k nearest other rows, rising, float32 [n, k]."""
+    nearest = []
     for rows, squared in _blocks_of_squared_distances(features, features):
         itself = torch.arange(len(features), device=features.device)[rows]
         squared[torch.arange(len(itself), device=features.device), itself] = torch.inf
-        radii.append(squared.topk(k, largest=False).values[:, -1])
-    return torch.cat(radii)
+        nearest.append(squared.topk(k, largest=False).values)
+    return torch.cat(nearest)
 
 
 def _blocks_of_squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -12,7 +12,7 @@ from training.judge.neighbours import PRDC, memorisation, nearest_training_image
 
 
 def naive_prdc(real: np.ndarray, fake: np.ndarray) -> PRDC:
-    """Kynkäänniemi et al. 2019, equations 1 and 2; Naeem et al. 2020, sections 3.1 and 3.2, point by point."""
+    """Kynkäänniemi et al. 2019, equations 1 and 2; Naeem et al. 2020, section 3.2, point by point."""
 
     def distance(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.sqrt(((a - b) ** 2).sum()))
