@@ -52,7 +52,7 @@ class Inception:
 
     @torch.no_grad()
     def _call(self, images: NDArray[np.uint8], **options: bool) -> NDArray[np.float32]:
-        batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(self._device)
+        batch = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C")).to(self._device)
         if batch.shape[1] == 1:
             batch = batch.repeat(1, 3, 1, 1)
         answers: NDArray[np.float32] = self._network(batch, **options).float().cpu().numpy()

@@ -91,7 +91,7 @@ class Judge:
         """Images uint8 [N, H, W, C] → features float32 [N, FEATURES] and probabilities float32 [N, outputs]."""
         self.check_size(images.shape[1], images.shape[2], images.shape[3])
         device = next(self.network.parameters()).device
-        batch = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+        batch = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
         features, logits = self.network(batch.to(device))
         return features.cpu().numpy(), logits.softmax(1).cpu().numpy()
 

@@ -1,4 +1,4 @@
-"""The command ``evaluate`` end to end on real digits: every field, the same numbers twice, and refusals in a sentence."""
+"""The command ``evaluate`` end to end on real digits: every field, the same numbers twice, refusals in a sentence."""
 
 import dataclasses
 import json
@@ -181,7 +181,9 @@ def test_labels_that_do_not_fit_are_refused(
     names: tuple[str, ...] | None, bundle: Path, digit_images: TrainingImages
 ) -> None:
     other = dataclasses.replace(digit_images, label_names=names)
-    with pytest.raises(TrainingError, match="is steered by the labels 0, 1, 2, 3, 4, … .* but the labels of digits are"):
+    with pytest.raises(
+        TrainingError, match=r"is steered by the labels 0, 1, 2, 3, 4, … .* but the labels of digits are"
+    ):
         check_fit(open_subject(bundle), other)
 
 

@@ -35,7 +35,7 @@ def test_it_learns_labels_it_has_not_seen(judge: Judge) -> None:
 
 def test_without_labels_it_learns_quarter_turns(digit_images: TrainingImages) -> None:
     plain = dataclasses.replace(digit_images, labels=None, label_names=None)
-    judge = train_judge(plain, epochs=12)
+    judge = train_judge(plain, epochs=8)
     assert judge.record.task == "rotations"
     assert judge.record.accuracy > 0.35, "four turns: a guess is right in 0.25"
 
