@@ -9,6 +9,15 @@ SMALL_NETWORKS: dict[str, dict[str, Any]] = {
     "dcgan": {"noise_dim": 8, "width": 4},
     "sngan": {"noise_dim": 8, "generator_width": 8, "discriminator_width": 8},
     "biggan": {"noise_dim": 8, "width": 2, "embedding_dim": 4, "attention": 8},
+    "stylegan2": {
+        "noise_dim": 8,
+        "style_dim": 8,
+        "mapping_layers": 1,
+        "width": 4,
+        "max_width": 8,
+        "deviation_group": 4,
+    },
+    "r3gan": {"noise_dim": 8, "width": 4, "max_width": 8, "group_width": 4},
 }
 
 

@@ -34,24 +34,27 @@ class AdaptiveProbability:
         self._sums = torch.zeros(2, device=device)  # of signs, and how many
 
     @torch.no_grad()
-    def observe(self, real_logits: Tensor) -> None:
-        """Takes note of the logits [N] of augmented real images."""
-        signs = (real_logits - self._undecided).sign().float().sum()
-        self._sums += torch.stack((signs, torch.full_like(signs, len(real_logits))))
+    def observe(self, real_logits: Tensor, reduce: Callable[[Tensor], Tensor] | None = None) -> None:
+        """Takes note of the logits [N] of augmented real images.
 
-    def update(self, images: int, reduce: Callable[[Tensor], Tensor] | None = None) -> None:
+        With several processes, ``reduce`` sums a tensor over them, so that each arrives at the same p.
+        """
+        signs = (real_logits - self._undecided).sign().float().sum()
+        noted = torch.stack((signs, torch.full_like(signs, len(real_logits))))
+        self._sums += noted if reduce is None else reduce(noted)
+
+    def update(self, images: int) -> None:
         """Moves p by images / images_to_one, up if r since the last update is above the target, else down.
 
-        ``images`` is how many real images all processes have seen since then. With several processes, ``reduce``
-        sums a tensor over them, so that each arrives at the same p. Where nothing was observed, p stays.
+        ``images`` is how many real images all processes have seen since then. Where nothing was observed, p stays.
         """
-        signs, count = (self._sums if reduce is None else reduce(self._sums)).unbind()
+        signs, count = self._sums.unbind()
         step = (signs - self._target * count).sign() * (images / self._images_to_one)
         self.probability = (self.probability + step).clamp(0, self._max_probability)
         self._sums = torch.zeros_like(self._sums)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that decides the next p. What was observed since the last update is this process's share alone."""
+        """All that decides the next p."""
         return {"probability": self.probability, "sums": self._sums.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -9,11 +9,14 @@ import typer
 from training.config import Config
 from training.config_file import dump_config, load_config, preset_names
 from training.data import TrainingImages, load_images
+from training.device import best_precision
 from training.distributed import Processes, joined_processes
 from training.errors import TrainingError
 from training.fit import fit
+from training.judge import commands as judging
+from training.judge.in_loop import LoopJudge
+from training.judge.train import judge_for
 from training.observer import Observer
-from training.precision import best_precision
 from training.preflight import check_data, tell_broken
 from training.reporter import Reporter
 from training.run_folder import RunFolder, numbered_folder, with_budget
@@ -21,11 +24,14 @@ from training.state import TrainingState, read_newest
 
 app = typer.Typer(
     name="python -m training",
-    help="Turns a folder of images into a GAN generator: fit it, export it.",
+    help="Turns a folder of images into a GAN generator: fit it, judge it, export it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command()(judging.judge)
+app.command()(judging.evaluate)
 
 DATA_HELP = "A folder of images (sub-folders are labels), a .parquet file, or the name of a Hugging Face data set."
 
@@ -118,12 +124,21 @@ def _load(source: str, config: Config, processes: Processes) -> TrainingImages:
 
 
 def _train(run: RunFolder, data: TrainingImages, state: TrainingState, processes: Processes) -> None:
-    observer = Reporter(run, data, state, judge=None) if processes.first else Observer()
+    observer = Reporter(run, data, state, _judge_of(run, data)) if processes.first else Observer()
     finished = fit(run.config, data, state, processes, observer)
     if processes.first:
         done = "trained on" if finished else "stopped after"
         following = f"export {run.path} --to models/zoo" if finished else f"resume {run.path}"
         print(f"{run.path}: {done} {state.images_seen} images. Next: python -m training {following}")
+
+
+def _judge_of(run: RunFolder, data: TrainingImages) -> LoopJudge | None:
+    """The data set's own judge, trained now if nobody has yet; None where the run is not judged."""
+    config = run.config
+    if config.judge is None:
+        return None
+    judge = judge_for(data)
+    return LoopJudge(data, config.judge.samples, judge, config.network.noise_dim, config.conditional)
 
 
 def _describe(config: Config, data: TrainingImages, state: TrainingState) -> None:

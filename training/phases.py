@@ -98,7 +98,7 @@ class Game:
             state.update_average(half_life, keep)
         if state.augmentation:
             if (number + 1) % AUGMENTATION_INTERVAL == 0:
-                state.augmentation.update(AUGMENTATION_INTERVAL * config.batch_size, self._processes.sum)
+                state.augmentation.update(AUGMENTATION_INTERVAL * config.batch_size)
             batch.measured["augmentation_probability"] = state.augmentation.probability
         return batch.measured
 
@@ -130,7 +130,7 @@ class Game:
         real, fake = self._logits(batch.reals, batch), self._logits(fakes, batch)
         batch.measured.update({"real_logit": real.detach().mean(), "fake_logit": fake.detach().mean()})
         if self._state.augmentation:
-            self._state.augmentation.observe(real.detach())
+            self._state.augmentation.observe(real.detach(), self._processes.sum)
         loss = self._loss.discriminator(real, fake, regularization.label_smoothing)
         if not regularization.lazy:
             loss = loss + self._penalty(batch, fakes)

@@ -91,11 +91,13 @@ def test_processes_that_share_a_batch_arrive_at_the_same_probability() -> None:
     alone = controller()
     lead(alone, logits, 1)
     ranks = [controller(), controller()]
-    for rank, adaptive in enumerate(ranks):
-        adaptive.observe(logits[rank * 8 : (rank + 1) * 8])
-    total = sum((adaptive.state_dict()["sums"] for adaptive in ranks), torch.zeros(2))
+    shares = logits.chunk(2)
+    noted: list[torch.Tensor] = []
+    for adaptive, share in zip(ranks, shares, strict=True):
+        adaptive.observe(share, reduce=lambda sums: noted.append(sums.clone()) or torch.zeros_like(sums))
     for adaptive in ranks:
-        adaptive.update(100, reduce=lambda sums: total)
+        adaptive.load_state_dict({**adaptive.state_dict(), "sums": noted[0] + noted[1]})
+        adaptive.update(100)
         assert torch.equal(adaptive.probability, alone.probability)
 
 

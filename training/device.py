@@ -1,6 +1,11 @@
-"""In which precision a device computes best."""
+"""What a run computes on, and in which precision."""
 
 import torch
+
+
+def best_device() -> torch.device:
+    """A CUDA GPU where PyTorch finds one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def best_precision(device: torch.device) -> str:

@@ -1,0 +1,216 @@
+"""The command ``evaluate`` end to end on real digits: every field, the same numbers twice, refusals in a sentence."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.bundle import read_bundle
+from training.data import TrainingImages
+from training.errors import TrainingError
+from training.judge.evaluate import evaluate
+from training.judge.network import Judge
+from training.judge.reference import Reference
+from training.judge.subject import ahead, check_fit, labels_like, open_subject, sample_images
+from training.judge.tally import METRICS, tally
+
+Train = Callable[..., None]
+SAMPLES = 256
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    tmp_path_factory: pytest.TempPathFactory, train: Train, digits: Path, judge_file: Path
+) -> tuple[Path, Path]:
+    """The generator that ships, evaluated: its bundle, and where the results are."""
+    root = tmp_path_factory.mktemp("evaluated")
+    bundle = shutil.copytree(Path("models/zoo/digits/1").resolve(), root / "zoo/digits/1")
+    evaluate_bundle(train, bundle, digits, judge_file, root / "out")
+    return bundle, root / "out"
+
+
+def evaluate_bundle(train: Train, bundle: Path, digits: Path, judge_file: Path, out: Path) -> None:
+    train("evaluate", bundle, "--data", digits, "--judge", judge_file, "--samples", SAMPLES, "--out", out)
+
+
+def test_the_json_has_every_field(evaluated: tuple[Path, Path], judge: Judge, digit_images: TrainingImages) -> None:
+    content = json.loads((evaluated[1] / "scores.json").read_text())
+    assert content["subject"]["kind"] == "bundle"
+    assert content["data"]["fingerprint"] == digit_images.fingerprint
+    assert (content["judge_name"], content["judge"]["sha256"]) == (judge.name, judge.record.sha256)
+    assert (content["seed"], content["samples"], content["repeats"], content["floor_samples"]) == (0, SAMPLES, 3, 256)
+    assert [score["metric"] for score in content["scores"]] == list(METRICS)
+    for score in content["scores"]:
+        assert set(score) == {
+            "metric", "value", "judge", "samples", "floor", "ceiling", "deviation", "share", "better", "protocol",
+        }  # fmt: skip
+        assert score["judge"] == ("none" if score["metric"] == "sliced_wasserstein" else judge.name)
+        assert f"3 × {SAMPLES} images, uint8, seeds from 0" in score["protocol"]
+    assert [row["label"] for row in content["labels"]] == list("0123456789")
+    assert sum(row["samples"] for row in content["labels"]) == 3 * SAMPLES
+
+
+def test_real_is_better_than_generated_is_better_than_noise(evaluated: tuple[Path, Path]) -> None:
+    scores = {score["metric"]: score for score in json.loads((evaluated[1] / "scores.json").read_text())["scores"]}
+    for metric in ("fxd", "fxd_infinity", "sliced_wasserstein"):
+        assert scores[metric]["floor"] < scores[metric]["value"] < scores[metric]["ceiling"], metric
+        assert 0 < scores[metric]["share"] < 0.5
+    assert scores["coverage"]["ceiling"] < scores["coverage"]["value"]
+    assert scores["label_agreement"]["value"] > 0.5
+
+
+def test_nothing_is_called_fid_without_inception(evaluated: tuple[Path, Path]) -> None:
+    text = (evaluated[1] / "scores.json").read_text()
+    assert "fid" not in text.lower()
+    assert "inception_score" not in text
+
+
+def test_the_card_carries_the_scores(evaluated: tuple[Path, Path]) -> None:
+    card = read_bundle(evaluated[0]).card
+    scores = json.loads((evaluated[1] / "scores.json").read_text())["scores"]
+    assert [(score.metric, score.value, score.floor, score.ceiling) for score in card.scores] == [
+        (score["metric"], score["value"], score["floor"], score["ceiling"]) for score in scores
+    ]
+    assert sorted(path.name for path in evaluated[0].iterdir()) == ["card.json", "generator.onnx", "samples.png"]
+
+
+def test_there_is_a_picture(evaluated: tuple[Path, Path]) -> None:
+    picture = Image.open(evaluated[1] / "evaluation.png")
+    assert picture.width > 1000
+    assert np.asarray(picture).std() > 20
+
+
+def test_twice_gives_the_same_bytes_and_no_score_twice(
+    evaluated: tuple[Path, Path], train: Train, digits: Path, judge_file: Path, tmp_path: Path
+) -> None:
+    bundle, first = evaluated
+    card = (bundle / "card.json").read_bytes()
+    evaluate_bundle(train, bundle, digits, judge_file, tmp_path)
+    assert (tmp_path / "scores.json").read_bytes() == (first / "scores.json").read_bytes()
+    assert (bundle / "card.json").read_bytes() == card
+
+
+def test_a_run_needs_no_data_and_gets_its_scores_beside_it(
+    finished_run: Path, train: Train, tmp_path: Path, judge_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    train("evaluate", run, "--judge", judge_file, "--samples", 100)
+    content = json.loads((run / "scores.json").read_text())
+    assert content["subject"]["kind"] == "run"
+    assert "fxd_infinity" not in {score["metric"] for score in content["scores"]}, "100 images give no line"
+    assert (run / "evaluation.png").is_file()
+    assert "fxd" in capsys.readouterr().out
+
+
+def test_the_judge_command_writes_a_judge_and_never_over_one(
+    train: Train, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.judge.train.MOST_EPOCHS", 1)
+    out = tmp_path / "judge.pt"
+    train("judge", "--data", digits, "--out", out)
+    before = out.read_bytes()
+    with pytest.raises(TrainingError, match="is there already"):
+        train("judge", "--data", digits, "--out", out)
+    assert out.read_bytes() == before
+
+
+def test_the_real_side_is_looked_at_once(
+    digit_images: TrainingImages, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Reference(digit_images, judge).real_features.copy()
+    monkeypatch.setattr(Reference, "_extract", lambda self: pytest.fail("looked twice"))
+    assert np.array_equal(Reference(digit_images, judge).real_features, kept)
+
+
+def test_memory_does_not_grow_with_the_samples(digit_images: TrainingImages, judge: Judge) -> None:
+    """What is kept of a stream is bounded: a stream may be longer than any of its batches is kept for."""
+    reference = Reference(digit_images, judge)
+    alive = 0
+
+    class Batch(np.ndarray):  # type: ignore[type-arg]
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    most = 0
+
+    def stream() -> object:
+        nonlocal alive, most
+        for images, _ in reference.noise_batches(100):
+            for _ in range(20):
+                alive += 1
+                most = max(most, alive)
+                batch = images.copy().view(Batch)
+                yield batch, None
+                del batch
+
+    tally(stream(), 2000, reference)  # type: ignore[arg-type]
+    assert most <= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["BUNDLE"], "a bundle does not say where its training images lie; name them with --data"),
+        (["BUNDLE", "--data", "DIGITS", "--samples", "64"], "--samples is 64; on 64 features it must be at least 65"),
+        (["BUNDLE", "--data", "DIGITS", "--judge", "DIGITS"], "is no judge; python -m training judge writes one"),
+        (["BUNDLE", "--data", "DIGITS", "--inception", "DIGITS"], "is not inception-2015-12-05.pt: its SHA-256 is"),
+        (["BUNDLE", "--data", "DIGITS", "--inception", "none.pt"], "cannot read the Inception weights none.pt"),
+        (["nowhere", "--data", "DIGITS"], "nowhere is not the folder of a run: it has no config.yaml"),
+    ],
+)
+def test_bad_input_is_a_sentence(
+    arguments: list[str], sentence: str, train: Train, bundle: Path, digits: Path, judge_file: Path
+) -> None:
+    places: dict[str, str] = {"BUNDLE": str(bundle), "DIGITS": str(digits)}
+    judging = [] if "--judge" in arguments else ["--judge", judge_file]
+    with pytest.raises(TrainingError) as refusal:
+        train("evaluate", *(places.get(argument, argument) for argument in arguments), *judging)
+    assert sentence in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("names", [None, tuple("ABCDEFGHIJ")])
+def test_labels_that_do_not_fit_are_refused(
+    names: tuple[str, ...] | None, bundle: Path, digit_images: TrainingImages
+) -> None:
+    other = dataclasses.replace(digit_images, label_names=names)
+    with pytest.raises(
+        TrainingError, match=r"is steered by the labels 0, 1, 2, 3, 4, … .* but the labels of digits are"
+    ):
+        check_fit(open_subject(bundle), other)
+
+
+def test_a_judge_of_other_images_is_refused(bundle: Path, digit_images: TrainingImages, judge: Judge) -> None:
+    subject = open_subject(bundle)
+    smaller = dataclasses.replace(subject, image=subject.image.model_copy(update={"height": 16, "width": 16}))
+    with pytest.raises(TrainingError, match="not of 16 × 16 × 1"):
+        evaluate(smaller, digit_images, judge, SAMPLES)
+
+
+def test_images_that_are_no_numbers_are_refused() -> None:
+    class Broken(torch.nn.Linear):
+        def forward(self, noise: torch.Tensor, label: object = None, truncation: object = None) -> torch.Tensor:
+            return torch.full((len(noise), 1, 8, 8), torch.nan)
+
+    with pytest.raises(TrainingError, match="images with values that are no numbers"):
+        sample_images(Broken(1, 1), np.zeros((2, 4), np.float32), None)
+
+
+def test_labels_are_as_frequent_as_in_the_data(digit_images: TrainingImages) -> None:
+    lopsided = dataclasses.replace(digit_images, labels=np.array([3] * 480 + [5] * 32))
+    labels = labels_like(lopsided, 4000, seed=1)
+    assert (labels == 5).mean() == pytest.approx(1 / 16, abs=0.015)
+    assert np.array_equal(labels, labels_like(lopsided, 4000, seed=1))
+
+
+def test_working_ahead_changes_nothing_and_hides_no_error() -> None:
+    assert list(ahead(iter(range(5)))) == list(range(5))
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(1 // number for number in (1, 0)))

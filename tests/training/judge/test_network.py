@@ -1,0 +1,110 @@
+"""A judge is the same for the same data, is what its hash says, and is found again."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import pytest
+import torch
+
+import training.judge.train
+from training.data import TrainingImages
+from training.errors import TrainingError
+from training.judge.network import FEATURES, Judge, load_judge
+from training.judge.train import halves, judge_for, train_judge
+
+
+def test_the_same_data_and_seed_give_the_same_weights(digit_images: TrainingImages) -> None:
+    one, two, other = (train_judge(digit_images, epochs=1, seed=seed) for seed in (0, 0, 1))
+    assert one.record.sha256 == two.record.sha256 != other.record.sha256
+
+
+def test_training_leaves_the_global_random_state_alone(digit_images: TrainingImages) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train_judge(digit_images, epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_it_learns_labels_it_has_not_seen(judge: Judge) -> None:
+    assert judge.record.task == "labels"
+    assert judge.record.accuracy > 0.5, "ten labels: a guess is right in 0.1"
+
+
+def test_without_labels_it_learns_quarter_turns(digit_images: TrainingImages) -> None:
+    plain = dataclasses.replace(digit_images, labels=None, label_names=None)
+    judge = train_judge(plain, epochs=8)
+    assert judge.record.task == "rotations"
+    assert judge.record.accuracy > 0.35, "four turns: a guess is right in 0.25"
+
+
+def test_it_learns_from_half_a_only(digit_images: TrainingImages) -> None:
+    images = digit_images.images.copy()
+    images[halves(len(images))[1]] = 0
+    changed = dataclasses.replace(digit_images, images=images)
+    assert train_judge(changed, epochs=1).record.sha256 == train_judge(digit_images, epochs=1).record.sha256
+
+
+def test_the_halves_share_nothing_and_miss_nothing() -> None:
+    a, b = halves(7)
+    assert sorted([*a, *b]) == list(range(7))
+
+
+def test_features_are_few_and_of_unit_spread(judge: Judge, digit_images: TrainingImages) -> None:
+    features, probabilities = judge(digit_images.images)
+    assert features.shape == (512, FEATURES)
+    assert 0.5 < np.sqrt(features.var(axis=0).mean()) < 2
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_file_gives_the_same_judge(judge: Judge, judge_file: Path, digit_images: TrainingImages) -> None:
+    again = load_judge(judge_file)
+    assert again.record == judge.record
+    assert again.name == judge.name == f"fxd-digits-{judge.record.sha256[:8]}"
+    assert np.array_equal(again(digit_images.images[:20])[0], judge(digit_images.images[:20])[0])
+
+
+def test_the_cache_is_hit(digit_images: TrainingImages, judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = dataclasses.replace(digit_images, fingerprint="f" * 64)
+    monkeypatch.setattr(training.judge.train, "train_judge", lambda data: judge)
+    assert judge_for(few).name == judge.name
+    assert (Path(platformdirs.user_cache_dir("figment")) / "judges" / f"{'f' * 64}.pt").is_file()
+    monkeypatch.setattr(training.judge.train, "train_judge", lambda data: pytest.fail("trained twice"))
+    assert judge_for(few).name == judge.name
+
+
+def test_a_changed_judge_is_refused(judge_file: Path, tmp_path: Path) -> None:
+    content = torch.load(judge_file, weights_only=True)
+    content["weights"]["classifier.bias"] += 1e-3
+    torch.save(content, tmp_path / "changed.pt")
+    with pytest.raises(TrainingError, match=r"changed\.pt has been changed: the SHA-256 of its weights is"):
+        load_judge(tmp_path / "changed.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_what_is_no_judge_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    if content is None:
+        torch.save({"weights": {}}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"other\.pt is no judge; python -m training judge writes one"):
+        load_judge(path)
+
+
+def test_a_judge_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="there is no judge"):
+        load_judge(tmp_path / "none.pt")
+
+
+def test_images_of_another_size_are_refused(judge: Judge) -> None:
+    with pytest.raises(TrainingError, match=r"knows images of 32 × 32 × 1 .* not of 28 × 28 × 1"):
+        judge(np.zeros((2, 28, 28, 1), np.uint8))
+
+
+def test_too_few_images_are_refused(digit_images: TrainingImages) -> None:
+    few = dataclasses.replace(digit_images, images=digit_images.images[:129])
+    with pytest.raises(TrainingError, match="holds 129 images; a judge of 64 features needs at least 130"):
+        train_judge(few)

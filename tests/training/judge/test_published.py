@@ -1,0 +1,136 @@
+"""FID and Inception Score are what the papers' protocol says, on a stand-in for the network we cannot ship."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import training.judge.inception
+import training.judge.published
+from training.data import TrainingImages
+from training.errors import TrainingError
+from training.judge.inception import Inception, load_inception
+from training.judge.published import published_scores
+from training.judge.subject import generated, open_subject
+
+WIDTH, FAKES = 16, 300
+PROTOCOL = (training.judge.published.FAKES, training.judge.published.SPLITS, training.judge.inception.FEATURES)
+
+
+class StandIn(nn.Module):
+    """Called like NVIDIA's TorchScript network; takes RGB as it comes, and sees a few means of it."""
+
+    def __init__(self, width: int = WIDTH) -> None:
+        super().__init__()
+        self.output = nn.Linear(width, 10)
+        self.width = width
+
+    def forward(self, img: Tensor, return_features: bool = False, no_output_bias: bool = False) -> Tensor:
+        assert img.dtype == torch.uint8
+        assert img.shape[1] == 3
+        features = nn.functional.adaptive_avg_pool2d(img.float()[:, 1:2] / 64, (4, self.width // 4)).flatten(1)
+        if return_features:
+            return features
+        logits = nn.functional.linear(features, self.output.weight) if no_output_bias else self.output(features)
+        return logits.softmax(1)
+
+
+def saved(path: Path, width: int = WIDTH) -> tuple[str, str]:
+    torch.manual_seed(0)
+    torch.jit.script(StandIn(width)).save(str(path))
+    return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.judge.inception, "FEATURES", WIDTH)
+    monkeypatch.setattr(training.judge.published, "FAKES", FAKES)
+
+
+@pytest.fixture
+def inception(tmp_path: Path) -> Inception:
+    return load_inception(*saved(tmp_path / "inception.pt"))
+
+
+def test_fid_and_is_follow_their_formulas(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
+    subject = open_subject(bundle)
+    fid, score = published_scores(inception, subject, digit_images, seed=3)
+    fakes = np.concatenate([images for images, _ in generated(subject, digit_images, FAKES, 3)])
+    a, b = inception.features(digit_images.images).astype(float), inception.features(fakes).astype(float)
+    one, two = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = np.sqrt(np.linalg.eigvals(one @ two).astype(complex)).real.sum()
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(one) + np.trace(two) - 2 * root
+    assert fid.value == pytest.approx(expected, rel=1e-4)
+    parts = np.split(inception.probabilities(fakes).astype(float), 10)
+    splits = [np.exp((p * np.log(p / p.mean(0))).sum(1).mean()) for p in parts]
+    assert (score.value, score.deviation) == (pytest.approx(np.mean(splits), rel=1e-5), pytest.approx(np.std(splits)))
+
+
+def test_the_protocol_is_told_to_the_letter(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
+    fid, score = published_scores(inception, open_subject(bundle), digit_images, seed=0)
+    assert (fid.metric, fid.judge, fid.samples) == ("fid", "inception-2015-12-05", FAKES)
+    assert fid.protocol.startswith(
+        "fid50k_full: all 512 images of digits, no flips, against 300 generated images, uint8"
+    )
+    assert score.metric == "inception_score"
+    assert score.protocol.startswith("is50k: 10 splits of")
+    assert published_scores(inception, open_subject(bundle), digit_images, seed=0)[0] == fid, "from the kept real side"
+
+
+def test_the_protocol_counts_as_published() -> None:
+    assert PROTOCOL == (50_000, 10, 2048)
+
+
+def test_another_file_is_refused_before_it_is_run(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path / "other.pt")
+    with pytest.raises(TrainingError, match=r"other\.pt is not inception-2015-12-05\.pt: its SHA-256 is"):
+        load_inception(path)
+
+
+def test_what_is_no_torchscript_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_bytes(b"text")
+    with pytest.raises(TrainingError, match=r"text\.pt is no TorchScript network"):
+        load_inception(str(tmp_path / "text.pt"), hashlib.sha256(b"text").hexdigest())
+
+
+def test_a_network_with_other_answers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="does not answer like Inception: 16 features an image"):
+        load_inception(*saved(tmp_path / "narrow.pt", width=8))
+
+
+def test_a_network_called_otherwise_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "linear.pt"
+    torch.jit.script(nn.Linear(2, 2)).save(str(path))
+    with pytest.raises(TrainingError, match="cannot be called as net"):
+        load_inception(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_a_download_that_is_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "page.html").write_text("not found")
+    monkeypatch.setattr(training.judge.inception, "ADDRESS", (tmp_path / "page.html").as_uri())
+    with pytest.raises(TrainingError, match="is not the file with the SHA-256 f58cb9b6ec32"):
+        load_inception("download")
+    monkeypatch.setattr(training.judge.inception, "ADDRESS", (tmp_path / "nothing").as_uri())
+    with pytest.raises(TrainingError, match=r"cannot download the Inception weights .* give --inception FILE"):
+        load_inception("download")
+    assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
+
+
+def test_a_download_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, digest = saved(tmp_path / "published.pt")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(training.judge.inception, "ADDRESS", Path(path).as_uri())
+    assert load_inception("download", digest).sha256 == digest
+    Path(path).unlink()
+    assert load_inception("download", digest).sha256 == digest
+
+
+def test_too_few_real_images_are_refused(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
+    few = dataclasses.replace(digit_images, images=digit_images.images[:16])
+    with pytest.raises(TrainingError, match="holds 16 images; an FID on 16 features needs more"):
+        published_scores(inception, open_subject(bundle), few, seed=0)
