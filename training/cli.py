@@ -137,7 +137,10 @@ def _judge_of(run: RunFolder, data: TrainingImages) -> LoopJudge | None:
     config = run.config
     if config.judge is None:
         return None
-    judge = judge_for(data)
+    try:
+        judge = judge_for(data)
+    except TrainingError as error:
+        raise TrainingError(f"{error}; or train without a judge: --set judge=null") from error
     return LoopJudge(data, config.judge.samples, judge, config.network.noise_dim, config.conditional)
 
 

@@ -1,7 +1,8 @@
 """The network families, one file each, and the registry that builds them from their configuration.
 
 Every generator maps noise float [N, Z], label int64 [N] or None, and truncation float [N] or None to images float
-[N, C, H, W] in -1 … 1; every discriminator maps images and label to logits float [N], high for real.
+[N, C, H, W] in -1 … 1, or beyond where its output is linear; every discriminator maps images and label to logits
+float [N], high for real.
 """
 
 from collections.abc import Callable

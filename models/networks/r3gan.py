@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from models.bundle import ImageSpec
+from models.networks.conditioning import needed, scaled
 from models.networks.resample import Downsample, Upsample
 from models.networks.sizes import START, pyramid
 
@@ -102,12 +103,9 @@ class Generator(nn.Module):
 
         Truncation scales the noise: below 1 the images get more typical and less varied.
         """
-        if truncation is not None:
-            noise = noise * truncation.unsqueeze(1)
+        noise = scaled(noise, truncation)
         if self.embedding is not None:
-            if label is None:
-                raise ValueError("a conditional generator needs labels")
-            noise = torch.cat([noise, self.embedding(label)], dim=1)
+            noise = torch.cat([noise, self.embedding(needed(label, "generator"))], dim=1)
         amplitudes = self.modulate(noise)
         features = self.basis.to(amplitudes.dtype) * amplitudes[:, :, None, None]
         images: Tensor = self.to_image(self.stages(features))
@@ -135,10 +133,8 @@ class Discriminator(nn.Module):
         logits: Tensor = self.to_logit(self.basis(self.stages(images)).flatten(1))
         if self.embedding is None:
             return logits.squeeze(1)
-        if label is None:
-            raise ValueError("a conditional discriminator needs labels")
         # The label's embedding projects the image's (Miyato and Koyama 2018, arXiv:1802.05637, equation 3).
-        direction: Tensor = self.embedding(label)
+        direction: Tensor = self.embedding(needed(label, "discriminator"))
         return (logits * direction).mean(dim=1) * float(logits.shape[1] ** 0.5)
 
 

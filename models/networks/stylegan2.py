@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.bundle import ImageSpec
+from models.networks.conditioning import needed
 from models.networks.equalized import GAIN, SLOPE, EqualizedConv2d, EqualizedLinear, unit_second_moment
 from models.networks.resample import Blur, Downsample, Upsample
 from models.networks.sizes import START, pyramid
@@ -62,9 +63,8 @@ class Mapping(nn.Module):
     def forward(self, noise: Tensor | None, label: Tensor | None) -> Tensor:
         inputs = [] if noise is None else [unit_second_moment(noise)]
         if self.embedding is not None:
-            if label is None:
-                raise ValueError("a conditional network needs labels")
-            inputs.append(unit_second_moment(self.embedding(label)))
+            player = "discriminator" if noise is None else "generator"
+            inputs.append(unit_second_moment(self.embedding(needed(label, player))))
         w: Tensor = self.layers(torch.cat(inputs, dim=1))
         return w
 

