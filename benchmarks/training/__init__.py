@@ -1,0 +1,1 @@
+"""What the trainer reaches and what it costs."""

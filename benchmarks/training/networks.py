@@ -1,0 +1,178 @@
+"""Every network with every loss on a few real photographs: whether it learns, how fast, and whether it exports.
+
+    python -m benchmarks.training.networks --data CIFAR10.parquet --out docs/networks
+
+The table is not a ranking: each cell is one run of a small network, with settings that its family's paper would
+recognise, and 16 000 images are a beginning. Speed is in images per second of processor time on one thread, which other
+work on the machine does not change much.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from training.config import Config
+from training.config_file import load_config
+from training.data import TrainingImages, load_images
+from training.distributed import Processes
+from training.errors import TrainingError
+from training.export import measure_parity, to_onnx
+from training.fit import fit
+from training.judge.in_loop import LoopJudge
+from training.judge.train import judge_for
+from training.losses import LOSSES
+from training.observer import Observer
+from training.sampling import ImageGenerator, grid_inputs, image_grid, sample
+from training.state import TrainingState
+
+IMAGES_SEEN = 16_000
+PHOTOGRAPHS = 2_000
+CELL = 4
+"""Images along the side of a cell of the picture."""
+
+ADAM_OF_NORMS = ["learning_rate=0.0002", "beta1=0.5", "beta2=0.999"]
+ADAM_OF_SPECTRAL_NORMS = ["learning_rate=0.0002", "beta1=0.0", "beta2=0.9"]
+R1 = ["regularization.r1=0.1", "regularization.interval=4"]
+
+FAMILIES: dict[str, tuple[list[str], list[str]]] = {
+    "mlp": (["network.width=256", "network.depth=2", *R1], ADAM_OF_NORMS),
+    "dcgan": (["network.width=32", "network.discriminator_norm=spectral"], ADAM_OF_NORMS),
+    "sngan": (["network.generator_width=32", "network.discriminator_width=32"], ADAM_OF_SPECTRAL_NORMS),
+    "biggan": (["network.width=8", "network.embedding_dim=32", "network.attention=16"], ADAM_OF_SPECTRAL_NORMS),
+    "stylegan2": (
+        ["network.width=16", "network.max_width=64", "network.style_dim=64", *R1],
+        ["learning_rate=0.0025", "beta1=0.0", "beta2=0.99"],
+    ),
+    "r3gan": (
+        ["network.width=32", "network.max_width=128", *R1],
+        ["learning_rate=0.0002", "beta1=0.0", "beta2=0.99"],
+    ),
+}
+"""Family → settings of the small network, and of both Adams."""
+
+
+def configuration(family: str, loss: str, images: int) -> Config:
+    """A cell's run: the preset's data and pace, the family's optimisers, nothing augmented but flips."""
+    settings, adam = FAMILIES[family]
+    optimizers = [
+        f"{player}_optimizer.{setting}"
+        for player in ("generator", "discriminator")
+        for setting in [*adam, "schedule=constant"]
+    ]
+    plain = ["regularization.r1=0", "regularization.r2=0", "judge=null", "ema.half_lives=[2000]"]
+    return load_config(
+        "cifar10",
+        [
+            f"network.family={family}",
+            f"loss={loss}",
+            f"images={images}",
+            "batch_size=32",
+            *plain,
+            *optimizers,
+            *settings,
+        ],
+    )
+
+
+def run(config: Config, data: TrainingImages, judge: LoopJudge) -> tuple[dict[str, Any], np.ndarray]:
+    """Trains one cell; returns its line of the table and images uint8 [N, H, W, C] of its averaged generator."""
+    labels = len(data.label_names or ())
+    state = TrainingState(config, labels, torch.device("cpu"))
+    before = judge.score(state.average)
+    began = time.process_time()
+    try:
+        fit(config, data, state, Processes(0, 1, torch.device("cpu")), Observer())
+        outcome = "learns"
+    except TrainingError as error:
+        outcome = str(error)
+    seconds = time.process_time() - began
+    after = judge.score(state.average)
+    network = ImageGenerator(state.average).eval()
+    graph = to_onnx(network, config.network.noise_dim, labels)
+    parity = measure_parity(network, graph, config.network.noise_dim, labels)
+    noise, label = grid_inputs(config.network.noise_dim, labels, rows=CELL, columns=CELL)
+    line = {
+        "family": config.network.family,
+        "loss": config.loss,
+        "outcome": outcome,
+        "weights": sum(weight.numel() for weight in state.generator.parameters()),
+        "fxd_before": before["fxd"],
+        "fxd_after": after["fxd"],
+        "coverage_after": after["coverage"],
+        "images_per_cpu_second": state.images_seen / seconds,
+        "parity": parity.max_difference,
+    }
+    return line, sample(state.average, noise, label)
+
+
+def some_of(data: Path, count: int, config: Config) -> TrainingImages:
+    """The first images of a Parquet file."""
+    import pyarrow.parquet as parquet
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"first-{count}.parquet"
+        parquet.write_table(parquet.read_table(data).slice(0, count), path)
+        return load_images(str(path), config.data)
+
+
+def main() -> None:
+    """Trains every cell, and writes OUT.json, OUT.md and OUT.png as it goes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="CIFAR-10's training images as a Parquet file")
+    parser.add_argument("--out", type=Path, required=True, help="where results go, without a suffix")
+    parser.add_argument("--images", type=int, default=IMAGES_SEEN, help="the budget of each run, in images seen")
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+
+    preset = load_config("cifar10")
+    whole = load_images(str(options.data), preset.data)
+    few = some_of(options.data, PHOTOGRAPHS, preset)
+    judge = LoopJudge(whole, 2_000, judge_for(whole), preset.network.noise_dim, conditional=True)
+    lines, cells = [], []
+    for family in options.families:
+        for loss in LOSSES:
+            line, images = run(configuration(family, loss, options.images), few, judge)
+            lines.append(line)
+            cells.append(np.asarray(image_grid(images, CELL)))
+            print(json.dumps(line), flush=True)
+    summary = {
+        "judge": judge.name,
+        "floor": judge.floor,
+        "ceiling": judge.ceiling,
+        "images_seen": options.images,
+        "runs": lines,
+    }
+    options.out.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n")
+    options.out.with_suffix(".md").write_text(table(lines))
+    picture(cells).save(options.out.with_suffix(".png"))
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """The runs as a Markdown table."""
+    head = ["| network | loss | distance before → after | coverage | images / s of one core | export differs by |"]
+    rows = [
+        f"| `{line['family']}` | `{line['loss']}` | {line['fxd_before']:.1f} → {line['fxd_after']:.1f} | "
+        f"{line['coverage_after']:.2f} | {line['images_per_cpu_second']:.0f} | {line['parity']} |"
+        for line in lines
+    ]
+    return "\n".join([*head, "|---|---|---|---|---|---|", *rows]) + "\n"
+
+
+def picture(cells: list[np.ndarray]) -> Image.Image:
+    """A row for each network, a column for each loss."""
+    framed = [np.pad(cell, ((0, 6), (0, 6), (0, 0)), constant_values=255) for cell in cells]
+    columns = len(LOSSES)
+    rows = [np.concatenate(framed[first : first + columns], axis=1) for first in range(0, len(framed), columns)]
+    return Image.fromarray(np.concatenate(rows))
+
+
+if __name__ == "__main__":
+    main()
