@@ -1,0 +1,110 @@
+"""The article's three losses at one budget: minimax, non-saturating and least squares, several seeds each.
+
+    python -m benchmarks.training.losses --mnist MNIST.parquet --cifar10 CIFAR10.parquet --out docs/losses
+
+All else is equal: a DCGAN with the preset's optimisers, the same images in the same order for the same seed. What is
+compared is the data set's own judge's distance of the averaged generator at the end.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.config import Config
+from training.config_file import load_config
+from training.data import load_images
+from training.distributed import Processes
+from training.fit import fit
+from training.judge.in_loop import LoopJudge
+from training.judge.train import judge_for
+from training.observer import Observer
+from training.sampling import grid_inputs, image_grid, sample
+from training.state import TrainingState
+
+LOSSES = ("minimax", "non_saturating", "least_squares")
+IMAGES_SEEN = 120_000
+SAMPLES = 5_000
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+COLOUR = ["data.channels=3", "data.fit=pad"]
+
+
+def configuration(dataset: str, loss: str, seed: int, images: int) -> Config:
+    """The preset ``digits`` at half its width, in colour for CIFAR-10."""
+    settings = [f"loss={loss}", f"seed={seed}", f"images={images}", "network.width=32", "judge=null"]
+    return load_config("digits", [*settings, *(COLOUR if dataset == "cifar10" else [])])
+
+
+def main() -> None:
+    """Trains every run, prints a line for each, and writes OUT.json, OUT.md and a picture of each data set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", type=Path, required=True, help="MNIST's training images as a Parquet file")
+    parser.add_argument("--cifar10", type=Path, required=True, help="CIFAR-10's, likewise")
+    parser.add_argument("--out", type=Path, required=True, help="where results go, without a suffix")
+    parser.add_argument("--images", type=int, default=IMAGES_SEEN, help="the budget of each run, in images seen")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each loss")
+    options = parser.parse_args()
+
+    results: dict[str, Any] = {"images_seen": options.images, "samples": SAMPLES, "datasets": {}}
+    for dataset, source in (("mnist", options.mnist), ("cifar10", options.cifar10)):
+        base = configuration(dataset, LOSSES[0], 0, options.images)
+        data = load_images(str(source), base.data)
+        judge = LoopJudge(data, SAMPLES, judge_for(data), base.network.noise_dim, conditional=True)
+        runs, cells = [], []
+        for loss in LOSSES:
+            for seed in range(options.seeds):
+                state = TrainingState(configuration(dataset, loss, seed, options.images), 10, torch.device("cpu"))
+                fit(configuration(dataset, loss, seed, options.images), data, state, ALONE, Observer())
+                run = {"loss": loss, "seed": seed, **judge.score(state.average)}
+                print(json.dumps({"dataset": dataset, **run}), flush=True)
+                runs.append(run)
+                if seed == 0:
+                    cells.append(grid(state))
+        about = {"judge": judge.name, "floor": judge.floor, "ceiling": judge.ceiling, "runs": runs}
+        results["datasets"][dataset] = about
+        picture(cells).save(options.out.with_name(f"{options.out.name}-{dataset}.png"))
+        options.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
+    options.out.with_suffix(".md").write_text(table(results))
+
+
+def grid(state: TrainingState) -> NDArray[np.uint8]:
+    """Eight rows of the ten labels, on the noise of every other grid."""
+    noise, label = grid_inputs(64, 10)
+    return np.asarray(image_grid(sample(state.average, noise, label), 10))
+
+
+def picture(cells: list[NDArray[np.uint8]]) -> Image.Image:
+    """The losses' grids side by side."""
+    frame = ((0, 0), (0, 8), *(((0, 0),) * (cells[0].ndim - 2)))
+    return Image.fromarray(np.concatenate([np.pad(cell, frame, constant_values=255) for cell in cells], axis=1))
+
+
+def table(results: dict[str, Any]) -> str:
+    """Mean and standard deviation over the seeds, best first, as Markdown."""
+    rows = ["| data | loss | distance | coverage | (distance - floor) / (ceiling - floor) |", "|---|---|---|---|---|"]
+    for dataset, about in results["datasets"].items():
+        lines = []
+        for loss in LOSSES:
+            runs = [run for run in about["runs"] if run["loss"] == loss]
+            distance, spread = _mean([run["fxd"] for run in runs])
+            coverage, coverage_spread = _mean([run["coverage"] for run in runs])
+            share = (distance - about["floor"]) / (about["ceiling"] - about["floor"])
+            text = f"{distance:.2f} ± {spread:.2f} | {coverage:.3f} ± {coverage_spread:.3f} | {share:.3f} |"
+            lines.append((distance, f"| {dataset} | `{loss}` | {text}"))
+        rows += [line for _, line in sorted(lines)]
+    return "\n".join(rows) + "\n"
+
+
+def _mean(values: list[float]) -> tuple[float, float]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+if __name__ == "__main__":
+    main()
