@@ -1,0 +1,164 @@
+"""Images per second of ``fit`` with all that it reports, draws and saves, beside a bare loop of the same steps.
+
+Both train the same networks with the same loss on the same machine, in turns: after every tick of ``fit`` the bare loop
+trains as many images. The bare loop has its batches in memory and nothing around it: no data set, no seeds, no
+measurements, no averages of them, no checkpoints.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+from torch import Tensor
+
+from training.config import Config
+from training.config_file import load_config
+from training.data import TrainingImages, load_images
+from training.device import best_device, best_precision
+from training.distributed import Processes
+from training.fit import fit
+from training.losses import LOSSES
+from training.reporter import Reporter
+from training.run_folder import RunFolder
+from training.schedules import average_keep
+from training.state import TrainingState
+
+IMAGES = 200_000
+SMOKE_IMAGES = 4_096
+SETTLED = 10_000
+"""Images after which memory should no longer grow."""
+
+
+class BareLoop:
+    """The digits preset's step, written out."""
+
+    def __init__(self, config: Config, labels: int, device: torch.device) -> None:
+        self._config, self._state = config, TrainingState(config, labels, device)
+        generator = torch.Generator(device).manual_seed(0)
+        shape = (config.batch_size, config.data.channels, config.data.resolution, config.data.resolution)
+        self._reals = torch.rand(shape, generator=generator, device=device) * 2 - 1
+        self._reals = self._reals.to(memory_format=torch.channels_last)
+        self._label = torch.randint(labels, (config.batch_size,), generator=generator, device=device)
+
+    def train(self, images: int) -> None:
+        """Takes as many steps as so many images are worth."""
+        for _ in range(images // self._config.batch_size):
+            self._step()
+
+    def _step(self) -> None:
+        config, state, loss = self._config, self._state, LOSSES[self._config.loss]
+        reals, label = self._reals, self._label
+        autocast = torch.autocast(reals.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+        with autocast:
+            with torch.no_grad():
+                fakes = state.generator(self._noise(), label)
+            real, fake = state.discriminator(reals, label).float(), state.discriminator(fakes, label).float()
+        state.discriminator_optimizer.zero_grad(set_to_none=True)
+        loss.discriminator(real, fake, 0.0).backward()
+        state.discriminator_optimizer.step()
+        state.discriminator.requires_grad_(False)
+        with autocast:
+            fake = state.discriminator(state.generator(self._noise(), label), label).float()
+        state.generator_optimizer.zero_grad(set_to_none=True)
+        loss.generator(fake, fake).backward()
+        state.generator_optimizer.step()
+        state.discriminator.requires_grad_(True)
+        state.images_seen += config.batch_size
+        for half_life in state.averages:
+            keep = average_keep(half_life, config.ema.ramp, state.images_seen, config.batch_size)
+            state.update_average(half_life, keep)
+
+    def _noise(self) -> Tensor:
+        return torch.randn(self._config.batch_size, self._config.network.noise_dim, device=self._reals.device)
+
+
+class InTurns(Reporter):
+    """A run's reporter that lets the bare loop train after every tick, and keeps both times."""
+
+    def __init__(self, run: RunFolder, data: TrainingImages, state: TrainingState, bare: BareLoop) -> None:
+        super().__init__(run, data, state, judge=None)
+        self._bare, self._device, self._images = bare, state.device, 0
+        self.fit_seconds: list[float] = []
+        self.bare_seconds: list[float] = []
+        self.waits: list[float] = []
+        self.memory: list[tuple[int, int]] = []
+
+    def __enter__(self) -> "InTurns":
+        super().__enter__()
+        self._began = self._now()
+        return self
+
+    def step(self, before: int, images_seen: int) -> None:
+        """After whatever a tick, a checkpoint or a picture costs, the other side's turn."""
+        super().step(before, images_seen)
+        pace = self._run.config.pace.tick
+        if before // pace != images_seen // pace:
+            self.fit_seconds.append(self._now() - self._began)
+            self.memory.append((images_seen, psutil.Process().memory_info().rss))
+            began = self._now()
+            self._bare.train(images_seen - self._images)
+            self.bare_seconds.append(self._now() - began)
+            self._images = images_seen
+            self._began = self._now()
+
+    def tick(self, images_seen: int, means: dict[str, float]) -> None:
+        """Keeps what ``fit`` says it waited for data, in which the other side's turn is counted too."""
+        super().tick(images_seen, means)
+        if means:
+            self.waits.append(means["data_wait_share"])
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+def run(smoke: bool, out: Path) -> None:
+    """Prints and writes the ratio, the share of time spent waiting for data, and how memory grew."""
+    device = best_device()
+    images = SMOKE_IMAGES if smoke else IMAGES
+    settings = [f"images={images}", f"precision={best_precision(device)}", "judge=null"]
+    settings += ["pace.tick=1024"] if smoke else []
+    config = load_config("digits", settings)
+    with tempfile.TemporaryDirectory() as folder:
+        data = _some_images(Path(folder), config)
+        labels = len(data.label_names or ())
+        state = TrainingState(config, labels, device)
+        folder_of_run = RunFolder.create(Path(folder) / "run", config, str(Path(folder) / "images"), data)
+        reporter = InTurns(folder_of_run, data, state, BareLoop(config, labels, device))
+        fit(config, data, state, Processes(0, 1, device), reporter)
+    fit_seconds, bare_seconds = reporter.fit_seconds[1:], reporter.bare_seconds[1:]  # the first turns warm up
+    turn = config.pace.tick
+    settled = [memory for seen, memory in reporter.memory if seen >= min(SETTLED, images // 2)]
+    result = {
+        "device": str(device),
+        "precision": config.precision,
+        "threads": torch.get_num_threads(),
+        "images": images,
+        "fit_images_per_second": turn / statistics.median(fit_seconds),
+        "bare_images_per_second": turn / statistics.median(bare_seconds),
+        "ratio_of_medians": statistics.median(bare_seconds) / statistics.median(fit_seconds),
+        "ratio_of_totals": sum(bare_seconds) / sum(fit_seconds),
+        "data_wait_share": max(reporter.waits),
+        "memory_growth_mib": (settled[-1] - settled[0]) / 2**20,
+    }
+    (out / "training.json").write_text(json.dumps(result, indent=2) + "\n")
+    print("training: fit and a bare loop of the same steps, in turns")
+    for name, value in result.items():
+        print(f"  {name:24} {value:.4g}" if isinstance(value, float) else f"  {name:24} {value}")
+
+
+def _some_images(folder: Path, config: Config) -> TrainingImages:
+    """Noise does: what an image shows does not change what a step costs."""
+    chance = np.random.default_rng(0)
+    for index in range(512):
+        path = folder / "images" / str(index % 10) / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(chance.integers(0, 255, (28, 28), dtype=np.uint8)).save(path)
+    return load_images(str(folder / "images"), config.data)
