@@ -45,8 +45,8 @@ def modes(which: list[int], count: int, seed: int) -> torch.Tensor:
 def test_it_is_the_papers_formulas_in_blocks_of_any_size(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training.judge.neighbours, "_BLOCK_DISTANCES", block)
     random = np.random.RandomState(0)
-    for spread in (0.7, 1.5):
-        real, fake = random.randn(60, 4), spread * random.randn(45, 4) + 0.6
+    for dimension, spread in ((3, 0.7), (8, 1.2), (3, 2.5)):
+        real, fake = random.randn(60, dimension), spread * random.randn(45, dimension) + 0.6
         assert prdc(real + 100, fake + 100) == naive_prdc(real, fake)
 
 
