@@ -85,6 +85,14 @@ def test_features_that_never_fire_do_no_harm() -> None:
     assert frechet_distance(*(moments_of(features) for features in padded)) == pytest.approx(expected, rel=1e-6)
 
 
+def test_eigenvalues_that_rounding_makes_negative_do_no_harm() -> None:
+    """Covariances of rank one, as of a collapsed generator, in a space of many dimensions."""
+    q = rotation(16)
+    a, b = (gaussian(np.zeros(16), scale * np.outer(q[0], q[0])) for scale in (1.0, 9.0))
+    assert frechet_distance(a, b) == pytest.approx((1 - 3) ** 2, rel=1e-5)
+    assert frechet_distance(a, gaussian(np.zeros(16), np.outer(q[1], q[1]))) == pytest.approx(2, rel=1e-5)
+
+
 def test_too_few_images_and_other_dimensions_are_refused() -> None:
     good = moments_of(np.random.RandomState(0).randn(50, 8))
     few = moments_of(np.random.RandomState(0).randn(8, 8))

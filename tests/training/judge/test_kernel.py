@@ -47,8 +47,8 @@ def test_equal_distributions_score_zero_at_any_size() -> None:
 
 def test_small_sets_give_subsets_that_still_differ() -> None:
     random = np.random.RandomState(0)
-    x, y = random.randn(20, 3), random.randn(50, 3)
-    assert kernel_distance(x, y).deviation > 0
+    x, y = random.randn(20, 3), random.randn(20, 3)
+    assert kernel_distance(x, y).deviation > 0.01
 
 
 def test_the_seed_decides_alone() -> None:

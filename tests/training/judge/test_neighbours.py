@@ -45,8 +45,9 @@ def modes(which: list[int], count: int, seed: int) -> torch.Tensor:
 def test_it_is_the_papers_formulas_in_blocks_of_any_size(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training.judge.neighbours, "_BLOCK_DISTANCES", block)
     random = np.random.RandomState(0)
-    real, fake = random.randn(60, 3), 0.7 * random.randn(45, 3) + 0.6
-    assert prdc(real + 100, fake + 100) == naive_prdc(real, fake)
+    for dimension, spread in ((3, 0.7), (8, 1.2), (3, 2.5)):
+        real, fake = random.randn(60, dimension), spread * random.randn(45, dimension) + 0.6
+        assert prdc(real + 100, fake + 100) == naive_prdc(real, fake)
 
 
 def test_equal_distributions_score_what_the_theory_says() -> None:
