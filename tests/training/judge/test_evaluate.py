@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 
 from models.bundle import read_bundle
+from models.noise import noise_for_seeds
 from training.data import TrainingImages
 from training.errors import TrainingError
 from training.judge.evaluate import evaluate
 from training.judge.network import Judge
 from training.judge.reference import Reference
-from training.judge.subject import ahead, check_fit, labels_like, open_subject, sample_images
+from training.judge.subject import ahead, check_fit, generated, labels_like, open_subject, sample_images
 from training.judge.tally import METRICS, tally
 
 Train = Callable[..., None]
@@ -208,6 +209,15 @@ def test_labels_are_as_frequent_as_in_the_data(digit_images: TrainingImages) -> 
     labels = labels_like(lopsided, 4000, seed=1)
     assert (labels == 5).mean() == pytest.approx(1 / 16, abs=0.015)
     assert np.array_equal(labels, labels_like(lopsided, 4000, seed=1))
+
+
+def test_seeds_wrap_around(bundle: Path, digit_images: TrainingImages) -> None:
+    subject = open_subject(bundle)
+    ((images, labels),) = generated(subject, digit_images, 3, 2**32 - 1)
+    assert labels is not None
+    expected = subject.sample(noise_for_seeds([2**32 - 1, 0, 1], subject.noise_dim), labels)
+    assert np.array_equal(images, expected)
+    assert len(labels_like(digit_images, 3, 2**32 + 5)) == 3
 
 
 def test_working_ahead_changes_nothing_and_hides_no_error() -> None:

@@ -20,6 +20,9 @@ from training.judge.inception import Inception, load_inception
 from training.judge.published import published_scores
 from training.judge.subject import generated, open_subject
 
+# PyTorch would rather have its users export anew; published weights are what they are.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+
 WIDTH, FAKES = 16, 300
 PROTOCOL = (training.judge.published.FAKES, training.judge.published.SPLITS, training.judge.inception.FEATURES)
 
