@@ -25,7 +25,7 @@ from training.judge.sliced_wasserstein import sliced_wasserstein
 from training.judge.train import judge_for
 
 COUNT = 2_000
-SLICED = 256
+SLICED = 1_024
 MEASURES = ("fxd", "kernel distance", "sliced Wasserstein")
 
 PANEL = (250, 170)
@@ -106,7 +106,7 @@ def panel(levels: tuple[float, ...], values: list[float], fault: str, measure: s
         draw.text((x, height - bottom + 4), f"{level:g}", fill="black", anchor="ma", font_size=11)
     draw.text((left - 5, points[-1][1]), f"{values[-1]:.3g}", fill="black", anchor="rm", font_size=11)
     draw.text((left - 5, points[0][1]), f"{values[0]:.2g}", fill="black", anchor="rm", font_size=11)
-    draw.text((width / 2, 4), f"{measure} — {fault}", fill="black", anchor="ma", font_size=12)
+    draw.text((width / 2, 4), f"{measure}: {fault}", fill="black", anchor="ma", font_size=12)
     return canvas
 
 

@@ -63,7 +63,8 @@ class LoopJudge:
         features = np.concatenate([self._reference.judge(images)[0] for images in batches])
         moments = Moments(FEATURES)
         moments.add(features)
-        neighbourhood = prdc(self._reference.real_features[:NEIGHBOURS], features[:NEIGHBOURS])
+        near = features[:NEIGHBOURS]
+        neighbourhood = prdc(self._reference.real_features[: len(near)], near)
         return {"fxd": frechet_distance(moments, self._reference.moments), "coverage": neighbourhood.coverage}
 
     def _bounds(self) -> Bounds:

@@ -40,7 +40,7 @@ def table(evaluation: Evaluation) -> RenderableType:
     scores.add_column("better")
     for score in evaluation.scores:
         numbers = (score.value, score.deviation, score.floor, score.ceiling)
-        part = "" if score.share is None else f"{score.share:.1%}"
+        part = "" if score.share is None else f"{score.share:.2%}"
         scores.add_row(score.metric, *map(_number, numbers), part, score.better)
     if not evaluation.labels:
         return scores

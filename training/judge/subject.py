@@ -64,9 +64,9 @@ def check_fit(subject: Subject, data: TrainingImages) -> None:
 
 
 def labels_like(data: TrainingImages, count: int, seed: int) -> NDArray[np.int64]:
-    """Labels int64 [count] as frequent as in the data, the same for the same seed."""
+    """Labels int64 [count] as frequent as in the data, the same for the same seed; seeds wrap around as images' do."""
     assert data.labels is not None
-    drawn = data.labels[np.random.RandomState(seed).randint(len(data), size=count)]
+    drawn = data.labels[np.random.RandomState(seed % (MAX_SEED + 1)).randint(len(data), size=count)]
     return drawn.astype(np.int64)
 
 

@@ -25,6 +25,9 @@ SLICED = 1_024
 
 SPLITS = 10
 
+EXTRAPOLATED = 16 * FEATURES
+"""Images at least for an extrapolation: on fewer it says less of the generator than of the draw."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -41,10 +44,10 @@ METRICS = {
     "kernel_distance": Metric(
         "lower", "squared MMD of the judge's features, kernel (x·y / D + 1)³, unbiased, 100 subsets of up to 1000"
     ),
-    "precision": Metric("higher", f"k = 3, up to {NEIGHBOURS} images a side"),
-    "recall": Metric("higher", f"k = 3, up to {NEIGHBOURS} images a side"),
-    "density": Metric("real", f"k = 5, up to {NEIGHBOURS} images a side"),
-    "coverage": Metric("higher", f"k = 5, up to {NEIGHBOURS} images a side"),
+    "precision": Metric("higher", f"k = 3, equally many images a side, up to {NEIGHBOURS}"),
+    "recall": Metric("higher", f"k = 3, equally many images a side, up to {NEIGHBOURS}"),
+    "density": Metric("real", f"k = 5, equally many images a side, up to {NEIGHBOURS}"),
+    "coverage": Metric("higher", f"k = 5, equally many images a side, up to {NEIGHBOURS}"),
     "classifier_score": Metric("higher", f"the Inception Score's formula on the judge's labels, {SPLITS} splits"),
     "label_agreement": Metric("higher", "share of images in which the judge sees the label that was asked for"),
     "nearest_ratio": Metric(
@@ -81,7 +84,7 @@ def tally(
     names = judge.record.label_names
     comparable = names is not None and names == reference.data.label_names
     frechet = (
-        ExtrapolatedFrechet(reference.moments, extrapolation_counts(count, FEATURES)) if count >= 4 * FEATURES else None
+        ExtrapolatedFrechet(reference.moments, extrapolation_counts(count, FEATURES)) if count >= EXTRAPOLATED else None
     )
     moments = frechet.moments if frechet else Moments(FEATURES)
     classified = InceptionScore(count, SPLITS) if names else None
@@ -102,9 +105,9 @@ def tally(
     scores = {"fxd": frechet_distance(moments, reference.moments)}
     if frechet:
         scores["fxd_infinity"] = frechet.result().value
-    real = reference.real_features[:NEIGHBOURS]
-    scores["kernel_distance"] = kernel_distance(real, features).value
-    neighbourhood = prdc(real, features, limit=NEIGHBOURS)
+    scores["kernel_distance"] = kernel_distance(reference.real_features[:NEIGHBOURS], features).value
+    # The more images, the nearer their neighbours: both sides get equally many.
+    neighbourhood = prdc(reference.real_features[: len(features)], features, limit=NEIGHBOURS)
     scores |= {name: getattr(neighbourhood, name) for name in ("precision", "recall", "density", "coverage")}
     if classified:
         scores["classifier_score"] = classified.score().value

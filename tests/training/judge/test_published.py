@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,15 @@ from torch import Tensor, nn
 
 import training.judge.inception
 import training.judge.published
+from models.bundle import read_bundle
 from training.data import TrainingImages
 from training.errors import TrainingError
 from training.judge.inception import Inception, load_inception
 from training.judge.published import published_scores
 from training.judge.subject import generated, open_subject
+
+# PyTorch would rather have its users export anew; published weights are what they are.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 WIDTH, FAKES = 16, 300
 PROTOCOL = (training.judge.published.FAKES, training.judge.published.SPLITS, training.judge.inception.FEATURES)
@@ -79,6 +85,23 @@ def test_the_protocol_is_told_to_the_letter(inception: Inception, digit_images: 
     assert score.metric == "inception_score"
     assert score.protocol.startswith("is50k: 10 splits of")
     assert published_scores(inception, open_subject(bundle), digit_images, seed=0)[0] == fid, "from the kept real side"
+
+
+def test_evaluate_adds_both_to_the_other_scores_and_to_the_card(
+    inception: Inception,
+    bundle: Path,
+    digits: Path,
+    judge_file: Path,
+    train: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("training.judge.commands.load_inception", {"weights.pt": inception}.__getitem__)
+    options = ["--data", digits, "--judge", judge_file, "--samples", 65, "--inception", "weights.pt", "--out", tmp_path]
+    train("evaluate", bundle, *options)
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert [score["metric"] for score in scores[-2:]] == ["fid", "inception_score"]
+    assert [score.metric for score in read_bundle(bundle).card.scores[-2:]] == ["fid", "inception_score"]
 
 
 def test_the_protocol_counts_as_published() -> None:
