@@ -36,7 +36,7 @@ async def _images(
     with runtime.request_in_hand():
         check_is_json(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
-        body = await read_body(request, receive, limit)
+        body = await read_body(request, receive, limit, runtime.settings.deadline_seconds)
         async with cancelled_if_client_goes(receive):
             made = await make(runtime, body, request.headers.get("accept"))
     return Response(made.body, headers=told(made) | {"Vary": "Accept"}, media_type=made.media_type)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from serving.body import body_limit, read_body
+from serving.body import body_limit, check_is_plain, read_body
 from serving.endpoints import cancelled_if_client_goes, told
 from serving.engine import Images
 from serving.errors import Refusal, RequestError
@@ -61,7 +61,7 @@ async def infer(runtime: Runtime, request: Request, receive: Receive) -> Respons
     with runtime.request_in_hand():
         _check_content(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
-        body = await read_body(request, receive, limit)
+        body = await read_body(request, receive, limit, runtime.settings.deadline_seconds)
         async with cancelled_if_client_goes(receive):
             made, json_length = await _infer(runtime, request, body)
     headers = told(made)
@@ -77,8 +77,7 @@ def _check_content(request: Request) -> None:
         raise RequestError(
             Refusal.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: the body must be application/json or {_BINARY_TYPE}."
         )
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding: the body must not be compressed.")
+    check_is_plain(request)
 
 
 async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Generated, int | None]:

@@ -1,9 +1,11 @@
 """Keys, limits before anything is read, and answers to pages of other origins."""
 
+import base64
 import socket
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from serving.admission import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES
 
@@ -25,15 +27,27 @@ def bearer(key):
     return {"Authorization": f"Bearer {key}"}
 
 
+def basic(credentials):
+    return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
+
+
+def challenges(answer):
+    """The schemes that are offered: a browser reads one for each header, so a list in one would not do."""
+    return answer.headers.get_list("www-authenticate")
+
+
 ROUTES = ["/models", "/models/mlp", "/images/mlp/1.png", "/metrics", "/schema.json", "/nothing", "/generate"]
 
 
+NO_KEYS = [{}, {"Authorization": "first-key"}, {"Authorization": "Basic first-key"}, basic("first-key")]
+
+
 @pytest.mark.parametrize("path", ROUTES)
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic Zmlyc3Qta2V5"}, {"Authorization": "first-key"}])
+@pytest.mark.parametrize("headers", NO_KEYS)
 def test_without_a_key_nothing_is_told(locked, path, headers):
     answer = locked.get(path, headers=headers)
     assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == 'Bearer realm="figment"'
+    assert challenges(answer) == ['Bearer realm="figment"', 'Basic realm="figment", charset="UTF-8"']
     assert answer.json()["error"].startswith("Authorization: this service needs a key")
 
 
@@ -47,7 +61,8 @@ def test_the_inference_protocol_keeps_its_form(locked):
 def test_a_wrong_key_is_told_apart(locked, key):
     answer = locked.get("/models", headers=bearer(key))
     assert answer.status_code == 401
-    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert challenges(answer)[0] == 'Bearer realm="figment", error="invalid_token"'
+    assert locked.get("/models", headers=basic(f":{key}")).status_code == 401
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -55,6 +70,8 @@ def test_every_key_opens_every_route(locked, key):
     assert locked.get("/images/mlp/1.png", headers=bearer(key)).status_code == 200
     assert locked.post("/generate", json={"seeds": [1]}, headers=bearer(key)).status_code == 200
     assert locked.get("/metrics", headers={"authorization": f"bearer {key}"}).status_code == 200
+    for user in ("", "anybody"):
+        assert locked.get("/models", headers=basic(f"{user}:{key}")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"])
@@ -81,7 +98,24 @@ def test_another_origins_page_may_ask_and_read(locked):
     answer = locked.post("/generate", json={"seeds": [1]}, headers=bearer(KEYS[0]) | {"Origin": ORIGIN})
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert "X-Figment-Seeds" in answer.headers["access-control-expose-headers"]
-    assert locked.options("/generate", headers=asked | {"Origin": "https://other.example"}).status_code == 400
+    refused = locked.options("/generate", headers=asked | {"Origin": "https://other.example"})
+    assert refused.status_code == 400
+    assert refused.json().keys() == {"error", "detail"}
+    assert "access-control-allow-origin" not in refused.headers
+
+
+def test_preflights_are_counted_and_have_an_id(locked):
+    def count(code):
+        families = text_string_to_metric_families(locked.get("/metrics", headers=bearer(KEYS[0])).text)
+        samples = (sample for family in families for sample in family.samples)
+        wanted = {"route": "/generate", "code": code}
+        return sum(s.value for s in samples if s.name == "figment_requests_total" and s.labels == wanted)
+
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    before = count("200"), count("400")
+    assert locked.options("/generate", headers=asked | {"X-Request-ID": "mine"}).headers["x-request-id"] == "mine"
+    locked.options("/generate", headers=asked | {"Access-Control-Request-Method": "DELETE"})
+    assert (count("200"), count("400")) == (before[0] + 1, before[1] + 1)
 
 
 def test_no_origin_is_allowed_unless_it_is_named(client):
