@@ -50,7 +50,8 @@ async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Re
             made = await generate_at(runtime, address)
     # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
     etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
-    headers = told(made) | {"ETag": etag, "Cache-Control": address.cache_control}
+    kept = address.cache_control(needs_key=bool(runtime.settings.api_keys))
+    headers = told(made) | {"ETag": etag, "Cache-Control": kept}
     if matches(etag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
     return Response(made.body, headers=headers, media_type=made.media_type)

@@ -19,7 +19,7 @@ from serving.oip_paths import ROOT, model_of, model_templates
 from serving.runtime import Runtime
 
 _VERSION = "1"
-_BINARY_TYPE = "application/octet-stream"
+BINARY_TYPE = "application/octet-stream"
 
 # The format by which images sent as tensors are counted, in JSON or in binary.
 _FORMAT = "tensor"
@@ -73,9 +73,9 @@ async def infer(runtime: Runtime, request: Request, receive: Receive) -> Respons
 def _check_content(request: Request) -> None:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     # Triton's own client names no type.
-    if content_type not in ("", "application/json", _BINARY_TYPE):
+    if content_type not in ("", "application/json", BINARY_TYPE):
         raise RequestError(
-            Refusal.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: the body must be application/json or {_BINARY_TYPE}."
+            Refusal.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: the body must be application/json or {BINARY_TYPE}."
         )
     check_is_plain(request)
 
@@ -100,7 +100,7 @@ async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Gener
     runtime.metrics.images.labels(card.name, str(card.version), _FORMAT).inc(count)
     generated = Generated(
         content,
-        "application/json" if json_length is None else _BINARY_TYPE,
+        "application/json" if json_length is None else BINARY_TYPE,
         tensors.seeds,
         made.queue_seconds,
         made.inference_seconds,

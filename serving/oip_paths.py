@@ -11,7 +11,8 @@ _MODEL_PATH = re.compile(
     r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>ready|infer))?", re.ASCII | re.DOTALL
 )
 # Without leading zeros, as the versions of bundles are.
-_VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+VERSION_PATTERN = "[1-9][0-9]{0,8}"
+_VERSION = re.compile(VERSION_PATTERN, re.ASCII)
 
 
 def is_oip(path: str) -> bool:

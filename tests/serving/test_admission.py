@@ -74,6 +74,13 @@ def test_every_key_opens_every_route(locked, key):
         assert locked.get("/models", headers=basic(f"{user}:{key}")).status_code == 200
 
 
+def test_shared_caches_keep_nothing_that_needs_a_key(locked):
+    """What a CDN may keep, it gives to those without a key."""
+    for query, rest in (("", "max-age=60"), ("?version=2", "max-age=31536000, immutable")):
+        answer = locked.get(f"/images/mlp/1.png{query}", headers=bearer(KEYS[0]))
+        assert answer.headers["cache-control"] == f"private, {rest}"
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"])
 def test_health_needs_no_key(locked, path):
     assert locked.get(path).status_code == 200
