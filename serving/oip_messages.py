@@ -57,7 +57,7 @@ class _Message(BaseModel):
 
 
 class InputMessage(_Message):
-    """A tensor that is sent: its ``data`` in JSON, or so many bytes behind it as the parameter binary_data_size says."""
+    """A tensor that is sent: its ``data`` in JSON, or as many bytes behind it as binary_data_size says."""
 
     name: str
     datatype: str
