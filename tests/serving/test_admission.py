@@ -1,13 +1,10 @@
 """Keys, limits before anything is read, and answers to pages of other origins."""
 
 import base64
-import socket
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-
-from serving.admission import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES
 
 KEYS = ("first-key", "second-key")
 ORIGIN = "https://gallery.example"
@@ -128,31 +125,3 @@ def test_preflights_are_counted_and_have_an_id(locked):
 def test_no_origin_is_allowed_unless_it_is_named(client):
     answer = client.post("/generate", json={"seeds": [1]}, headers={"Origin": ORIGIN})
     assert "access-control-allow-origin" not in answer.headers
-
-
-@pytest.mark.parametrize(("count", "status"), [(4, 200), (5, 413), (256, 413)])
-@pytest.mark.parametrize("route", ["/generate", "/interpolate"])
-def test_pixels_are_limited(locked, route, count, status):
-    walk = {"from": {"seed": 1}, "to": {"seed": 2}, "steps": count}
-    body = {"count": count} if route == "/generate" else walk
-    answer = locked.post(route, json=body, headers=bearer(KEYS[0]))
-    assert answer.status_code == status
-    assert status == 200 or "1024 pixels" in answer.json()["error"]
-
-
-@pytest.mark.parametrize("path", ["/models", "/images/mlp/1.png", "/livez", "/generate"])
-@pytest.mark.parametrize(("excess", "refused"), [(0, False), (1, True), (40_000, True)])
-def test_addresses_are_limited(client, path, excess, refused):
-    query = "x" * (MAX_ADDRESS_BYTES - len(path) + excess)
-    answer = client.get(f"{path}?{query}")
-    assert (answer.status_code == 414) == refused
-
-
-@pytest.mark.parametrize("path", ["/models", "/images/mlp/1.png", "/livez"])
-@pytest.mark.parametrize(("length", "refused"), [(MAX_HEADER_BYTES - 1000, False), (MAX_HEADER_BYTES, True)])
-def test_headers_are_limited(service, path, length, refused):
-    head = f"GET {path} HTTP/1.1\r\nHost: figment\r\nConnection: close\r\nX-Long: {'x' * length}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
-        connection.sendall(head.encode())
-        status = connection.makefile("rb").readline().split()[1]
-    assert status == (b"431" if refused else b"200")
