@@ -84,7 +84,7 @@ class RequestError(Exception):
 
 def invalid(field: str, problem: str) -> RequestError:
     """The refusal of one field's value."""
-    return RequestError(Refusal.INVALID, f"{field}: {problem}", detail=[{"loc": [field], "msg": problem}])
+    return RequestError(Refusal.INVALID, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
 
 
 def retry_later(refusal: Refusal, sentence: str, seconds: int) -> RequestError:

@@ -385,7 +385,7 @@ def short(content):
     """Content as it goes into a cell."""
     text = content if isinstance(content, str) else content.decode("latin-1")
     text = "".join(char if " " <= char <= "~" or char > "\xa0" else f"\\x{ord(char):02x}" for char in text)
-    return text if len(text) <= 64 else f"{text[:48]} … ({len(content)} bytes)"
+    return text if len(text) <= 100 else f"{text[:60]} … {text[-30:]} ({len(content)} bytes)"
 
 
 def shown_headers(headers):
