@@ -80,6 +80,13 @@ class Connection(HttpToolsProtocol):
         else:
             self._refuse(RequestError(Refusal.NOT_HTTP, "This is not a request that HTTP/1.1 allows."))
 
+    def _should_upgrade(self) -> bool:
+        # There is nothing here that speaks another protocol; the request is answered as if it had not asked for one.
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Says nothing: the log is not for clients to fill."""
+
     def _limit_time(self) -> None:
         self._timer = self.loop.call_later(self.seconds, self._is_late)
 

@@ -156,6 +156,18 @@ def test_what_is_no_http_is_counted(service):
     assert service.metric("figment_requests_total", route="other", code="400") == before + 1
 
 
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+def test_no_other_protocol_is_spoken(service, protocol):
+    """What asks for one is answered, keyed and counted as any request is, and so is the next on the connection."""
+    asks = f"Connection: Upgrade\r\nUpgrade: {protocol}\r\nSec-WebSocket-Key: YQ==\r\nSec-WebSocket-Version: 13\r\n"
+    with connected(service) as connection:
+        for path, status in (("/livez", 200), ("/nowhere", 404)):
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: figment\r\n{asks}\r\n".encode())
+            assert status_of_next(connection) == status
+        connection.sendall(PLAIN)
+        assert status_of_next(connection) == 200
+
+
 def test_the_inference_protocol_keeps_its_form(service):
     with connected(service) as connection:
         connection.sendall(b"GET /v2/models/mlp?a=b HTTP/1.1\r\nX-A: \0\r\n\r\n")
