@@ -91,6 +91,8 @@ GENERATE = [
     ({"seeds": [1], "version": 0}, 422, "version"),
     ({"seeds": [1], "version": "1"}, 422, "version"),
     ({"seeds": [1], "count": 1, "noise": [[0.0] * 32]}, 422, "one of seeds, noise and count"),
+    ({"seeds": [0] * 10**6}, 413, "bytes"),
+    ({"noise": [[0.0] * 10**6]}, 413, "bytes"),
     ({"seeds": "http://127.0.0.1:1/seeds"}, 422, "neither a seed nor a range"),
     ({"seeds": [1], "model": "http://127.0.0.1:1/generator.onnx"}, 404, "no model"),
     ({"seeds": [1], "model": "..%2f"}, 404, "no model"),

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import socket
+import statistics
 import time
 from contextlib import contextmanager
 
@@ -111,10 +112,12 @@ def test_a_crowd_of_slow_clients_keeps_nobody_waiting(impatient):
     try:
         for index, connection in enumerate(crowd):
             connection.sendall([*SLOW.values()][index % len(SLOW)])
-        for _ in range(20):
+        seconds = []
+        for _ in range(10):
             began = time.monotonic()
             assert httpx.post(f"{impatient.url}/generate", content=BODY, headers=JSON).status_code == 200
-            assert time.monotonic() - began < 0.9
+            seconds.append(time.monotonic() - began)
+        assert statistics.median(seconds) < LIMIT / 2
         impatient.until(lambda: impatient.metric("figment_requests_total", code="408") == before + len(crowd))
     finally:
         for connection in crowd:
