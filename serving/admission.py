@@ -1,5 +1,7 @@
 """Who is let in, before anything of a request but its head is read: keys, and the lengths of address and headers."""
 
+import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable
@@ -28,20 +30,34 @@ class Admission:
         """Raises ``RequestError`` for a request that is not let in."""
         headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
-            raise RequestError(Refusal.ADDRESS_TOO_LONG, f"An address may have at most {MAX_ADDRESS_BYTES} bytes.")
+            raise address_too_long()
         if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-            raise RequestError(Refusal.HEADERS_TOO_LARGE, f"The headers may have at most {MAX_HEADER_BYTES} bytes.")
+            raise headers_too_large()
         if self._keys and scope["path"] not in self._public:
             self._check_key([value for name, value in headers if name == b"authorization"])
 
     def _check_key(self, given: list[bytes]) -> None:
-        scheme, _, key = (given[0] if len(given) == 1 else b"").partition(b" ")
-        if scheme.lower() != b"bearer":
+        key = _key_in(given[0]) if len(given) == 1 else None
+        if key is None:
             raise _unauthorized("Authorization: this service needs a key, as in 'Bearer KEY'.", "")
-        digest = _digest(key.strip())
+        digest = _digest(key)
         # Every key is compared, whichever fits: the time tells nothing.
         if not sum(hmac.compare_digest(digest, known) for known in self._keys):
             raise _unauthorized("Authorization: this key is not known here.", ', error="invalid_token"')
+
+
+def _key_in(authorization: bytes) -> bytes | None:
+    """The key of a program (RFC 6750), or the password that a browser asked its user for (RFC 7617)."""
+    scheme, _, credentials = authorization.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return credentials.strip()
+    if scheme.lower() == b"basic":
+        try:
+            _, colon, password = base64.b64decode(credentials.strip(), validate=True).partition(b":")
+        except binascii.Error:
+            return None
+        return password if colon else None
+    return None
 
 
 def _digest(key: bytes) -> bytes:
@@ -49,5 +65,17 @@ def _digest(key: bytes) -> bytes:
 
 
 def _unauthorized(sentence: str, error: str) -> RequestError:
-    # RFC 6750, section 3
-    return RequestError(Refusal.UNAUTHORIZED, sentence, headers={"WWW-Authenticate": f'Bearer realm="figment"{error}'})
+    # In two headers: browsers look no further than the first scheme of one, and can only ask for a password.
+    challenges = [f'Bearer realm="figment"{error}', 'Basic realm="figment", charset="UTF-8"']
+    headers = [("WWW-Authenticate", challenge) for challenge in challenges]
+    return RequestError(Refusal.UNAUTHORIZED, sentence, headers=headers)
+
+
+def address_too_long() -> RequestError:
+    """The refusal of an address over its limit."""
+    return RequestError(Refusal.ADDRESS_TOO_LONG, f"An address may have at most {MAX_ADDRESS_BYTES} bytes.")
+
+
+def headers_too_large() -> RequestError:
+    """The refusal of headers over their limit."""
+    return RequestError(Refusal.HEADERS_TOO_LARGE, f"The headers may have at most {MAX_HEADER_BYTES} bytes.")

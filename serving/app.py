@@ -19,8 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import documentation, endpoints, image_address, oip, oip_paths, pages
 from serving.admission import Admission
-from serving.errors import Refusal, RequestError
+from serving.cross_origin import CrossOrigin
+from serving.errors import STATUS, Refusal, RequestError
 from serving.runtime import Phase, Runtime
+from serving.settings import Settings
 
 logger = logging.getLogger("figment.http")
 
@@ -47,17 +49,19 @@ _BENTOML_PATHS = frozenset({"/schema.json", "/docs.json", "/healthz"})
 
 _OTHER = "other"
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Application:
     """Dispatches requests, and counts and times every one of them by its route's template."""
 
-    def __init__(self, bentoml_app: ASGIApp, create_runtime: Callable[[], Runtime], admission: Admission) -> None:
+    def __init__(self, bentoml_app: ASGIApp, create_runtime: Callable[[], Runtime], settings: Settings) -> None:
         """``create_runtime`` is called with the event loop running, and is to begin loading."""
-        self._admission = admission
+        self._admission = Admission(settings)
         self._bentoml = bentoml_app
         self._create_runtime = create_runtime
+        # Inside of the counting, so that the questions which browsers ask before a request are counted, too.
+        self._respond = CrossOrigin(self._dispatch, settings.cors_origins) if settings.cors_origins else self._dispatch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection's request, or the process's lifespan."""
@@ -67,6 +71,10 @@ class Application:
             await self._live(scope, receive, send)
         else:
             await self._bentoml(scope, receive, send)
+
+    def count_refused(self, status: int) -> None:
+        """Counts what was refused before it was a request."""
+        self._runtime.metrics.requests.labels(_OTHER, str(status)).inc()
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._runtime = self._create_runtime()
@@ -78,69 +86,67 @@ class Application:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
-        runtime = self._runtime
-        request = Request(scope)
-        given = request.headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = _request_id(scope)
         route = _template(scope["path"])
-        status = 0
+        # What is never answered is left by its client.
+        status = STATUS[Refusal.DISCONNECTED]
 
         async def send_counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"].append((b"x-request-id", request_id.encode()))
+                message["headers"].append((b"x-request-id", request_id))
             await send(message)
 
-        refused = self._refused(scope)
-        if refused is None and scope["path"] in _BENTOML_PATHS:
-            await self._bentoml(scope, receive, send_counted)
-        else:
-            if refused is None:
-                response, status = await _answer(runtime, route, request, receive)
-            else:
-                response, status = _refusal(request, refused), refused.status
-            if response is not None:
-                if scope["method"] == "HEAD":
-                    response.body = b""
-                await response(scope, receive, send_counted)
-        runtime.metrics.requests.labels(route, str(status)).inc()
-        runtime.metrics.request_duration.labels(route).observe(time.monotonic() - started)
+        await self._respond(scope, receive, send_counted)
+        metrics = self._runtime.metrics
+        metrics.requests.labels(route, str(status)).inc()
+        metrics.request_duration.labels(route).observe(time.monotonic() - started)
 
-    def _refused(self, scope: Scope) -> RequestError | None:
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
         try:
             self._admission.check(scope)
+            if scope["path"] in _BENTOML_PATHS:
+                return await self._bentoml(scope, receive, send)
+            response = await _answer(self._runtime, request, receive)
         except RequestError as error:
-            return error
-        return None
+            if error.refusal is Refusal.DISCONNECTED:
+                return None
+            response = _refusal(request, error)
+        if scope["method"] == "HEAD":
+            response.body = b""
+        return await response(scope, receive, send)
 
 
-async def _answer(runtime: Runtime, route: str, request: Request, receive: Receive) -> tuple[Response | None, int]:
-    """The response, none if the client has gone; and its status."""
+async def _answer(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    route = _template(request.scope["path"])
+    if route == _OTHER:
+        raise RequestError(Refusal.NOT_FOUND, "There is nothing at this path.")
+    method, endpoint = _ROUTES[route]
+    if request.method != method and (request.method, method) != ("HEAD", "GET"):
+        allowed = "GET, HEAD" if method == "GET" else method
+        raise RequestError(Refusal.METHOD_NOT_ALLOWED, f"{route} answers {allowed} only.", headers=[("Allow", allowed)])
     try:
-        if route == _OTHER:
-            raise RequestError(Refusal.NOT_FOUND, "There is nothing at this path.")
-        method, endpoint = _ROUTES[route]
-        if request.method != method and (request.method, method) != ("HEAD", "GET"):
-            allowed = "GET, HEAD" if method == "GET" else method
-            raise RequestError(
-                Refusal.METHOD_NOT_ALLOWED, f"{route} answers {allowed} only.", headers={"Allow": allowed}
-            )
-        response = await endpoint(runtime, request, receive)
-    except RequestError as error:
-        if error.refusal is Refusal.DISCONNECTED:
-            return None, error.status
-        response = _refusal(request, error)
+        return await endpoint(runtime, request, receive)
+    except RequestError:
+        raise
     except Exception:
         logger.exception("A request to %s failed", route)
-        response = _refusal(request, RequestError(Refusal.BROKEN, "The service failed; its log says why."))
-    return response, response.status_code
+        raise RequestError(Refusal.BROKEN, "The service failed; its log says why.") from None
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The client's own, if it sent a usable one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
 
 
 def _refusal(request: Request, error: RequestError) -> Response:
-    # The Open Inference Protocol's errors are a sentence, and nothing else.
-    body = {"error": error.sentence} if oip_paths.is_oip(request.scope["path"]) else error.body
-    return JSONResponse(body, error.status, error.headers)
+    response = JSONResponse(oip_paths.error_body(error, request.scope["path"]), error.status)
+    for name, value in error.headers:
+        response.headers.append(name, value)
+    return response
 
 
 def _template(path: str) -> str:

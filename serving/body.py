@@ -1,9 +1,11 @@
 """A request's body, within a limit that holds before anything is parsed, and only if it says that it is JSON."""
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.types import Receive
 
-from serving.errors import Refusal, RequestError
+from serving.errors import Refusal, RequestError, too_slow
 
 # The room for everything in a body but noise: seeds, labels and names of 1024 images fit many times.
 _BASE_BYTES = 64 * 1024
@@ -18,23 +20,37 @@ def body_limit(max_images: int, noise_dim: int) -> int:
 
 
 def check_is_json(request: Request) -> None:
-    """Raises ``RequestError`` unless the body is declared to be JSON, not compressed."""
+    """Raises ``RequestError`` unless the body is declared to be JSON, and not compressed."""
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Type: the body must be application/json.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding: the body must not be compressed.")
+    check_is_plain(request)
 
 
-async def read_body(request: Request, receive: Receive, limit: int) -> bytes:
+def check_is_plain(request: Request) -> None:
+    """Raises ``RequestError`` if the body is declared to be compressed: it would have to be inflated to be measured."""
+    for name, plain in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
+        if request.headers.get(name, plain).lower() != plain:
+            raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, f"{name}: the body must not be compressed.")
+
+
+async def read_body(request: Request, receive: Receive, limit: int, seconds: float) -> bytes:
     """The whole body.
 
-    Raises ``RequestError`` as soon as it is known to be longer than ``limit``: from its ``Content-Length``, or
-    from what has come; and if the client goes before its end.
+    Raises ``RequestError`` as soon as it is known to be longer than ``limit`` bytes: from its ``Content-Length``, or
+    from what has come; if it takes longer than ``seconds`` to come; and if the client goes before its end.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > 15 or int(declared) > limit):
         raise _too_large(limit)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read_all(receive, limit)
+    except TimeoutError:
+        raise too_slow(seconds) from None
+
+
+async def _read_all(receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -36,7 +36,7 @@ async def _images(
     with runtime.request_in_hand():
         check_is_json(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
-        body = await read_body(request, receive, limit)
+        body = await read_body(request, receive, limit, runtime.settings.deadline_seconds)
         async with cancelled_if_client_goes(receive):
             made = await make(runtime, body, request.headers.get("accept"))
     return Response(made.body, headers=told(made) | {"Vary": "Accept"}, media_type=made.media_type)
@@ -50,7 +50,8 @@ async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Re
             made = await generate_at(runtime, address)
     # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
     etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
-    headers = told(made) | {"ETag": etag, "Cache-Control": address.cache_control}
+    kept = address.cache_control(needs_key=bool(runtime.settings.api_keys))
+    headers = told(made) | {"ETag": etag, "Cache-Control": kept}
     if matches(etag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
     return Response(made.body, headers=headers, media_type=made.media_type)

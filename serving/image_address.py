@@ -19,8 +19,8 @@ _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _FORMAT: dict[str, Format] = {"png": "png", "jpg": "jpeg", "webp": "webp"}
 
 # With a version an address means the same bytes for ever; without one it means the newest version's.
-_FOR_EVER = "public, max-age=31536000, immutable"
-_FOR_A_MINUTE = "public, max-age=60"
+_FOR_EVER = "max-age=31536000, immutable"
+_FOR_A_MINUTE = "max-age=60"
 
 
 class Query(BaseModel):
@@ -72,10 +72,9 @@ class ImageAddress:
             quality=self._query.quality,
         )
 
-    @property
-    def cache_control(self) -> str:
-        """How long the image may be kept, and by whom."""
-        return _FOR_A_MINUTE if self.version is None else _FOR_EVER
+    def cache_control(self, *, needs_key: bool) -> str:
+        """How long the image may be kept, and by whom: a shared cache would give it to those without a key."""
+        return f"{'private' if needs_key else 'public'}, {_FOR_A_MINUTE if self.version is None else _FOR_EVER}"
 
 
 def matches(etag: str, if_none_match: str | None) -> bool:

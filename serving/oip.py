@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from serving.body import body_limit, read_body
+from serving.body import body_limit, check_is_plain, read_body
 from serving.endpoints import cancelled_if_client_goes, told
 from serving.engine import Images
 from serving.errors import Refusal, RequestError
@@ -19,7 +19,7 @@ from serving.oip_paths import ROOT, model_of, model_templates
 from serving.runtime import Runtime
 
 _VERSION = "1"
-_BINARY_TYPE = "application/octet-stream"
+BINARY_TYPE = "application/octet-stream"
 
 # The format by which images sent as tensors are counted, in JSON or in binary.
 _FORMAT = "tensor"
@@ -61,7 +61,7 @@ async def infer(runtime: Runtime, request: Request, receive: Receive) -> Respons
     with runtime.request_in_hand():
         _check_content(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
-        body = await read_body(request, receive, limit)
+        body = await read_body(request, receive, limit, runtime.settings.deadline_seconds)
         async with cancelled_if_client_goes(receive):
             made, json_length = await _infer(runtime, request, body)
     headers = told(made)
@@ -73,12 +73,11 @@ async def infer(runtime: Runtime, request: Request, receive: Receive) -> Respons
 def _check_content(request: Request) -> None:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     # Triton's own client names no type.
-    if content_type not in ("", "application/json", _BINARY_TYPE):
+    if content_type not in ("", "application/json", BINARY_TYPE):
         raise RequestError(
-            Refusal.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: the body must be application/json or {_BINARY_TYPE}."
+            Refusal.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: the body must be application/json or {BINARY_TYPE}."
         )
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding: the body must not be compressed.")
+    check_is_plain(request)
 
 
 async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Generated, int | None]:
@@ -101,7 +100,7 @@ async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Gener
     runtime.metrics.images.labels(card.name, str(card.version), _FORMAT).inc(count)
     generated = Generated(
         content,
-        "application/json" if json_length is None else _BINARY_TYPE,
+        "application/json" if json_length is None else BINARY_TYPE,
         tensors.seeds,
         made.queue_seconds,
         made.inference_seconds,

@@ -47,7 +47,7 @@ def _flag(parameters: dict[str, Parameter], name: str) -> bool | None:
     raise invalid(name, "true or false")
 
 
-Parameters = Annotated[dict[str, Parameter], PlainValidator(_parameters)]
+Parameters = Annotated[dict[str, Parameter], PlainValidator(_parameters, json_schema_input_type=dict[str, Parameter])]
 
 
 class _Message(BaseModel):
@@ -56,22 +56,28 @@ class _Message(BaseModel):
     parameters: Parameters = {}
 
 
-class _Input(_Message):
+class InputMessage(_Message):
+    """A tensor that is sent: its ``data`` in JSON, or as many bytes behind it as binary_data_size says."""
+
     name: str
     datatype: str
     shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=8, fail_fast=True)]
     data: list[Any] | None = None
 
 
-class _Output(_Message):
+class OutputMessage(_Message):
+    """A tensor that is asked for: ``images``, in binary if the parameter binary_data says so."""
+
     name: str
 
 
-class _Request(_Message):
+class InferMessage(_Message):
+    """A request for inference; the parameter binary_data_output asks for a binary answer."""
+
     # An id goes into logs and answers: no control characters, and no megabytes.
     id: Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
-    inputs: Annotated[list[_Input], Field(min_length=1, max_length=16)]
-    outputs: list[_Output] = []
+    inputs: Annotated[list[InputMessage], Field(min_length=1, max_length=16)]
+    outputs: list[OutputMessage] = []
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def read_infer_request(body: bytes, header_length: str | None) -> InferRequest:
     """
     length = _json_length(header_length, len(body))
     try:
-        request = _Request.model_validate(read_json(body[:length]))
+        request = InferMessage.model_validate(read_json(body[:length]))
     except ValidationError as error:
         raise refusal_of(error) from None
     return InferRequest(request.id, _inputs(request.inputs, memoryview(body)[length:]), _is_binary(request))
@@ -156,7 +162,7 @@ def _json_length(header_length: str | None, size: int) -> int:
     return int(header_length)
 
 
-def _inputs(messages: list[_Input], binary: memoryview) -> dict[str, InputTensor]:
+def _inputs(messages: list[InputMessage], binary: memoryview) -> dict[str, InputTensor]:
     tensors: dict[str, InputTensor] = {}
     offset = 0
     for message in messages:
@@ -181,7 +187,7 @@ def _inputs(messages: list[_Input], binary: memoryview) -> dict[str, InputTensor
     return tensors
 
 
-def _is_binary(request: _Request) -> bool:
+def _is_binary(request: InferMessage) -> bool:
     if len(request.outputs) > 1 or any(output.name != OUTPUT for output in request.outputs):
         raise invalid("outputs", f"the one output is {OUTPUT}, and may be asked for once")
     binary = _flag(request.parameters, "binary_data_output")

@@ -1,6 +1,7 @@
 """The paths of the Open Inference Protocol that name a model: which route each is, and which model it means."""
 
 import re
+from typing import Any
 
 from serving.errors import Refusal, RequestError
 
@@ -10,12 +11,18 @@ _MODEL_PATH = re.compile(
     r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>ready|infer))?", re.ASCII | re.DOTALL
 )
 # Without leading zeros, as the versions of bundles are.
-_VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+VERSION_PATTERN = "[1-9][0-9]{0,8}"
+_VERSION = re.compile(VERSION_PATTERN, re.ASCII)
 
 
 def is_oip(path: str) -> bool:
-    """Whether a path is one of the protocol's, existing or not: its errors are answered in the protocol's form."""
+    """Whether a path is one of the protocol's, existing or not."""
     return path == ROOT or path.startswith(f"{ROOT}/")
+
+
+def error_body(error: RequestError, path: str) -> dict[str, Any]:
+    """The JSON of a refusal at a path: on the protocol's, errors are a sentence and nothing else."""
+    return {"error": error.sentence} if is_oip(path) else error.body
 
 
 def model_templates(action: str) -> tuple[str, str]:

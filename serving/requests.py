@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from models.noise import MAX_SEED
 from serving.errors import Refusal, RequestError
@@ -162,6 +162,11 @@ def too_many(field: str, images: int, max_images: int) -> RequestError:
 def refusal_of(error: ValidationError) -> RequestError:
     """The refusal of what did not validate: its first fault as a sentence, all of them in detail."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    detail = [{"loc": list(fault["loc"]), "msg": fault["msg"]} for fault in faults[:20]]
+    detail = [{"loc": list(fault["loc"]), "msg": _problem(fault)} for fault in faults[:20]]
     where = ".".join(map(str, detail[0]["loc"][:3])) or "body"
     return RequestError(Refusal.INVALID, f"{where[:100]}: {detail[0]['msg']}.", detail=detail)
+
+
+def _problem(fault: ErrorDetails) -> str:
+    # Pydantic's sentence for these names a class of this program.
+    return "a JSON object is needed" if fault["type"] == "model_type" else fault["msg"]

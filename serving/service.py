@@ -22,10 +22,8 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> "ASGIApp":
         """The application of a worker process."""
-        from starlette.middleware.cors import CORSMiddleware
-
-        from serving.admission import Admission
         from serving.app import Application
+        from serving.connection import limit_connections
         from serving.device import Devices
         from serving.logs import configure_logging
         from serving.metrics import Metrics
@@ -40,16 +38,9 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             runtime.start(Devices(settings.device, settings.intra_op_threads))
             return runtime
 
-        application = Application(super().to_asgi(is_main), create_runtime, Admission(settings))
-        if not settings.cors_origins:
-            return application
-        return CORSMiddleware(
-            application,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-Request-ID"],
-            expose_headers=["ETag", "Retry-After", "Server-Timing", "X-Figment-Seeds", "X-Request-ID"],
-        )
+        application = Application(super().to_asgi(is_main), create_runtime, settings)
+        limit_connections(settings.deadline_seconds, application.count_refused)
+        return application
 
 
 @bentoml.service(

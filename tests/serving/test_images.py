@@ -67,41 +67,6 @@ def test_head_tells_the_same_without_the_image(client):
         assert asked.headers[name] == got.headers[name]
 
 
-@pytest.mark.parametrize(
-    ("address", "status", "sentence"),
-    [
-        ("/images/nobody/1.png", 404, "model: there is no model 'nobody'"),
-        ("/images/mlp/1.png?version=9", 404, "version: 'mlp' has no version 9"),
-        ("/images/mlp/1.gif", 404, "An image's address ends in"),
-        ("/images/mlp/1", 404, "An image's address ends in"),
-        ("/images/mlp/01.png", 404, "An image's address ends in"),
-        ("/images/mlp/-1.png", 404, "An image's address ends in"),
-        ("/images/mlp/%D9%A1.png", 404, "An image's address ends in"),
-        ("/images/..%2f..%2fetc/passwd", 404, "An image's address ends in"),
-        ("/images/", 404, "An image's address ends in"),
-        ("/images/mlp/4294967296.png", 422, "seed: a seed is an integer in 0 … 4294967295"),
-        ("/images/mlp/1.png?truncation=2", 422, "truncation: Input should be less than or equal to 1"),
-        ("/images/mlp/1.png?truncation=nan", 422, "truncation:"),
-        ("/images/mlp/1.png?quality=0", 422, "quality: Input should be greater than or equal to 1"),
-        ("/images/mlp/1.png?version=new", 422, "version: Input should be a valid integer"),
-        ("/images/mlp/1.png?version=" + "9" * 5000, 422, "version:"),
-        ("/images/mlp/1.png?colour=red", 422, "colour: Extra inputs are not permitted"),
-        ("/images/mlp/1.png?quality=5&quality=6", 422, "quality: may be given once"),
-        ("/images/mlp/1.png?label=%FF", 422, "query: at most 16 parameters in UTF-8"),
-        ("/images/mlp/1.png?" + "a=1&" * 20, 422, "query: at most 16 parameters"),
-        ("/images/mlp/1.png?label=1", 422, "labels: mlp takes no labels"),
-        ("/images/conv/1.png?label=10", 422, "labels: 10 is not a label of conv"),
-        ("/images/conv/1.png?label=" + "9" * 5000, 422, "labels: '999"),
-        ("/images/conv/1.png?label=eleven", 422, "labels: 'eleven' is not a label of conv"),
-    ],
-)
-def test_what_is_no_image_is_told(client, address, status, sentence):
-    answer = client.get(address)
-    assert answer.status_code == status
-    assert answer.json()["error"].startswith(sentence)
-    assert "cache-control" not in answer.headers, "a mistake must not be kept for a year"
-
-
 def test_other_methods_are_refused(client):
     answer = client.post("/images/mlp/1.png")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")

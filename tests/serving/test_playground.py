@@ -275,6 +275,34 @@ def test_it_follows_the_readers_scheme_and_wish_for_rest(visit):
     assert len(grounds) == 2
 
 
+@pytest.fixture(scope="module")
+def locked(serve, zoo):
+    """A service that needs a key."""
+    with serve(models=zoo, default_model="mlp", max_batch=4, api_keys="a-key") as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        yield server
+
+
+def test_where_keys_are_needed_the_browser_asks_for_one(browser, locked):
+    """The key goes in as the password, and the browser then sends it with every image and request of the pages."""
+    with browser.new_context(http_credentials={"username": "anybody", "password": "a-key"}) as context:
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        assert page.goto(locked.url).status == 200
+        page.goto(f"{locked.url}/{CONV}&open=3")
+        arrived(page, 8)
+        expect(page.get_by_label("How far along the walk")).to_be_enabled()
+        page.goto(f"{locked.url}/docs")
+        expect(page.locator("details", has_text="POST /generate").first).to_be_visible()
+
+
+def test_without_the_key_there_is_no_page(browser, locked):
+    with browser.new_context(http_credentials={"username": "anybody", "password": "another"}) as context:
+        answer = context.new_page().goto(locked.url)
+        assert answer.status == 401
+        assert "this key is not known here" in answer.text()
+
+
 FILES = {
     "/": "text/html; charset=utf-8",
     "/playground/playground.css": "text/css; charset=utf-8",
