@@ -1,0 +1,99 @@
+"""The generator that the judge liked best is kept beside the last, found after a kill, and is what is exported."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.training.runs import FAMILIES, TINY
+from training.config_file import load_config
+from training.data import load_images
+from training.distributed import Processes
+from training.export import export
+from training.fit import fit
+from training.reporter import Reporter
+from training.run_folder import RunFolder
+from training.state import Best, TrainingState, checkpoints, read_newest
+from training.trained import trained_generator
+
+CPU = torch.device("cpu")
+
+
+class Scripted:
+    """A judge with its mind made up, and a memory of whom it saw."""
+
+    name = "fxd-scripted-00000000"
+
+    def __init__(self, *distances: float) -> None:
+        self._distances = list(distances)
+        self.seen: list[dict[str, torch.Tensor]] = []
+
+    def score(self, generator: nn.Module) -> dict[str, float]:
+        self.seen.append({name: value.clone() for name, value in generator.state_dict().items()})
+        return {"fxd": self._distances.pop(0), "coverage": 0.5}
+
+
+def begin(folder: Path, digits: Path) -> tuple[RunFolder, TrainingState]:
+    settings = [*TINY, *FAMILIES["mlp"], "ema.half_lives=[20,200]", "judge.every=32"]
+    config = load_config("digits", [setting for setting in settings if setting != "judge=null"])
+    data = load_images(str(digits), config.data)
+    return RunFolder.create(folder, config, str(digits), data), TrainingState(config, 10, CPU)
+
+
+def train(run: RunFolder, state: TrainingState, judge: Scripted) -> None:
+    data = load_images(run.data.source, run.config.data)
+    fit(run.config, data, state, Processes(0, 1, CPU), Reporter(run, data, state, judge))
+
+
+def test_the_best_of_all_times_and_half_lives_is_kept_and_exported(tmp_path: Path, digits: Path) -> None:
+    run, state = begin(tmp_path / "run", digits)
+    judge = Scripted(9, 8, 3, 7, 6, 5, 4, 4)
+    train(run, state, judge)
+    assert state.best == Best(score=3, images_seen=64, half_life=20)
+    trained = trained_generator(run)
+    assert (trained.images_seen, trained.half_life) == (64, 20)
+    for name, value in trained.network.state_dict().items():
+        assert torch.equal(value, judge.seen[2][name]), name
+    lines = [json.loads(line) for line in run.scores.read_text().splitlines()]
+    assert [(line["images_seen"], line["half_life"]) for line in lines] == [
+        (seen, half_life) for seen in (32, 64, 96, 128) for half_life in (20, 200)
+    ]
+    assert {line["judge"] for line in lines} == {judge.name}
+    card = json.loads((export(run, tmp_path / "zoo") / "card.json").read_text())
+    assert card["training"]["images_seen"] == 64
+
+
+def test_a_killed_run_comes_to_the_same_best(tmp_path: Path, digits: Path) -> None:
+    run, state = begin(tmp_path / "whole", digits)
+    train(run, state, Scripted(9, 8, 3, 7, 6, 5, 2, 4))
+    shutil.copytree(run.path, tmp_path / "killed")
+    killed = RunFolder.open(tmp_path / "killed")
+    checkpoints(killed.checkpoints)[-1].unlink()  # killed after the checkpoint at 64, having scored beyond it
+    state = TrainingState(killed.config, killed.labels, CPU)
+    state.load(read_newest(killed.checkpoints))
+    assert state.best == Best(score=3, images_seen=64, half_life=20)
+    train(killed, state, Scripted(6, 5, 2, 4))
+    assert state.best == Best(score=2, images_seen=128, half_life=20)
+    assert killed.scores.read_text() == run.scores.read_text(), "no score twice, none lost"
+    one, other = (torch.load(each.best, weights_only=True)["generator"] for each in (run, killed))
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_without_a_judge_the_newest_is_taken(finished_run: Path) -> None:
+    run = RunFolder.open(finished_run)
+    assert not run.best.exists()
+    assert trained_generator(run).images_seen == 512
+
+
+@pytest.mark.parametrize("missing", ["config.yaml", "data.json"])
+def test_a_folder_that_is_no_run_is_told(finished_run: Path, tmp_path: Path, missing: str) -> None:
+    from training.errors import TrainingError
+
+    shutil.copytree(finished_run, tmp_path / "run")
+    (tmp_path / "run" / missing).unlink()
+    with pytest.raises(TrainingError, match=f"has no {missing}"):
+        RunFolder.open(tmp_path / "run")
