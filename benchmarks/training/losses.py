@@ -29,7 +29,7 @@ from training.sampling import grid_inputs, image_grid, sample
 from training.state import TrainingState
 
 LOSSES = ("minimax", "non_saturating", "least_squares")
-IMAGES_SEEN = 120_000
+IMAGES_SEEN = 60_000
 SAMPLES = 5_000
 ALONE = Processes(0, 1, torch.device("cpu"))
 
