@@ -6,11 +6,11 @@ labels its metrics with whatever path a client invents.
 
 import asyncio
 import logging
+import random
 import re
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving import documentation, endpoints, image_address, oip, oip_paths, pages
 from serving.admission import Admission
 from serving.errors import Refusal, RequestError
+from serving.quick_http import QuickRequest
 from serving.runtime import Phase, Runtime
 
 logger = logging.getLogger("figment.http")
@@ -79,9 +80,9 @@ class Application:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
         runtime = self._runtime
-        request = Request(scope)
+        request = QuickRequest(scope)
         given = request.headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         route = _template(scope["path"])
         status = 0
 
@@ -104,8 +105,8 @@ class Application:
                 if scope["method"] == "HEAD":
                     response.body = b""
                 await response(scope, receive, send_counted)
-        runtime.metrics.requests.labels(route, str(status)).inc()
-        runtime.metrics.request_duration.labels(route).observe(time.monotonic() - started)
+        runtime.metrics.requests_of(route, str(status)).inc()
+        runtime.metrics.request_duration_of(route).observe(time.monotonic() - started)
 
     def _refused(self, scope: Scope) -> RequestError | None:
         try:

@@ -12,10 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from serving.batching import Batch, BatchQueue, Entry, QueueFullError, Slice, Throughput
+from serving.encoder import Encoder, Job
 from serving.engine import Engine, Images, Inputs
 from serving.errors import Refusal, RequestError, retry_later
 from serving.metrics import Metrics
@@ -23,13 +26,14 @@ from serving.metrics import Metrics
 logger = logging.getLogger("figment.device")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Made:
-    """A request's images, uint8 [N, H, W, C], and the seconds that they waited and took."""
+    """A request's images, uint8 [N, H, W, C], the seconds that they waited and took, and when they were there."""
 
     images: Images
     queue_seconds: float
     inference_seconds: float
+    finished: float
 
 
 @dataclass(eq=False)
@@ -37,7 +41,8 @@ class Ticket(Entry):
     """A request in the hands of a ``DeviceThread``."""
 
     inputs: Inputs
-    future: asyncio.Future[Made]
+    finish: Callable[[Made], Any] | None
+    future: asyncio.Future[Any]
     submitted: float
     images_made: Images | None = field(default=None, init=False)
     made: int = field(default=0, init=False)
@@ -48,12 +53,17 @@ class Ticket(Entry):
 # A finished request: its images, or why there are none.
 Outcome = tuple[Ticket, Made | RequestError]
 
+DROP_REASONS = ("queue_full", "deadline", "disconnected", "draining")
+
 
 class DeviceThread:
     """One engine, its queue and its thread. Everything but ``_run`` and what it calls is for the event loop."""
 
-    def __init__(self, engine: Engine, queue_images: int, deadline_seconds: float, metrics: Metrics) -> None:
+    def __init__(
+        self, engine: Engine, encoder: Encoder, queue_images: int, deadline_seconds: float, metrics: Metrics
+    ) -> None:
         self._engine = engine
+        self._encoder = encoder
         self._deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
         self._queue = BatchQueue[Ticket](queue_images)
@@ -61,6 +71,8 @@ class DeviceThread:
         self._changed = threading.Condition()
         self._closed = False
         self._to_wake = False
+        self._open: dict[Ticket, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
         model = engine.card.name
         self._queued = metrics.queued_images.labels(model)
         self._queue_wait = metrics.queue_wait.labels(model)
@@ -68,19 +80,19 @@ class DeviceThread:
         self._padding = metrics.batch_padding.labels(model)
         self._inference = metrics.inference.labels(model, engine.provider)
         self._dropped: dict[str, Callable[[float], None]] = {
-            reason: metrics.dropped_images.labels(model, reason).inc
-            for reason in ("queue_full", "deadline", "disconnected", "draining")
+            reason: metrics.dropped_images.labels(model, reason).inc for reason in DROP_REASONS
         }
         self._thread = threading.Thread(target=self._run, name=f"device-{model}", daemon=True)
         self._thread.start()
 
-    def submit(self, inputs: Inputs) -> Ticket:
+    def submit(self, inputs: Inputs, finish: Callable[[Made], Any] | None = None) -> Ticket:
         """Puts a request in the queue; its ``future`` gets the images, or a ``RequestError``.
 
-        Raises ``RequestError`` if there is no room.
+        With ``finish``, it gets what that makes of the images in an encoder thread: going there straight from the
+        device spares the event loop a turn. Raises ``RequestError`` if there is no room.
         """
         now = time.monotonic()
-        ticket = Ticket(len(inputs), now + self._deadline_seconds, inputs, self._loop.create_future(), now)
+        ticket = Ticket(len(inputs), now + self._deadline_seconds, inputs, finish, self._loop.create_future(), now)
         with self._changed:
             try:
                 self._queue.add(ticket)
@@ -92,25 +104,41 @@ class DeviceThread:
                     f"{self._queue.images} images wait already; try again in {max(1, wait)} s.",
                     max(1, wait),
                 ) from None
-        self._queued.inc(len(inputs))
         if not self._to_wake:
             # All that arrives in one turn of the loop goes into one batch, even if the device is idle.
             self._to_wake = True
             self._loop.call_soon(self._wake)
-        # The device may be busy or stuck for longer than the client is to wait.
-        timer = self._loop.call_later(self._deadline_seconds, self.drop, ticket, "deadline")
-        ticket.future.add_done_callback(lambda _: timer.cancel())
+        self._open[ticket] = None
+        ticket.future.add_done_callback(lambda _: self._open.pop(ticket))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._deadline_seconds, self._drop_late)
         return ticket
+
+    def _drop_late(self) -> None:
+        """Gives up what is late, since the device may be busy or stuck for longer than that.
+
+        One timer serves all: requests come in the order of their deadlines.
+        """
+        now = time.monotonic()
+        left = 0.0
+        for ticket in [*self._open]:
+            left = ticket.deadline - now
+            if left > 0:
+                break
+            self.drop(ticket, "deadline")
+        self._timer = self._loop.call_later(left, self._drop_late) if left > 0 else None
 
     def _wake(self) -> None:
         self._to_wake = False
         with self._changed:
             self._changed.notify()
+            self._tell_queued()
 
     def drop(self, ticket: Ticket, reason: str) -> None:
         """Gives a request up: what waits of it is never made."""
         with self._changed:
             waited = self._queue.cancel(ticket)
+            self._tell_queued()
         self._forget(waited, reason)
         if not ticket.future.done():
             ticket.future.set_exception(_too_late(reason))
@@ -119,6 +147,7 @@ class DeviceThread:
         """Gives up all requests that wait."""
         with self._changed:
             waiting = [(ticket, ticket.waiting) for ticket in self._queue.cancel_all()]
+            self._tell_queued()
         for ticket, waited in waiting:
             self._forget(waited, reason)
             if not ticket.future.done():
@@ -132,8 +161,11 @@ class DeviceThread:
         self._thread.join()
 
     def _forget(self, images: int, reason: str) -> None:
-        self._queued.dec(images)
         self._dropped[reason](images)
+
+    def _tell_queued(self) -> None:
+        """With the lock held."""
+        self._queued.set(self._queue.images)
 
     def _run(self) -> None:
         while True:
@@ -143,17 +175,30 @@ class DeviceThread:
                 if self._closed:
                     return
                 batch = self._queue.take(time.monotonic(), self._engine.max_batch)
+                self._tell_queued()
             outcomes: list[Outcome] = []
             for ticket in batch.expired:
                 self._forget(ticket.waiting, "deadline")
                 outcomes.append((ticket, _too_late("deadline")))
             if batch.slices:
-                self._queued.dec(sum(piece.stop - piece.start for piece in batch.slices))
                 outcomes += self._make(batch)
-            if outcomes:
-                # The loop is gone if the service is killed while the device works.
-                with contextlib.suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(_deliver, outcomes)
+            self._hand_on(outcomes)
+
+    def _hand_on(self, outcomes: list[Outcome]) -> None:
+        """Sends finished requests to the encoder, and the others to the event loop."""
+        jobs: list[Job] = []
+        ends: list[Outcome] = []
+        for ticket, outcome in outcomes:
+            if ticket.finish is not None and isinstance(outcome, Made):
+                jobs.append((partial(ticket.finish, outcome), ticket.future))
+            else:
+                ends.append((ticket, outcome))
+        if jobs:
+            self._encoder.submit(jobs)
+        if ends:
+            # The loop is gone if the service is killed while the device works.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(_deliver, ends)
 
     def _make(self, batch: Batch[Ticket]) -> list[Outcome]:
         """Runs a batch, and returns the requests that are finished by it."""
@@ -167,7 +212,8 @@ class DeviceThread:
             images = self._engine.run([_inputs(piece) for piece in batch.slices])
         except Exception as error:
             return self._make_singly(batch, error)
-        seconds = time.monotonic() - started
+        finished = time.monotonic()
+        seconds = finished - started
         self._throughput.record(count, seconds)
         self._inference.observe(seconds)
         self._batch_images.observe(count)
@@ -177,7 +223,7 @@ class DeviceThread:
         row = 0
         for piece in batch.slices:
             stop = row + piece.stop - piece.start
-            if made := _hand_over(piece, images[row:stop], seconds):
+            if made := _hand_over(piece, images[row:stop], seconds, finished):
                 outcomes.append((piece.entry, made))
             row = stop
         return outcomes
@@ -190,7 +236,8 @@ class DeviceThread:
         ticket = batch.slices[0].entry
         logger.error("A request failed on the device", exc_info=error)
         with self._changed:
-            self._queued.dec(self._queue.cancel(ticket))
+            self._queue.cancel(ticket)
+            self._tell_queued()
         return [(ticket, RequestError(Refusal.BROKEN, "The images could not be made; the service's log says why."))]
 
 
@@ -201,7 +248,7 @@ def _inputs(piece: Slice[Ticket]) -> Inputs:
     return ticket.inputs.part(piece.start, piece.stop)
 
 
-def _hand_over(piece: Slice[Ticket], images: Images, seconds: float) -> Made | None:
+def _hand_over(piece: Slice[Ticket], images: Images, seconds: float, finished: float) -> Made | None:
     """Gives a request its share of a batch, and returns all its images if that was the last of them."""
     ticket = piece.entry
     ticket.inference_seconds += seconds
@@ -214,7 +261,7 @@ def _hand_over(piece: Slice[Ticket], images: Images, seconds: float) -> Made | N
         ticket.images_made[piece.start : piece.stop] = images
     if ticket.made < ticket.images:
         return None
-    return Made(ticket.images_made, ticket.queue_seconds, ticket.inference_seconds)
+    return Made(ticket.images_made, ticket.queue_seconds, ticket.inference_seconds, finished)
 
 
 def _deliver(outcomes: list[Outcome]) -> None:

@@ -32,7 +32,7 @@ _COMPARED_UNSUSPECTED = 64
 Images = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Inputs:
     """What N images are made of: noise float32 [N, Z], label int64 [N] or none, truncation float32 [N]."""
 

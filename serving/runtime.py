@@ -5,7 +5,7 @@ import contextlib
 import enum
 import logging
 import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from serving.catalogue import Catalogue, Loaded, load_bundles
@@ -32,6 +32,28 @@ class Phase(enum.Enum):
     DRAINING = "draining"
 
 
+class _Hand(AbstractContextManager[None]):
+    """The requests that are worked on: entered by each, left by each."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._empty = asyncio.Event()
+
+    def __enter__(self) -> None:
+        self.requests += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.requests -= 1
+        if not self.requests:
+            self._empty.set()
+
+    async def emptied(self) -> None:
+        """Waits until there are none."""
+        self._empty.clear()
+        if self.requests:
+            await self._empty.wait()
+
+
 class Runtime:
     """All state of the service in one process; for the event loop's thread only."""
 
@@ -42,8 +64,7 @@ class Runtime:
         self.catalogue = Catalogue((), None)
         self._loaded = Loaded((), (), None)
         self._threads: dict[Engine, DeviceThread] = {}
-        self._in_hand = 0
-        self._idle = asyncio.Event()
+        self._hand = _Hand()
         metrics.ready.set(0)
 
     def start(self, devices: Devices) -> None:
@@ -69,7 +90,7 @@ class Runtime:
         self.catalogue = Catalogue(loaded.engines, self.settings.default_model)
         for engine in loaded.engines:
             self._threads[engine] = DeviceThread(
-                engine, self.settings.queue_images, self.settings.deadline_seconds, self.metrics
+                engine, self.encoder, self.settings.queue_images, self.settings.deadline_seconds, self.metrics
             )
             card = engine.card
             self.metrics.model_info.labels(card.name, str(card.version), engine.provider, card.sha256).set(1)
@@ -102,35 +123,25 @@ class Runtime:
         """After how many seconds a client that finds the service not ready should ask again."""
         return max(1, round(self.settings.drain_seconds)) if self.phase is Phase.DRAINING else _RETRY_LOADING_SECONDS
 
-    @contextlib.contextmanager
-    def request_in_hand(self) -> Iterator[None]:
+    def request_in_hand(self) -> AbstractContextManager[None]:
         """Around the work for one request, which the drain waits for.
 
         Raises ``RequestError`` unless the service is ready.
         """
         if self.phase is not Phase.READY:
             raise retry_later(Refusal.UNAVAILABLE, f"The service is {self.phase.value}.", self.retry_seconds)
-        self._in_hand += 1
-        try:
-            yield
-        finally:
-            self._in_hand -= 1
-            if not self._in_hand:
-                self._idle.set()
+        return self._hand
 
     async def drain(self) -> None:
         """Takes no more requests, and finishes those in hand, or gives them up when the time for it is over."""
         self.phase = Phase.DRAINING
         self.metrics.ready.set(0)
-        logger.info("Draining: %d requests in hand", self._in_hand)
-        if not self._in_hand:
-            return
-        self._idle.clear()
+        logger.info("Draining: %d requests in hand", self._hand.requests)
         try:
             async with asyncio.timeout(self.settings.drain_seconds):
-                await self._idle.wait()
+                await self._hand.emptied()
         except TimeoutError:
-            logger.warning("Gave up %d requests after %g s", self._in_hand, self.settings.drain_seconds)
+            logger.warning("Gave up %d requests after %g s", self._hand.requests, self.settings.drain_seconds)
             for thread in self._threads.values():
                 thread.drop_all("draining")
 

@@ -26,8 +26,10 @@ def _throughput(home: Path, smoke: bool) -> list[dict[str, object]]:
     """One seed in, one base64 PNG out: requests a second, ours and the limit's, in turns; medians."""
     rounds, seconds = (1, 1) if smoke else (5, 3)
     rows: list[dict[str, object]] = []
-    print(f"{'model':6} {'conn':>4} {'limit/s':>8} {'ours/s':>8} {'ratio':>6} {'p50 ms':>7} {'p99 ms':>7} "
-          f"{'limit µs':>8} {'ours µs':>8}")
+    print(
+        f"{'model':6} {'conn':>4} {'limit/s':>8} {'ours/s':>8} {'ratio':>6} {'p50 ms':>7} {'p99 ms':>7} "
+        f"{'limit µs':>8} {'ours µs':>8}"
+    )
     for model in ("tiny", "g32"):
         path = home / "zoo" / model / "1" / "generator.onnx"
         with limit(path, home / "limit") as bare, figment(home / "zoo", home / "ours") as ours:
@@ -39,11 +41,20 @@ def _throughput(home: Path, smoke: bool) -> list[dict[str, object]]:
                     pairs.append((theirs, closed_loop(ours, "/generate", body, connections, seconds)))
                 theirs, mine = (_median([pair[side] for pair in pairs]) for side in (0, 1))
                 ratio = statistics.median(m.requests_per_second / t.requests_per_second for t, m in pairs)
-                rows.append({"model": model, "connections": connections, "ratio": ratio,
-                             "limit": asdict(theirs), "ours": asdict(mine)})
-                print(f"{model:6} {connections:4} {theirs.requests_per_second:8.0f} {mine.requests_per_second:8.0f} "
-                      f"{ratio:6.2f} {mine.p50_ms:7.2f} {mine.p99_ms:7.2f} {theirs.cpu_us:8.0f} {mine.cpu_us:8.0f}",
-                      flush=True)
+                rows.append(
+                    {
+                        "model": model,
+                        "connections": connections,
+                        "ratio": ratio,
+                        "limit": asdict(theirs),
+                        "ours": asdict(mine),
+                    }
+                )
+                print(
+                    f"{model:6} {connections:4} {theirs.requests_per_second:8.0f} {mine.requests_per_second:8.0f} "
+                    f"{ratio:6.2f} {mine.p50_ms:7.2f} {mine.p99_ms:7.2f} {theirs.cpu_us:8.0f} {mine.cpu_us:8.0f}",
+                    flush=True,
+                )
     return rows
 
 

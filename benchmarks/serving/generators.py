@@ -1,6 +1,7 @@
 """Two generators of random weights as bundles: of a benchmark only the shapes matter."""
 
 import hashlib
+import itertools
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,10 @@ def g32() -> tuple[bytes, ImageSpec]:
     graph.add("Gemm", graph.weights(channels[0] * 16, NOISE_DIM), transB=1)
     graph.add("Reshape", graph.constant(np.array([-1, channels[0], 4, 4])))
     twice = graph.constant(np.array([1, 1, 2, 2], np.float32))
-    for before, after in zip(channels, channels[1:], strict=False):
-        graph.add("Resize", "", twice, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric")
+    for before, after in itertools.pairwise(channels):
+        graph.add(
+            "Resize", "", twice, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"
+        )
         graph.add("Conv", graph.weights(after, before, 3, 3), pads=[1, 1, 1, 1])
         graph.add("Relu")
     graph.add("Conv", graph.weights(3, channels[-1], 3, 3), pads=[1, 1, 1, 1])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from serving.device_thread import DeviceThread
+from serving.encoder import Encoder
 from serving.engine import Inputs
 from serving.errors import Refusal, RequestError
 from serving.metrics import Metrics
@@ -48,12 +49,14 @@ def scenario(steps, *, queue_images=100, deadline=10.0):
 
     async def main():
         engine = FakeEngine()
-        thread = DeviceThread(engine, queue_images, deadline, metrics)
+        encoder = Encoder(1)
+        thread = DeviceThread(engine, encoder, queue_images, deadline, metrics)
         try:
             await asyncio.wait_for(steps(thread, engine), 10)
         finally:
             engine.gate.set()
             await asyncio.to_thread(thread.close)
+            encoder.close()
 
     asyncio.run(main())
     registry = metrics._registry
