@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import enum
+import gc
 import logging
 import threading
 from contextlib import AbstractContextManager
@@ -94,6 +95,10 @@ class Runtime:
             )
             card = engine.card
             self.metrics.model_info.labels(card.name, str(card.version), engine.provider, card.sha256).set(1)
+        # What has been loaded stays: a collection that looked through all of BentoML again would stop every thread for
+        # a fifth of a second.
+        gc.collect()
+        gc.freeze()
         self.phase = Phase.READY
         self.metrics.ready.set(1)
         names = ", ".join(f"{engine.card.name}/{engine.card.version} ({engine.provider})" for engine in self.catalogue)
