@@ -82,6 +82,8 @@ class DeviceThread:
         self._dropped: dict[str, Callable[[float], None]] = {
             reason: metrics.dropped_images.labels(model, reason).inc for reason in DROP_REASONS
         }
+        self._told_queued = 0
+        self._working_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"device-{model}", daemon=True)
         self._thread.start()
 
@@ -153,10 +155,20 @@ class DeviceThread:
             if not ticket.future.done():
                 ticket.future.set_exception(_too_late(reason))
 
+    def fault(self, stuck_seconds: float) -> str | None:
+        """Why this thread will make no more images: it has died, or is on one batch for so long. Else nothing."""
+        model = f"{self._engine.card.name}/{self._engine.card.version}"
+        since = self._working_since
+        if since is not None and time.monotonic() - since > stuck_seconds:
+            return f"The device has worked on one batch of {model} for more than {stuck_seconds:g} s."
+        return None if self._thread.is_alive() or self._closed else f"The thread that runs {model} has died."
+
     def close(self) -> None:
-        """Ends the thread, after the batch that it works on."""
+        """Ends the thread, after the batch that it works on; nobody is to wait for what is left."""
         with self._changed:
             self._closed = True
+            self._queue.cancel_all()
+            self._tell_queued()
             self._changed.notify()
         self._thread.join()
 
@@ -164,8 +176,9 @@ class DeviceThread:
         self._dropped[reason](images)
 
     def _tell_queued(self) -> None:
-        """With the lock held."""
-        self._queued.set(self._queue.images)
+        """With the lock held. By steps, since several versions of a model share the gauge."""
+        self._queued.inc(self._queue.images - self._told_queued)
+        self._told_queued = self._queue.images
 
     def _run(self) -> None:
         while True:
@@ -176,6 +189,7 @@ class DeviceThread:
                     return
                 batch = self._queue.take(time.monotonic(), self._engine.max_batch)
                 self._tell_queued()
+            self._working_since = time.monotonic()
             outcomes: list[Outcome] = []
             for ticket in batch.expired:
                 self._forget(ticket.waiting, "deadline")
@@ -183,6 +197,7 @@ class DeviceThread:
             if batch.slices:
                 outcomes += self._make(batch)
             self._hand_on(outcomes)
+            self._working_since = None
 
     def _hand_on(self, outcomes: list[Outcome]) -> None:
         """Sends finished requests to the encoder, and the others to the event loop."""

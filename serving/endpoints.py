@@ -82,7 +82,8 @@ async def show_model(runtime: Runtime, request: Request, receive: Receive) -> Re
 
 
 async def show_alive(runtime: Runtime, request: Request, receive: Receive) -> Response:
-    """``GET /livez``: that the event loop turns."""
+    """``GET /livez``: that the event loop turns, and that the devices' threads do."""
+    runtime.check_alive()
     return JSONResponse({"status": "alive"})
 
 

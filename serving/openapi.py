@@ -263,8 +263,12 @@ def _paths() -> Schema:
         "/livez": _gettable(
             _operation(
                 "alive",
-                "Whether the process answers.",
-                {"200": _json("It does.", "Alive"), **_refused(needs_key=False)},
+                "Whether the process answers, and its devices do.",
+                {
+                    "200": _json("They do.", "Alive"),
+                    **_refused(needs_key=False),
+                    "503": _json("A device's thread has died or is stuck.", "Error"),
+                },
             )
         ),
         "/readyz": _gettable(

@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=30.0, ge=0, le=3600, description="seconds that work in hand may take after SIGTERM"
     )
+    stuck_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="seconds on one batch after which /livez says that the device is stuck"
+    )
+    reload_seconds: float = Field(
+        default=0.0, ge=0, le=86400, description="seconds between looks for bundles that came or went; 0: never"
+    )
     encode_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default_factory=usable_cores, description="threads that encode images; unset: one per core"
     )

@@ -33,7 +33,7 @@ def _throughput(home: Path, smoke: bool) -> list[dict[str, object]]:
     for model in ("tiny", "g32"):
         path = home / "zoo" / model / "1" / "generator.onnx"
         with limit(path, home / "limit") as bare, figment(home / "zoo", home / "ours") as ours:
-            body = f'{{{{"model":"{model}","seeds":[%d]}}}}'
+            body = f'{{"model":"{model}","seeds":[%d]}}'
             for connections in _CONNECTIONS:
                 pairs = []
                 for _ in range(rounds):

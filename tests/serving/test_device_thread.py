@@ -17,7 +17,7 @@ from serving.metrics import Metrics
 class FakeEngine:
     """Its images are its noise; it stops at a gate, and noise of 13 breaks it."""
 
-    card = SimpleNamespace(name="fake")
+    card = SimpleNamespace(name="fake", version=1)
     provider = "cpu"
     max_batch = 4
 
@@ -182,3 +182,30 @@ def test_what_waits_is_given_up_when_the_time_to_drain_is_over():
         assert values(await first.future) == [0]
 
     assert scenario(steps).dropped("draining") == 3
+
+
+def test_a_device_stuck_on_a_batch_is_a_fault_and_a_slow_one_is_none():
+    async def steps(thread, engine):
+        assert thread.fault(0.05) is None
+        await occupied(thread, engine)
+        assert thread.fault(10) is None
+        await asyncio.sleep(0.1)
+        assert "fake/1" in thread.fault(0.05)
+        engine.gate.set()
+        await thread.submit(inputs(1)).future
+        await asyncio.sleep(0.1)
+        assert thread.fault(0.05) is None
+
+    scenario(steps)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_thread_is_a_fault():
+    async def steps(thread, engine):
+        engine.gate.set()
+        thread._hand_on = None
+        thread.submit(inputs(1))
+        await asyncio.to_thread(thread._thread.join, 5)
+        assert "has died" in thread.fault(10)
+
+    scenario(steps)
