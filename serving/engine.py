@@ -49,6 +49,14 @@ class Inputs:
         return Inputs(self.noise[start:stop], label, self.truncation[start:stop])
 
 
+@dataclass(slots=True)
+class Joined:
+    """A batch as the graph takes it, padded, and how many of its images are wanted."""
+
+    feed: dict[str, NDArray[Any]]
+    count: int
+
+
 def bucket_sizes(max_batch: int) -> tuple[int, ...]:
     """The batch sizes in use: 1, 2, 3, 4, 6, 8, 12, … and ``max_batch``. At most a third of a batch is padding."""
     sizes = {max_batch}
@@ -60,7 +68,7 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
 
 
 class Engine:
-    """One generator on one device. Not thread-safe: one thread runs it."""
+    """One generator on one device. Not thread-safe but for ``join``: one thread runs it."""
 
     def __init__(self, card: Card, session: Session, provider: str, max_batch: int) -> None:
         """Checks that the graph is the card's, and warms every batch size up.
@@ -85,11 +93,14 @@ class Engine:
         """The images that a batch of this size is filled up with."""
         return next(size for size in self.buckets if size >= images) - images
 
-    def run(self, parts: Sequence[Inputs]) -> Images:
-        """The images of all parts, uint8 [N, H, W, C], for at most ``max_batch`` images in all."""
+    def join(self, parts: Sequence[Inputs]) -> Joined:
+        """One batch of all parts, of at most ``max_batch`` images in all. Any thread may do that, and ahead of time."""
         count = sum(map(len, parts))
-        padded = self._padded(parts, count + self.padding(count))
-        return (self._run_bound(padded) if self._on_gpu else self._run(padded))[:count]
+        return Joined(self._padded(parts, count + self.padding(count)), count)
+
+    def run(self, batch: Joined) -> Images:
+        """The images of a batch, uint8 [N, H, W, C]."""
+        return (self._run_bound(batch.feed) if self._on_gpu else self._run(batch.feed))[: batch.count]
 
     def _padded(self, parts: Sequence[Inputs], size: int) -> dict[str, NDArray[Any]]:
         feed: dict[str, NDArray[Any]] = {

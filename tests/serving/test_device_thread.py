@@ -9,7 +9,7 @@ import pytest
 
 from serving.device_thread import DeviceThread
 from serving.encoder import Encoder
-from serving.engine import Inputs
+from serving.engine import Inputs, Joined
 from serving.errors import Refusal, RequestError
 from serving.metrics import Metrics
 
@@ -24,15 +24,21 @@ class FakeEngine:
     def __init__(self):
         self.gate = threading.Event()
         self.entered = threading.Event()
+        self.joined = []
         self.batches = []
 
     def padding(self, images):
         return 4 - images
 
-    def run(self, parts):
+    def join(self, parts):
+        noise = np.concatenate([part.noise for part in parts])
+        self.joined.append(noise[:, 0].astype(int).tolist())
+        return Joined({"noise": noise}, len(noise))
+
+    def run(self, batch):
         self.entered.set()
         self.gate.wait(10)
-        noise = np.concatenate([part.noise for part in parts])
+        noise = batch.feed["noise"]
         self.batches.append(noise[:, 0].astype(int).tolist())
         if 13 in noise:
             raise RuntimeError("the device does not like 13")
@@ -156,6 +162,67 @@ def test_one_request_that_breaks_the_device_does_not_hurt_its_neighbours():
         assert broken.value.status == 500
         assert "13" not in broken.value.sentence
         assert values(await thread.submit(inputs(5)).future) == [5]
+
+    scenario(steps)
+
+
+async def formed_ahead(engine, *batch):
+    while engine.joined[-1] != [*batch]:
+        await asyncio.sleep(0.005)
+
+
+def test_a_full_batch_is_formed_while_the_device_works_and_one_with_room_waits_for_more():
+    async def steps(thread, engine):
+        tickets = [await occupied(thread, engine)]
+        tickets += [thread.submit(inputs(value)) for value in (1, 2, 3)]
+        await asyncio.sleep(0.05)
+        assert engine.joined == [[0]]
+        tickets += [thread.submit(inputs(value)) for value in (4, 5)]
+        await formed_ahead(engine, 1, 2, 3, 4)
+        engine.gate.set()
+        assert [values(await ticket.future) for ticket in tickets] == [[value] for value in range(6)]
+        assert engine.batches == engine.joined == [[0], [1, 2, 3, 4], [5]]
+
+    scenario(steps)
+
+
+def test_who_goes_after_his_batch_was_formed_never_reaches_the_device_and_his_neighbours_do():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        tickets = [thread.submit(inputs(value)) for value in (1, 2, 3, 4)]
+        await formed_ahead(engine, 1, 2, 3, 4)
+        thread.drop(tickets[1], "disconnected")
+        engine.gate.set()
+        assert values(await tickets[3].future) == [4]
+        assert engine.batches == [[0], [1, 3, 4]]
+
+    assert scenario(steps).dropped("disconnected") == 1
+
+
+def test_who_is_late_after_his_batch_was_formed_never_reaches_the_device():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        late = thread.submit(inputs(1, 2, 3, 4))
+        await formed_ahead(engine, 1, 2, 3, 4)
+        with pytest.raises(RequestError):
+            await late.future
+        engine.gate.set()
+        assert values(await thread.submit(inputs(7)).future) == [7]
+        assert engine.batches == [[0], [7]]
+
+    assert scenario(steps, deadline=0.2).dropped("deadline") == 4
+
+
+def test_one_with_many_images_and_many_with_one_take_turns():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        large = thread.submit(inputs(*range(100, 140)))
+        small = [thread.submit(inputs(value)) for value in range(1, 7)]
+        engine.gate.set()
+        await asyncio.gather(*(ticket.future for ticket in small))
+        assert values(await large.future) == list(range(100, 140))
+        order = [value for batch in engine.batches for value in batch]
+        assert order.index(6) < 16, "six small requests wait for at most as many images of the large one, and a batch"
 
     scenario(steps)
 

@@ -34,12 +34,12 @@ def inputs_for(card, seeds):
 def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads):
     engine = open_engine(bundles[name], Devices("cpu", threads), 32)
     inputs = inputs_for(engine.card, SEEDS)
-    alone = np.concatenate([engine.run([inputs.part(i, i + 1)]) for i in SEEDS])
+    alone = np.concatenate([engine.run(engine.join([inputs.part(i, i + 1)])) for i in SEEDS])
     assert alone.std() > 10
     assert len(np.unique(alone.reshape(len(alone), -1), axis=0)) == len(alone)
     for size in range(2, 33):
         for start in range(0, len(SEEDS) - size, size * (1 + size // 8)):
-            batch = engine.run([inputs.part(start, start + size)])
+            batch = engine.run(engine.join([inputs.part(start, start + size)]))
             assert np.array_equal(batch, alone[start : start + size]), f"batch of {size}"
 
 
@@ -58,9 +58,9 @@ def test_a_graph_whose_images_depend_on_the_batch_is_not_run_in_small_batches(bu
 def test_parts_of_requests_are_joined_and_padding_is_cut_off(bundles):
     engine = open_engine(bundles["conv"], Devices("cpu", 2), 16)
     inputs = inputs_for(engine.card, range(5))
-    images = engine.run([inputs.part(0, 2), inputs.part(2, 5)])
+    images = engine.run(engine.join([inputs.part(0, 2), inputs.part(2, 5)]))
     assert engine.padding(5) == 1
-    assert np.array_equal(images, engine.run([inputs]))
+    assert np.array_equal(images, engine.run(engine.join([inputs])))
     assert images.shape == (5, 16, 16, 1)
     assert images.dtype == np.uint8
 
@@ -68,7 +68,7 @@ def test_parts_of_requests_are_joined_and_padding_is_cut_off(bundles):
 def test_labels_and_truncation_reach_the_graph(bundles):
     engine = open_engine(bundles["conv"], Devices("cpu", 1), 4)
     noise = noise_for_seeds([1, 1, 1], 24)
-    images = engine.run([Inputs(noise, np.array([1, 2, 1]), np.array([1, 1, 0.5], np.float32))])
+    images = engine.run(engine.join([Inputs(noise, np.array([1, 2, 1]), np.array([1, 1, 0.5], np.float32))]))
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
 
