@@ -102,6 +102,8 @@ class Answer:
 
 def generated(request: GenerateRequest, prepared: Prepared, offer: Offer, card: Card, made: Made) -> Answer:
     """The answer to ``POST /generate``: each image with its seed and label, or all of them in one grid."""
+    if offer.form is Form.NPY and request.layout != "grid":
+        return Answer(card, offer, made.images, [], quality=None)
     labels = _label_names(prepared.inputs, card)
     seeds: list[int] | list[None] = prepared.seeds or [None] * len(labels)
     if request.layout == "grid":

@@ -22,6 +22,8 @@ from serving.runtime import Runtime
 # Up to these sizes, work is done in less time than handing it to a thread takes.
 SMALL_BODY_BYTES = 16 * 1024
 SMALL_IMAGES = 8
+# What a thread encodes at a time, in bytes of pixels: some milliseconds, between which other requests have their turns.
+_PART_BYTES = 2**16
 
 T = TypeVar("T")
 
@@ -119,6 +121,8 @@ async def _answer(
     offer: Offer,
     seeds: list[int] | None,
 ) -> Generated:
+    image = engine.card.image
+    part_images = max(1, _PART_BYTES // (image.height * image.width * image.channels))
     observe = runtime.metrics.encode_of(offer.format).observe
 
     def encode(answer: Answer, pictures: list[Picture]) -> list[bytes]:
@@ -131,13 +135,13 @@ async def _answer(
 
     def finish(made: Made) -> tuple[Made, Answer, bytes | None]:
         answer = compose(made)
-        small = len(answer.pictures) <= SMALL_IMAGES
+        small = len(answer.pictures) <= part_images
         return made, answer, answer.body(encode(answer, answer.pictures)) if small else None
 
     made, answer, body = await run(runtime, engine, inputs, finish)
     if body is None:
         pictures = answer.pictures
-        parts = [pictures[start : start + SMALL_IMAGES] for start in range(0, len(pictures), SMALL_IMAGES)]
+        parts = [pictures[start : start + part_images] for start in range(0, len(pictures), part_images)]
         encoded = await runtime.encoder.run_all([partial(encode, answer, part) for part in parts])
         body = await runtime.encoder.run(lambda: answer.body([file for files in encoded for file in files]))
     card = engine.card

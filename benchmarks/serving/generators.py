@@ -54,7 +54,7 @@ class _Graph:
             helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["N", NOISE_DIM]),
             helper.make_tensor_value_info("truncation", TensorProto.FLOAT, ["N"]),
         ]
-        shape = ["N", image.height, image.width, image.channels]
+        shape: list[str | int] = ["N", image.height, image.width, image.channels]
         outputs = [helper.make_tensor_value_info("images", TensorProto.UINT8, shape)]
         graph = helper.make_graph(self._nodes, "generator", inputs, outputs, self._weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
