@@ -24,8 +24,7 @@ REQUESTS = {
 }
 
 
-async def ask(runtime, body, accept):
-    content = json.dumps(body).encode()
+async def ask(runtime, content, accept):
     headers = {"content-type": "application/json", "content-length": str(len(content)), "accept": accept}
     scope = {"type": "http", "method": "POST", "path": "/generate", "query_string": b""}
     scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -53,13 +52,16 @@ async def longest_turn(work):
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_no_turn_of_the_loop_is_long(zoo, name):
+    body, accept = REQUESTS[name]
+    content = json.dumps(body).encode()
+
     async def main():
-        runtime = Runtime(Settings(models=zoo, default_model="mlp", max_batch=16), Metrics())
+        runtime = Runtime(Settings(models=zoo, default_model="mlp", max_batch=64, queue_images=10_000), Metrics())
         runtime.start(Devices("cpu", 1))
         try:
             while runtime.phase is not Phase.READY:
                 await asyncio.sleep(0.01)
-            return await longest_turn(asyncio.gather(*(ask(runtime, *REQUESTS[name]) for _ in range(8))))
+            return await longest_turn(asyncio.gather(*(ask(runtime, content, accept) for _ in range(20))))
         finally:
             await asyncio.to_thread(runtime.close)
 
