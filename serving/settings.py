@@ -64,6 +64,10 @@ class Settings(BaseSettings):
     intra_op_threads: Annotated[int, Field(ge=1, le=1024)] = Field(
         default_factory=usable_cores, description="threads of ONNX Runtime on the CPU; unset: one per core"
     )
+    workers: int = Field(
+        default=1, ge=1, le=64, description="processes, each with its own queue; with several GPUs, one for each card"
+    )
+    cuda_graphs: bool = Field(default=False, description="whether each batch size is recorded as a CUDA graph")
     max_pixels: int = Field(default=2**26, ge=1, le=2**31, description="pixels of all images in one request, at most")
     api_keys: CommaSeparated = Field(
         default=(), description="keys, any of which every request but for health needs; unset: none", repr=False

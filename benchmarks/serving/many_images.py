@@ -27,7 +27,7 @@ _TYPES: dict[Format, str] = {
 
 def measure(home: Path, smoke: bool) -> list[dict[str, Any]]:
     """Prints the table and returns its rows: images a second, medians, and the median of each pair's ratio."""
-    rounds, seconds = (1, 1) if smoke else (5, 3)
+    rounds, seconds = (1, 1) if smoke else (3, 2)
     rows: list[dict[str, Any]] = []
     print(f"\n{IMAGES} images a request: images a second, and the ratio to the slower of ONNX Runtime and the encoder")
     print("model  format  runtime/s  encoder/s    ours/s  ratio")

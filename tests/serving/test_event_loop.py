@@ -7,7 +7,7 @@ import time
 import pytest
 
 from serving import endpoints
-from serving.device import Devices
+from serving.device import Devices, Hardware
 from serving.metrics import Metrics
 from serving.quick_http import QuickRequest
 from serving.runtime import Phase, Runtime
@@ -57,7 +57,7 @@ def test_no_turn_of_the_loop_is_long(zoo, name):
 
     async def main():
         runtime = Runtime(Settings(models=zoo, default_model="mlp", max_batch=64, queue_images=10_000), Metrics())
-        runtime.start(Devices("cpu", 1))
+        runtime.start(Devices("cpu", Hardware(1)))
         try:
             while runtime.phase is not Phase.READY:
                 await asyncio.sleep(0.01)

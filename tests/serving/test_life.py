@@ -83,6 +83,17 @@ def test_past_the_deadline(serve, slow_zoo):
         assert server.metric("figment_queued_images") == 0
 
 
+def test_workers_count_together(serve, zoo):
+    with serve(models=zoo, workers=2, max_batch=4, intra_op_threads=1) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        server.until(lambda: all(httpx.get(server.url + "/readyz").status_code == 200 for _ in range(12)), 40)
+        for _ in range(30):  # each over a connection of its own, which any worker may take
+            assert httpx.post(server.url + "/generate", json={"seeds": [1]}).status_code == 200
+        assert server.metric("figment_requests_total", route="/generate", code="200") == 30
+        assert server.metric("figment_model_info", model="conv") == 1
+        assert server.metric("figment_ready") == 1
+
+
 def test_a_stuck_device_is_not_alive(serve, slow_zoo):
     with serve(models=slow_zoo, max_batch=4, stuck_seconds=0.001, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
