@@ -21,7 +21,9 @@ def bundles(tmp_path_factory, generators):
         # A graph that computes its weights: batches of one do give other sums there.
         "modulated": generators.mlp(width=256, packed=False),
     }
-    return {name: read_bundle(generators.ship(root, name, 1, kind)) for name, kind in kinds.items()}
+    bundles = {name: read_bundle(generators.ship(root, name, 1, kind)) for name, kind in kinds.items()}
+    half = generators.ship(root, "half", 1, generators.mlp(half=True), precision="fp16")
+    return {**bundles, "half": read_bundle(half)}
 
 
 def inputs_for(card, seeds):
@@ -30,7 +32,7 @@ def inputs_for(card, seeds):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
-@pytest.mark.parametrize("name", ["mlp", "conv", "modulated"])
+@pytest.mark.parametrize("name", ["mlp", "conv", "modulated", "half"])
 def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads):
     engine = open_engine(bundles[name], Devices("cpu", Hardware(threads)), 32)
     inputs = inputs_for(engine.card, SEEDS)
@@ -53,6 +55,12 @@ def test_a_graph_whose_images_depend_on_the_batch_is_not_run_in_small_batches(bu
     if np.array_equal(np.concatenate(alone), together):
         pytest.skip("on this processor, ONNX Runtime gives the same images alone")
     assert 1 not in open_engine(bundles["modulated"], Devices("cpu", Hardware(1)), 32).buckets
+
+
+def test_half_precision_is_close_to_the_whole(bundles):
+    half, whole = (open_engine(bundles[name], Devices("cpu", Hardware(1)), 32) for name in ("half", "mlp"))
+    images = [engine.run(engine.join([inputs_for(engine.card, range(32))])) for engine in (half, whole)]
+    assert np.abs(np.subtract(*images, dtype=np.int16)).max() <= 2
 
 
 def test_parts_of_requests_are_joined_and_padding_is_cut_off(bundles):
@@ -78,7 +86,8 @@ def test_bucket_sizes(limit, sizes):
     assert bucket_sizes(limit) == sizes
 
 
-def test_bound_buffers_give_the_same_images_each_time(bundles):
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_bound_buffers_give_the_same_images_each_time(bundles, cuda_graphs):
     """What a GPU runs, tried on the CPU: the buffers are used again and must not leak into earlier images."""
     bundle = bundles["conv"]
     session = open_onnxruntime(bundle.onnx, CPU, Hardware(1))
@@ -87,7 +96,7 @@ def test_bound_buffers_give_the_same_images_each_time(bundles):
         inputs = inputs_for(bundle.card, seeds)
         return {"noise": inputs.noise, "label": inputs.label, "truncation": inputs.truncation}
 
-    bound = _Bound(session, bundle.card, feed(range(4)), "cpu", Hardware(1))
+    bound = _Bound(session, bundle.card, feed(range(4)), "cpu", Hardware(1, cuda_graphs=cuda_graphs))
     first, second = bound.run(feed(range(4))), bound.run(feed(range(4, 8)))
     assert np.array_equal(first, session.run(None, feed(range(4)))[0])
     assert np.array_equal(second, session.run(None, feed(range(4, 8)))[0])
