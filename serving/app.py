@@ -83,7 +83,7 @@ class Application:
         request = QuickRequest(scope)
         given = request.headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-        route = _template(scope["path"])
+        route = template_of(scope["path"])
         status = 0
 
         async def send_counted(message: Message) -> None:
@@ -144,7 +144,8 @@ def _refusal(request: Request, error: RequestError) -> Response:
     return JSONResponse(body, error.status, error.headers)
 
 
-def _template(path: str) -> str:
+def template_of(path: str) -> str:
+    """The template of a path's route, or ``other``: labels and names are of these alone."""
     if path in _ROUTES and "{" not in path:
         return path
     if path.startswith("/images/"):

@@ -31,6 +31,7 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
         from serving.logs import configure_logging
         from serving.metrics import Metrics
         from serving.runtime import Runtime
+        from serving.tracing import traced
 
         settings = load_settings()
         configure_logging(settings.log_format)
@@ -42,7 +43,7 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             runtime.start(Devices(settings.device, Hardware(settings.intra_op_threads, gpu, settings.cuda_graphs)))
             return runtime
 
-        application = Application(super().to_asgi(is_main), create_runtime, Admission(settings))
+        application = traced(Application(super().to_asgi(is_main), create_runtime, Admission(settings)))
         if not settings.cors_origins:
             return application
         return CORSMiddleware(
@@ -67,7 +68,7 @@ def _workers() -> int:
     workers=_workers(),  # one process per device: its queue and its batches are shared by all clients
     metrics={"enabled": False},  # those label by raw path; ours are at /metrics
     logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": ".*"},
+    tracing={"excluded_urls": ".*"},  # by BentoML's own middleware, which is there even with no exporter: see traced
 )
 class Figment:
     """Images from tuned GAN generators."""
