@@ -280,7 +280,7 @@ class DeviceThread:
             else:
                 ends.append((ticket, outcome))
         if jobs:
-            self._encoder.submit(jobs)
+            self._encoder.submit(jobs, self._engine.card.name)
         if ends:
             # The loop is gone if the service is killed while the device works.
             with contextlib.suppress(RuntimeError):

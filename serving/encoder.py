@@ -1,4 +1,8 @@
-"""The threads that encode images: neither the event loop nor the device waits for a compressor."""
+"""The threads that encode images: neither the event loop nor the device waits for a compressor.
+
+Jobs stand in lines, one for each model, that have their turns in a circle: the small images of one do not wait until
+all the large ones of another are encoded.
+"""
 
 import asyncio
 import threading
@@ -27,9 +31,9 @@ class Encoder:
         self.threads = threads
         self._loop = asyncio.get_running_loop()
         self._fresh: list[Job] = []
-        self._jobs: deque[Job] = deque()
+        self._lines: dict[str, deque[Job]] = {}
         self._changed = threading.Condition()
-        self._job_seconds = _TURN_SECONDS
+        self._job_seconds: dict[str, float] = {}
         self._closed = False
         self._workers = [
             threading.Thread(target=self._work, name=f"encode-{index}", daemon=True) for index in range(threads)
@@ -46,11 +50,12 @@ class Encoder:
         self._fresh.append((job, future))
         return await future
 
-    def submit(self, jobs: list[Job]) -> None:
-        """Has jobs done whose results go to the futures with them; from any thread."""
+    def submit(self, jobs: list[Job], line: str = "") -> None:
+        """Has jobs done whose results go to the futures with them; from any thread. ``line`` names where they stand."""
         with self._changed:
-            self._jobs += jobs
-            self._changed.notify(-(-len(self._jobs) // self._turn))
+            waiting = self._lines.setdefault(line, deque())
+            waiting += jobs
+            self._changed.notify(-(-len(waiting) // self._turn(line)))
 
     async def run_all(self, jobs: list[Callable[[], T]]) -> list[T]:
         """What all jobs return, in order.
@@ -74,19 +79,27 @@ class Encoder:
         fresh, self._fresh = self._fresh, []
         self.submit(fresh)
 
-    @property
-    def _turn(self) -> int:
-        """How many jobs a thread takes at a time."""
-        return max(1, min(_TURN_JOBS, int(_TURN_SECONDS / self._job_seconds)))
+    def _turn(self, line: str) -> int:
+        """How many jobs of a line a thread takes at a time."""
+        return max(1, min(_TURN_JOBS, int(_TURN_SECONDS / self._job_seconds.get(line, _TURN_SECONDS))))
+
+    def _take(self) -> tuple[str, list[Job]]:
+        """The next line's turn; with the lock held, and if there is a line."""
+        line = next(iter(self._lines))
+        waiting = self._lines.pop(line)
+        jobs = [waiting.popleft() for _ in range(min(self._turn(line), len(waiting)))]
+        if waiting:
+            self._lines[line] = waiting  # at the end of the circle
+        return line, jobs
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._jobs and not self._closed:
+                while not self._lines and not self._closed:
                     self._changed.wait()
                 if self._closed:
                     return
-                jobs = [self._jobs.popleft() for _ in range(min(self._turn, len(self._jobs)))]
+                line, jobs = self._take()
             results: list[Result] = []
             started = time.thread_time()
             for job, future in jobs:
@@ -98,7 +111,8 @@ class Encoder:
                     results.append((future, None, error))
             # The thread's own time: what it waits for other threads says nothing of the jobs.
             seconds = (time.thread_time() - started) / len(jobs)
-            self._job_seconds = max(1e-6, _PACE_KEPT * self._job_seconds + (1 - _PACE_KEPT) * seconds)
+            before = self._job_seconds.get(line, _TURN_SECONDS)
+            self._job_seconds[line] = max(1e-6, _PACE_KEPT * before + (1 - _PACE_KEPT) * seconds)
             self._hand_over(results)
 
     def _hand_over(self, results: list[Result]) -> None:

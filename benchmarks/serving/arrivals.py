@@ -16,10 +16,12 @@ def measure(home: Path, smoke: bool) -> dict[str, Any]:
     seconds = 1 if smoke else 8
     body = f'{{"model":"{_MODEL}","seeds":[%d]}}'
     with figment(home / "zoo", home / "ours", queue_images=_QUEUE_IMAGES) as ours:
-        closed = closed_loop(ours, "/generate", body, 64, max(1, seconds // 2))
-        peak = closed.requests_per_second
+        peak = closed_loop(ours, "/generate", body, 64, max(1, seconds // 2)).requests_per_second
         steady = open_loop(ours, body, 0.8 * peak, seconds)
         crowded = open_loop(ours, body, 2 * peak, seconds)
+        after = closed_loop(ours, "/generate", body, 64, max(1, seconds // 2)).requests_per_second
+    # The machine's own pace moves: what the crowd is measured by is the mean of before and after.
+    goodput = 2 * len(_with(crowded, 200)) / seconds / (peak + after)
     made = _with(crowded, 200)
     refused = _with(crowded, 429)
     unexpected = {arrival.status for arrival in steady + crowded} - {200, 429}
@@ -31,7 +33,7 @@ def measure(home: Path, smoke: bool) -> dict[str, Any]:
         "batch_ms": 1000 * 64 / peak,
         "at_80_percent": {"p50_ms": _quantile(steady, 50), "p99_ms": _quantile(steady, 99)},
         "at_200_percent": {
-            "goodput": len(made) / seconds / peak,
+            "goodput": goodput,
             "accepted_p99_ms": _quantile(made, 99),
             "refused": len(refused) / len(crowded),
             "refused_p50_ms": _quantile(refused, 50) if refused else None,
@@ -44,7 +46,7 @@ def measure(home: Path, smoke: bool) -> dict[str, Any]:
     )
     print(f"  at  80 %: p50 {_quantile(steady, 50):.1f} ms, p99 {_quantile(steady, 99):.1f} ms")
     print(
-        f"  at 200 %: goodput {len(made) / seconds / peak:.2f} of the capacity, p99 {_quantile(made, 99):.0f} ms; "
+        f"  at 200 %: goodput {goodput:.2f} of the capacity, p99 {_quantile(made, 99):.0f} ms; "
         + (f"refused in p50 {_quantile(refused, 50):.1f} ms" if refused else "none refused"),
         flush=True,
     )
