@@ -65,6 +65,8 @@ class _Formed:
 # A finished request: its images, or why there are none.
 Outcome = tuple[Ticket, Made | RequestError]
 
+_JOIN_SECONDS = 10
+
 DROP_REASONS = ("queue_full", "deadline", "disconnected", "draining")
 
 
@@ -186,15 +188,18 @@ class DeviceThread:
         return None if alive or self._closed else f"A thread that runs {model} has died."
 
     def close(self) -> None:
-        """Ends the thread, after the batch that it works on; nobody is to wait for what is left."""
+        """Ends the threads, after the batch that is worked on; nobody is to wait for what is left.
+
+        A device that is stuck is left behind: it must not keep the process from ending.
+        """
         with self._changed:
             self._closed = True
             self._queue.cancel_all()
             self._tell_queued()
             self._changed.notify()
             self._full.notify()
-        self._thread.join()
-        self._former.join()
+        self._thread.join(_JOIN_SECONDS)
+        self._former.join(_JOIN_SECONDS)
 
     def _forget(self, images: int, reason: str) -> None:
         self._dropped[reason](images)
