@@ -1,6 +1,7 @@
 # On a fresh machine with Python 3.11 or newer:
 #   make serve   the service on port 3000, with the generator that ships (no torch is installed)
 #   make test    everything installed, the whole test suite
+#   make bench   the tables of docs/performance.md, on this machine (it needs wrk)
 #   make install what training, tests and lint need, without running anything
 # PORT=, HOST= and every FIGMENT_… variable pass through.
 
@@ -16,7 +17,7 @@ ONNXRUNTIME := $(shell nvidia-smi --list-gpus >/dev/null 2>&1 && echo gpu || ech
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve test install lint format clean
+.PHONY: serve test install lint format bench clean
 
 serve: .venv/serving
 	@mkdir -p "$(BENTOML_HOME)"
@@ -36,6 +37,10 @@ lint: .venv/everything
 format: .venv/everything
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# BENCH="serving --smoke" runs one of them, in seconds, to see that it works.
+bench: .venv/everything
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf .venv .bentoml

@@ -60,7 +60,8 @@ def imbalanced(data: TrainingImages, share: float) -> Images:
     assert data.labels is not None
     ones, others = (chosen(np.flatnonzero(mask)) for mask in (data.labels == 1, data.labels != 1))
     many = round(share * COUNT)
-    return data.images[np.concatenate([ones[:many], others[: COUNT - many]])]
+    images: Images = data.images[np.concatenate([ones[:many], others[: COUNT - many]])]
+    return images
 
 
 FAULTS: dict[str, tuple[Callable[[TrainingImages, float], Images], tuple[float, ...]]] = {

@@ -1,12 +1,12 @@
 """Made images as the body of an answer: the image itself, JSON, a ZIP archive or an array."""
 
 import base64
+import functools
 import io
 import json
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from models.bundle import Card
 from models.grid import grid
@@ -25,12 +25,11 @@ _EXTENSION = {"png": "png", "jpeg": "jpg", "webp": "webp", "npy": "npy"}
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """One file of an answer: its pixels, uint8 [H, W, C], and what is told of it in JSON, in its name and inside."""
 
     pixels: Images
-    told: dict[str, Any]
+    members: str
     stem: str
     texts: dict[str, str]
 
@@ -78,15 +77,15 @@ class Answer:
 
     def _json(self, files: list[bytes]) -> bytes:
         # Base64 needs no escaping: putting it in by hand spares a walk through megabytes of text.
+        file_format = self._offer.format.encode()
         images = b",".join(
-            json.dumps({**picture.told, "format": self._offer.format, "data": ""}).encode()[:-2] + data + b'"}'
-            for picture, data in zip(self.pictures, files, strict=True)
+            [
+                b'{%s,"format":"%s","data":"%s"}' % (picture.members.encode(), file_format, data)
+                for picture, data in zip(self.pictures, files, strict=True)
+            ]
         )
-        return b'{"model":%s,"version":%d,"images":[%s]}' % (
-            json.dumps(self._card.name).encode(),
-            self._card.version,
-            images,
-        )
+        # A name is of letters that JSON does not escape: the card's pattern has it.
+        return b'{"model":"%s","version":%d,"images":[%s]}' % (self._card.name.encode(), self._card.version, images)
 
     def _zip(self, files: list[bytes]) -> bytes:
         buffer = io.BytesIO()
@@ -101,20 +100,22 @@ class Answer:
         return buffer.getvalue()
 
 
-def generated(request: GenerateRequest, prepared: Prepared, made: Made, offer: Offer, card: Card) -> Answer:
+def generated(request: GenerateRequest, prepared: Prepared, offer: Offer, card: Card, made: Made) -> Answer:
     """The answer to ``POST /generate``: each image with its seed and label, or all of them in one grid."""
+    if offer.form is Form.NPY and request.layout != "grid":
+        return Answer(card, offer, made.images, [], quality=None)
     labels = _label_names(prepared.inputs, card)
     seeds: list[int] | list[None] = prepared.seeds or [None] * len(labels)
     if request.layout == "grid":
         image = grid(made.images, square_columns(len(made.images)))
         seed, label = (seeds[0], labels[0]) if len(labels) == 1 else (None, None)
         texts = _texts(card, request.truncation, seed=_listed(prepared.seeds), label=label)
-        pictures = [Picture(image, {"seed": seed, "label": label}, "grid", texts)]
+        pictures = [Picture(image, _members("seed", seed, label), "grid", texts)]
         return Answer(card, offer, image[None], pictures, quality=request.quality)
     pictures = [
         Picture(
             pixels,
-            {"seed": seed, "label": label},
+            _members("seed", seed, label),
             f"noise-{index}" if seed is None else str(seed),
             _texts(card, request.truncation, seed=None if seed is None else str(seed), label=label),
         )
@@ -123,7 +124,7 @@ def generated(request: GenerateRequest, prepared: Prepared, made: Made, offer: O
     return Answer(card, offer, made.images, pictures, quality=request.quality)
 
 
-def walked(request: InterpolateRequest, walk: Walk, made: Made, offer: Offer, card: Card) -> Answer:
+def walked(request: InterpolateRequest, walk: Walk, offer: Offer, card: Card, made: Made) -> Answer:
     """The answer to ``POST /interpolate``: each image with its position, a strip of them, or a moving image."""
     labels = _label_names(walk.inputs, card)
     ends = [request.start.seed, request.to.seed]
@@ -133,7 +134,7 @@ def walked(request: InterpolateRequest, walk: Walk, made: Made, offer: Offer, ca
         pictures = [
             Picture(
                 pixels,
-                {"position": position, "label": label},
+                _members("position", position, label),
                 f"{index:04d}",
                 _texts(card, request.truncation, between=between, position=f"{position:.6g}", label=label),
             )
@@ -143,7 +144,7 @@ def walked(request: InterpolateRequest, walk: Walk, made: Made, offer: Offer, ca
         if request.layout == "grid":
             images = grid(images, columns=len(images))[None]
         texts = _texts(card, request.truncation, between=between)
-        pictures = [Picture(images[0], {"position": None, "label": None}, "strip", texts)]
+        pictures = [Picture(images[0], _members("position", None, None), "strip", texts)]
     return Answer(card, offer, images, pictures, quality=request.quality, frames_per_second=request.frames_per_second)
 
 
@@ -151,6 +152,16 @@ def _label_names(inputs: Inputs, card: Card) -> list[str | None]:
     if inputs.label is None or card.labels is None:
         return [None] * len(inputs)
     return [card.labels[index] for index in inputs.label.tolist()]
+
+
+def _members(name: str, number: float | None, label: str | None) -> str:
+    """What JSON tells of an image beside its data: members of an object, without its braces."""
+    return f'"{name}":{"null" if number is None else number},"label":{_quoted(label)}'
+
+
+@functools.lru_cache(maxsize=1024)
+def _quoted(label: str | None) -> str:
+    return json.dumps(label)
 
 
 def _texts(card: Card, truncation: float | None, **known: str | None) -> dict[str, str]:

@@ -6,11 +6,11 @@ labels its metrics with whatever path a client invents.
 
 import asyncio
 import logging
+import random
 import re
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
@@ -21,6 +21,7 @@ from serving import documentation, endpoints, image_address, oip, oip_paths, pag
 from serving.admission import Admission
 from serving.cross_origin import CrossOrigin
 from serving.errors import STATUS, Refusal, RequestError
+from serving.quick_http import QuickRequest
 from serving.runtime import Phase, Runtime
 from serving.settings import Settings
 
@@ -74,7 +75,7 @@ class Application:
 
     def count_refused(self, status: int) -> None:
         """Counts what was refused before it was a request."""
-        self._runtime.metrics.requests.labels(_OTHER, str(status)).inc()
+        self._runtime.metrics.requests_of(_OTHER, str(status)).inc()
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._runtime = self._create_runtime()
@@ -87,7 +88,7 @@ class Application:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
         request_id = _request_id(scope)
-        route = _template(scope["path"])
+        route = template_of(scope["path"])
         # What is never answered is left by its client.
         status = STATUS[Refusal.DISCONNECTED]
 
@@ -100,11 +101,11 @@ class Application:
 
         await self._respond(scope, receive, send_counted)
         metrics = self._runtime.metrics
-        metrics.requests.labels(route, str(status)).inc()
-        metrics.request_duration.labels(route).observe(time.monotonic() - started)
+        metrics.requests_of(route, str(status)).inc()
+        metrics.request_duration_of(route).observe(time.monotonic() - started)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
+        request = QuickRequest(scope)
         try:
             self._admission.check(scope)
             if scope["path"] in _BENTOML_PATHS:
@@ -120,7 +121,7 @@ class Application:
 
 
 async def _answer(runtime: Runtime, request: Request, receive: Receive) -> Response:
-    route = _template(request.scope["path"])
+    route = template_of(request.scope["path"])
     if route == _OTHER:
         raise RequestError(Refusal.NOT_FOUND, "There is nothing at this path.")
     method, endpoint = _ROUTES[route]
@@ -139,7 +140,7 @@ async def _answer(runtime: Runtime, request: Request, receive: Receive) -> Respo
 def _request_id(scope: Scope) -> bytes:
     """The client's own, if it sent a usable one."""
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+    return given if _REQUEST_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
 
 
 def _refusal(request: Request, error: RequestError) -> Response:
@@ -149,7 +150,8 @@ def _refusal(request: Request, error: RequestError) -> Response:
     return response
 
 
-def _template(path: str) -> str:
+def template_of(path: str) -> str:
+    """The template of a path's route, or ``other``: labels and names are of these alone."""
     if path in _ROUTES and "{" not in path:
         return path
     if path.startswith("/images/"):

@@ -32,7 +32,7 @@ class Entry:
 E = TypeVar("E", bound=Entry)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Slice(Generic[E]):
     """The images ``start`` … ``stop`` of one request, as its share of a batch."""
 

@@ -37,23 +37,31 @@ def load_bundles(root: Path, devices: Devices, max_batch: int) -> Loaded:
     refused: list[Refused] = []
     try:
         for folder in bundle_folders(root):
-            name, started = f"{folder.parent.name}/{folder.name}", time.monotonic()
-            try:
-                engine = open_engine(read_bundle(folder), devices, max_batch)
-            except DeviceError:
-                raise
-            except Exception as error:
-                # A graph that is not what it should be fails in as many ways as ONNX Runtime has exceptions.
-                reason = str(error) if isinstance(error, BundleError) else f"{name}: cannot be run: {error}"
-                logger.error("Refused %s: %s", name, reason)
-                refused.append(Refused(name, reason))
-                continue
-            logger.info("Loaded %s on %s in %.1f s", name, engine.provider, time.monotonic() - started)
-            engines.append(engine)
+            opened = open_bundle(folder, devices, max_batch)
+            if isinstance(opened, Refused):
+                refused.append(opened)
+            else:
+                engines.append(opened)
     except (BundleError, DeviceError) as error:
         return Loaded((), tuple(refused), str(error))
     failure = None if engines else f"there is no usable bundle in {root}"
     return Loaded(tuple(engines), tuple(refused), failure)
+
+
+def open_bundle(folder: Path, devices: Devices, max_batch: int) -> Engine | Refused:
+    """Loads, verifies and warms one bundle. Raises ``DeviceError`` if the device cannot be used at all."""
+    name, started = f"{folder.parent.name}/{folder.name}", time.monotonic()
+    try:
+        engine = open_engine(read_bundle(folder), devices, max_batch)
+    except DeviceError:
+        raise
+    except Exception as error:
+        # A graph that is not what it should be fails in as many ways as ONNX Runtime has exceptions.
+        reason = str(error) if isinstance(error, BundleError) else f"{name}: cannot be run: {error}"
+        logger.error("Refused %s: %s", name, reason)
+        return Refused(name, reason)
+    logger.info("Loaded %s on %s in %.1f s", name, engine.provider, time.monotonic() - started)
+    return engine
 
 
 class Catalogue:

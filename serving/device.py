@@ -6,6 +6,7 @@ error. So a provider counts only once a session says that it uses it, and has ru
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from models.bundle import BundleError
@@ -45,16 +46,29 @@ class Session(Protocol):
     def get_outputs(self) -> list[Any]: ...
     def run(self, output_names: list[str] | None, input_feed: dict[str, Any]) -> list[Any]: ...
     def io_binding(self) -> Any: ...
-    def run_with_iobinding(self, iobinding: Any) -> None: ...
+    def run_with_iobinding(self, iobinding: Any, run_options: Any = None) -> None: ...
 
 
-# Opens a session of a graph on one provider, with so many threads on the CPU.
-Opener = Callable[[bytes, str, int], Session]
+@dataclass(frozen=True)
+class Hardware:
+    """What of the machine a process uses: threads of ONNX Runtime on the CPU, or one GPU by its number.
+
+    ``cuda_graphs`` has every batch size recorded once and replayed, which spares the launch of each kernel; it is for
+    graphs that run on the GPU as a whole.
+    """
+
+    intra_op_threads: int
+    gpu: int = 0
+    cuda_graphs: bool = False
+
+
+# Opens a session of a graph on one provider.
+Opener = Callable[[bytes, str, Hardware], Session]
 
 T = TypeVar("T")
 
 
-def open_onnxruntime(onnx: bytes, provider: str, intra_op_threads: int) -> Session:
+def open_onnxruntime(onnx: bytes, provider: str, hardware: Hardware) -> Session:
     """A session on ``provider``, or silently on the CPU where that does not load.
 
     Raises ``DeviceError`` where ONNX Runtime was built without that provider.
@@ -65,7 +79,7 @@ def open_onnxruntime(onnx: bytes, provider: str, intra_op_threads: int) -> Sessi
         raise DeviceError(f"this build of ONNX Runtime has no {provider}")
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = intra_op_threads
+    options.intra_op_num_threads = hardware.intra_op_threads
     options.use_deterministic_compute = True
     options.log_severity_level = 3
     # Threads that spin while they wait take the cores from the threads that encode.
@@ -74,9 +88,13 @@ def open_onnxruntime(onnx: bytes, provider: str, intra_op_threads: int) -> Sessi
     if provider != CPU:
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
-        providers = [(CUDA, _CUDA_OPTIONS)]
+        gpu = {"device_id": str(hardware.gpu)}
+        graphs = {"enable_cuda_graph": "1"} if hardware.cuda_graphs and provider == CUDA else {}
+        providers = [(CUDA, _CUDA_OPTIONS | gpu | graphs)]
         if provider == TENSORRT:
-            providers.insert(0, (TENSORRT, {"trt_max_workspace_size": str(_GPU_MEMORY_BYTES // 2)}))
+            own_graphs = {"trt_cuda_graph_enable": "1"} if hardware.cuda_graphs else {}
+            memory = {"trt_max_workspace_size": str(_GPU_MEMORY_BYTES // 2)}
+            providers.insert(0, (TENSORRT, memory | gpu | own_graphs))
     session: Session = onnxruntime.InferenceSession(onnx, options, providers=providers)
     return session
 
@@ -87,9 +105,9 @@ class Devices:
     ``device`` is the setting; ``opener`` opens a session.
     """
 
-    def __init__(self, device: str, intra_op_threads: int, opener: Opener = open_onnxruntime) -> None:
+    def __init__(self, device: str, hardware: Hardware, opener: Opener = open_onnxruntime) -> None:
+        self.hardware = hardware
         self._device = device
-        self._threads = intra_op_threads
         self._opener = opener
         self._candidates = _CANDIDATES[device]
 
@@ -101,7 +119,7 @@ class Devices:
         """
         for provider in self._candidates:
             try:
-                session = self._opener(onnx, provider, self._threads)
+                session = self._opener(onnx, provider, self.hardware)
                 used = session.get_providers()[0]
                 if used != provider:
                     raise DeviceError(f"{provider} did not load; ONNX Runtime would use {used}")

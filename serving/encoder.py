@@ -1,4 +1,8 @@
-"""The threads that encode images: neither the event loop nor the device waits for a compressor."""
+"""The threads that encode images: neither the event loop nor the device waits for a compressor.
+
+Jobs stand in lines, one for each model, that have their turns in a circle: the small images of one do not wait until
+all the large ones of another are encoded.
+"""
 
 import asyncio
 import threading
@@ -10,10 +14,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 # Threads that wake, and wake the event loop, for each small image cost more than encoding it: a thread takes as many
-# jobs at a time as it does in about a millisecond, and hands their results over together. Where images are large,
+# jobs at a time as it does in about two milliseconds, and hands their results over together. Where images are large,
 # that is one, and every thread has work.
-_TURN_SECONDS = 0.001
-_TURN_JOBS = 16
+_TURN_SECONDS = 0.002
+_TURN_JOBS = 64
 _PACE_KEPT = 0.9  # of the time that a job has taken so far, at each turn
 
 Job = tuple[Callable[[], Any], asyncio.Future[Any]]
@@ -27,9 +31,9 @@ class Encoder:
         self.threads = threads
         self._loop = asyncio.get_running_loop()
         self._fresh: list[Job] = []
-        self._jobs: deque[Job] = deque()
+        self._lines: dict[str, deque[Job]] = {}
         self._changed = threading.Condition()
-        self._job_seconds = _TURN_SECONDS
+        self._job_seconds: dict[str, float] = {}
         self._closed = False
         self._workers = [
             threading.Thread(target=self._work, name=f"encode-{index}", daemon=True) for index in range(threads)
@@ -45,6 +49,13 @@ class Encoder:
             self._loop.call_soon(self._flush)
         self._fresh.append((job, future))
         return await future
+
+    def submit(self, jobs: list[Job], line: str = "") -> None:
+        """Has jobs done whose results go to the futures with them; from any thread. ``line`` names where they stand."""
+        with self._changed:
+            waiting = self._lines.setdefault(line, deque())
+            waiting += jobs
+            self._changed.notify(-(-len(waiting) // self._turn(line)))
 
     async def run_all(self, jobs: list[Callable[[], T]]) -> list[T]:
         """What all jobs return, in order.
@@ -65,28 +76,34 @@ class Encoder:
             worker.join()
 
     def _flush(self) -> None:
-        with self._changed:
-            self._jobs += self._fresh
-            self._changed.notify(-(-len(self._jobs) // self._turn))
-        self._fresh = []
+        fresh, self._fresh = self._fresh, []
+        self.submit(fresh)
 
-    @property
-    def _turn(self) -> int:
-        """How many jobs a thread takes at a time."""
-        return max(1, min(_TURN_JOBS, int(_TURN_SECONDS / self._job_seconds)))
+    def _turn(self, line: str) -> int:
+        """How many jobs of a line a thread takes at a time."""
+        return max(1, min(_TURN_JOBS, int(_TURN_SECONDS / self._job_seconds.get(line, _TURN_SECONDS))))
+
+    def _take(self) -> tuple[str, list[Job]]:
+        """The next line's turn; with the lock held, and if there is a line."""
+        line = next(iter(self._lines))
+        waiting = self._lines.pop(line)
+        jobs = [waiting.popleft() for _ in range(min(self._turn(line), len(waiting)))]
+        if waiting:
+            self._lines[line] = waiting  # at the end of the circle
+        return line, jobs
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._jobs and not self._closed:
+                while not self._lines and not self._closed:
                     self._changed.wait()
                 if self._closed:
                     return
-                jobs = [self._jobs.popleft() for _ in range(min(self._turn, len(self._jobs)))]
+                line, jobs = self._take()
             results: list[Result] = []
             started = time.thread_time()
             for job, future in jobs:
-                if future.cancelled():
+                if future.done():  # nobody waits for it any more
                     continue
                 try:
                     results.append((future, job(), None))
@@ -94,7 +111,8 @@ class Encoder:
                     results.append((future, None, error))
             # The thread's own time: what it waits for other threads says nothing of the jobs.
             seconds = (time.thread_time() - started) / len(jobs)
-            self._job_seconds = max(1e-6, _PACE_KEPT * self._job_seconds + (1 - _PACE_KEPT) * seconds)
+            before = self._job_seconds.get(line, _TURN_SECONDS)
+            self._job_seconds[line] = max(1e-6, _PACE_KEPT * before + (1 - _PACE_KEPT) * seconds)
             self._hand_over(results)
 
     def _hand_over(self, results: list[Result]) -> None:
@@ -104,7 +122,7 @@ class Encoder:
 
 def _deliver(results: list[Result]) -> None:
     for future, result, error in results:
-        if future.cancelled():
+        if future.done():  # nobody waits for it any more
             continue
         if error is None:
             future.set_result(result)

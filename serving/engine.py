@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, Card, Tensor, check_signature
 from models.noise import labels_for_seeds, noise_for_seeds
-from serving.device import CPU, SHORT_NAME, Devices, Session
+from serving.device import CPU, SHORT_NAME, Devices, Hardware, Session
 
 logger = logging.getLogger("figment.engine")
 
@@ -32,7 +32,7 @@ _COMPARED_UNSUSPECTED = 64
 Images = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Inputs:
     """What N images are made of: noise float32 [N, Z], label int64 [N] or none, truncation float32 [N]."""
 
@@ -49,6 +49,14 @@ class Inputs:
         return Inputs(self.noise[start:stop], label, self.truncation[start:stop])
 
 
+@dataclass(slots=True)
+class Joined:
+    """A batch as the graph takes it, padded, and how many of its images are wanted."""
+
+    feed: dict[str, NDArray[Any]]
+    count: int
+
+
 def bucket_sizes(max_batch: int) -> tuple[int, ...]:
     """The batch sizes in use: 1, 2, 3, 4, 6, 8, 12, … and ``max_batch``. At most a third of a batch is padding."""
     sizes = {max_batch}
@@ -60,9 +68,9 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
 
 
 class Engine:
-    """One generator on one device. Not thread-safe: one thread runs it."""
+    """One generator on one device. Not thread-safe but for ``join``: one thread runs it."""
 
-    def __init__(self, card: Card, session: Session, provider: str, max_batch: int) -> None:
+    def __init__(self, card: Card, session: Session, provider: str, max_batch: int, hardware: Hardware) -> None:
         """Checks that the graph is the card's, and warms every batch size up.
 
         Raises ``BundleError`` if the graph is not the card's.
@@ -72,6 +80,7 @@ class Engine:
         self.provider = SHORT_NAME[provider]
         self._session = session
         self._bound: dict[int, _Bound] = {}
+        self._hardware = hardware
         self._on_gpu = provider != CPU
         self.buckets = bucket_sizes(max_batch)
         self._warm_up()
@@ -85,11 +94,14 @@ class Engine:
         """The images that a batch of this size is filled up with."""
         return next(size for size in self.buckets if size >= images) - images
 
-    def run(self, parts: Sequence[Inputs]) -> Images:
-        """The images of all parts, uint8 [N, H, W, C], for at most ``max_batch`` images in all."""
+    def join(self, parts: Sequence[Inputs]) -> Joined:
+        """One batch of all parts, of at most ``max_batch`` images in all. Any thread may do that, and ahead of time."""
         count = sum(map(len, parts))
-        padded = self._padded(parts, count + self.padding(count))
-        return (self._run_bound(padded) if self._on_gpu else self._run(padded))[:count]
+        return Joined(self._padded(parts, count + self.padding(count)), count)
+
+    def run(self, batch: Joined) -> Images:
+        """The images of a batch, uint8 [N, H, W, C]."""
+        return (self._run_bound(batch.feed) if self._on_gpu else self._run(batch.feed))[: batch.count]
 
     def _padded(self, parts: Sequence[Inputs], size: int) -> dict[str, NDArray[Any]]:
         feed: dict[str, NDArray[Any]] = {
@@ -115,7 +127,7 @@ class Engine:
     def _run_bound(self, feed: dict[str, NDArray[Any]]) -> Images:
         size = len(feed["noise"])
         if size not in self._bound:
-            self._bound[size] = _Bound(self._session, self.card, feed, "cuda")
+            self._bound[size] = _Bound(self._session, self.card, feed, "cuda", self._hardware)
         return self._bound[size].run(feed)
 
     def _warm_up(self) -> None:
@@ -154,22 +166,28 @@ class Engine:
 class _Bound:
     """The buffers of one batch size on the device, bound once: their addresses never change."""
 
-    def __init__(self, session: Session, card: Card, feed: dict[str, NDArray[Any]], device: str) -> None:
-        from onnxruntime import OrtValue
+    def __init__(
+        self, session: Session, card: Card, feed: dict[str, NDArray[Any]], device: str, hardware: Hardware
+    ) -> None:
+        from onnxruntime import OrtValue, RunOptions
 
         self._session = session
+        self._options = RunOptions()
+        if hardware.cuda_graphs:
+            # A recorded graph is of one shape and of these very addresses. The first run records it.
+            self._options.add_run_config_entry("gpu_graph_id", str(len(feed["noise"])))
         self._binding = session.io_binding()
-        self._inputs = {name: OrtValue.ortvalue_from_numpy(array, device, 0) for name, array in feed.items()}
+        self._inputs = {name: OrtValue.ortvalue_from_numpy(array, device, hardware.gpu) for name, array in feed.items()}
         for name, value in self._inputs.items():
             self._binding.bind_ortvalue_input(name, value)
         shape = [len(feed["noise"]), card.image.height, card.image.width, card.image.channels]
-        self._images = OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, device, 0)
+        self._images = OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, device, hardware.gpu)
         self._binding.bind_ortvalue_output("images", self._images)
 
     def run(self, feed: dict[str, NDArray[Any]]) -> Images:
         for name, array in feed.items():
             self._inputs[name].update_inplace(array)
-        self._session.run_with_iobinding(self._binding)
+        self._session.run_with_iobinding(self._binding, self._options)
         # The next run writes into the same buffer.
         images: Images = np.array(self._images.numpy())
         return images
@@ -180,7 +198,11 @@ def open_engine(bundle: Bundle, devices: Devices, max_batch: int) -> Engine:
 
     Raises ``BundleError`` if its graph is not what its card says, ``DeviceError`` if the device cannot be used.
     """
-    return devices.open(bundle.onnx, lambda session, provider: Engine(bundle.card, session, provider, max_batch))
+
+    def prepare(session: Session, provider: str) -> Engine:
+        return Engine(bundle.card, session, provider, max_batch, devices.hardware)
+
+    return devices.open(bundle.onnx, prepare)
 
 
 def _tensors(nodes: Sequence[Any]) -> list[Tensor]:

@@ -15,18 +15,20 @@ from serving.image_address import ImageAddress
 from serving.inputs import prepare
 from serving.interpolation import prepare_walk, read_walk
 from serving.json_body import read_json
-from serving.negotiation import Offer, animation_offers, negotiate, offers_of
+from serving.negotiation import Offer, animation_offers, negotiate, offer_for, offers_of
 from serving.requests import GenerateRequest, read_request
 from serving.runtime import Runtime
 
 # Up to these sizes, work is done in less time than handing it to a thread takes.
 SMALL_BODY_BYTES = 16 * 1024
 SMALL_IMAGES = 8
+# What a thread encodes at a time, in bytes of pixels: some milliseconds, between which other requests have their turns.
+_PART_BYTES = 2**16
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Generated:
     """An answer: its body, the seeds that went into it, and the seconds that each stage took."""
 
@@ -44,7 +46,7 @@ async def generate(runtime: Runtime, body: bytes, accept: str | None) -> Generat
     Raises ``RequestError``. If the task is cancelled, what waits of the request is never made.
     """
     request = await _read(runtime, read_request, body)
-    offer = negotiate(offers_of(request.format, request.images == 1 or request.layout == "grid"), accept)
+    offer = offer_for(request.format, request.images == 1 or request.layout == "grid", accept)
     return await _generate(runtime, runtime.catalogue.find(request.model, request.version), request, offer)
 
 
@@ -60,24 +62,21 @@ async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Gene
     request = await _read(runtime, read_walk, body)
     if request.layout == "animation":
         assert request.format in (None, "webp", "gif")  # as the request's own check has it
-        offers = animation_offers(request.format)
+        offer = negotiate(animation_offers(request.format), accept)
     else:
         assert request.format != "gif"
-        offers = offers_of(request.format, one_image=request.layout == "grid")
-    offer = negotiate(offers, accept)
+        offer = offer_for(request.format, request.layout == "grid", accept)
     engine = runtime.catalogue.find(request.model, request.version)
     walk = await _prepare(runtime, partial(prepare_walk, request, engine.card), request.steps)
-    made = await run(runtime, engine, walk.inputs)
-    answer = walked(request, walk, made, offer, engine.card)
+    compose = partial(walked, request, walk, offer, engine.card)
     ends = [end.seed for end in (request.start, request.to) if end.seed is not None]
-    return await _answer(runtime, engine, answer, made, offer, ends)
+    return await _answer(runtime, engine, walk.inputs, compose, offer, ends)
 
 
 async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
     prepared = await _prepare(runtime, partial(prepare, request, engine.card), request.images)
-    made = await run(runtime, engine, prepared.inputs)
-    answer = generated(request, prepared, made, offer, engine.card)
-    return await _answer(runtime, engine, answer, made, offer, prepared.seeds)
+    compose = partial(generated, request, prepared, offer, engine.card)
+    return await _answer(runtime, engine, prepared.inputs, compose, offer, prepared.seeds)
 
 
 async def _read(runtime: Runtime, read: Callable[[Any, int], T], body: bytes) -> T:
@@ -93,8 +92,11 @@ async def _prepare(runtime: Runtime, job: Callable[[], T], images: int) -> T:
     return job() if images <= SMALL_IMAGES else await runtime.encoder.run(job)
 
 
-async def run(runtime: Runtime, engine: Engine, inputs: Inputs) -> Made:
-    """The images of ``inputs``, from the engine's thread. Raises ``RequestError``, and may be cancelled."""
+async def run(runtime: Runtime, engine: Engine, inputs: Inputs, finish: Callable[[Made], Any] | None = None) -> Any:
+    """The images of ``inputs``, or what ``finish`` makes of them in an encoder thread.
+
+    Raises ``RequestError``, and may be cancelled.
+    """
     image, most = engine.card.image, runtime.settings.max_pixels
     if len(inputs) * image.height * image.width > most:
         raise RequestError(
@@ -103,7 +105,7 @@ async def run(runtime: Runtime, engine: Engine, inputs: Inputs) -> Made:
             "may ask for.",
         )
     thread = runtime.thread_of(engine)
-    ticket = thread.submit(inputs)
+    ticket = thread.submit(inputs, finish)
     try:
         return await ticket.future
     except asyncio.CancelledError:
@@ -112,26 +114,18 @@ async def run(runtime: Runtime, engine: Engine, inputs: Inputs) -> Made:
 
 
 async def _answer(
-    runtime: Runtime, engine: Engine, answer: Answer, made: Made, offer: Offer, seeds: list[int] | None
+    runtime: Runtime,
+    engine: Engine,
+    inputs: Inputs,
+    compose: Callable[[Made], Answer],
+    offer: Offer,
+    seeds: list[int] | None,
 ) -> Generated:
-    started = time.monotonic()
-    content = await _encode(runtime, answer, offer.format)
-    card = engine.card
-    runtime.metrics.images.labels(card.name, str(card.version), offer.format).inc(len(made.images))
-    return Generated(
-        content,
-        offer.media_type,
-        seeds,
-        made.queue_seconds,
-        made.inference_seconds,
-        time.monotonic() - started,
-    )
+    image = engine.card.image
+    part_images = max(1, _PART_BYTES // (image.height * image.width * image.channels))
+    observe = runtime.metrics.encode_of(offer.format).observe
 
-
-async def _encode(runtime: Runtime, answer: Answer, file_format: str) -> bytes:
-    observe = runtime.metrics.encode.labels(file_format).observe
-
-    def encode(pictures: list[Picture]) -> list[bytes]:
+    def encode(answer: Answer, pictures: list[Picture]) -> list[bytes]:
         files = []
         for picture in pictures:
             started = time.monotonic()
@@ -139,9 +133,24 @@ async def _encode(runtime: Runtime, answer: Answer, file_format: str) -> bytes:
             observe(time.monotonic() - started)
         return files
 
-    pictures = answer.pictures
-    if len(pictures) <= SMALL_IMAGES:
-        return await runtime.encoder.run(lambda: answer.body(encode(pictures)))
-    parts = [pictures[start : start + SMALL_IMAGES] for start in range(0, len(pictures), SMALL_IMAGES)]
-    encoded = await runtime.encoder.run_all([partial(encode, part) for part in parts])
-    return await runtime.encoder.run(lambda: answer.body([file for files in encoded for file in files]))
+    def finish(made: Made) -> tuple[Made, Answer, bytes | None]:
+        answer = compose(made)
+        small = len(answer.pictures) <= part_images
+        return made, answer, answer.body(encode(answer, answer.pictures)) if small else None
+
+    made, answer, body = await run(runtime, engine, inputs, finish)
+    if body is None:
+        pictures = answer.pictures
+        parts = [pictures[start : start + part_images] for start in range(0, len(pictures), part_images)]
+        encoded = await runtime.encoder.run_all([partial(encode, answer, part) for part in parts])
+        body = await runtime.encoder.run(lambda: answer.body([file for files in encoded for file in files]))
+    card = engine.card
+    runtime.metrics.images_of(card.name, str(card.version), offer.format).inc(len(made.images))
+    return Generated(
+        body,
+        offer.media_type,
+        seeds,
+        made.queue_seconds,
+        made.inference_seconds,
+        time.monotonic() - made.finished,
+    )

@@ -13,7 +13,7 @@ from serving.errors import invalid
 from serving.requests import GenerateRequest, Label, SeedRanges
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Prepared:
     """What the device needs, and what the answer tells: the seeds, none where the client gave the noise."""
 
@@ -37,7 +37,7 @@ def prepare(request: GenerateRequest, card: Card) -> Prepared:
             seeds = request.seeds.listed() if isinstance(request.seeds, SeedRanges) else request.seeds
         assert seeds is not None
         noise = noise_for_seeds(seeds, card.noise_dim)
-    truncation = np.full(count, 1.0 if request.truncation is None else request.truncation, np.float32)
+    truncation = np.array([1.0 if request.truncation is None else request.truncation] * count, np.float32)
     return Prepared(Inputs(noise, label_indices(request.labels, count, seeds, card), truncation), seeds)
 
 

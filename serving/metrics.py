@@ -5,6 +5,7 @@ inference, encoding), whether the device is used well (batch, padding), what was
 and what runs where (model_info, ready).
 """
 
+import functools
 import os
 from pathlib import Path
 
@@ -98,6 +99,12 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=registry,
         )
+
+        # Looking a child up costs as much as counting does; there are few, since all labels are from fixed sets.
+        self.requests_of = functools.cache(self.requests.labels)
+        self.request_duration_of = functools.cache(self.request_duration.labels)
+        self.images_of = functools.cache(self.images.labels)
+        self.encode_of = functools.cache(self.encode.labels)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

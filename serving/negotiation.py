@@ -28,6 +28,8 @@ class Offer:
     media_type: str
 
 
+_KEPT_ACCEPT = 256
+
 _IMAGE_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 NPY_TYPE = "application/x-npy"
 
@@ -37,8 +39,7 @@ def negotiate(offers: Sequence[Offer], accept: str | None) -> Offer:
 
     Raises ``RequestError`` if it accepts none of them.
     """
-    # Parsing is kept, and the header is the client's: only lengths that programs really send are.
-    wanted = _parse(accept) if accept is None or len(accept) <= 256 else _parse.__wrapped__(accept)
+    wanted = _parse(accept)
     weights = [_weight(offer.media_type, wanted) for offer in offers]
     best = max(weights)
     if best > 0:
@@ -48,6 +49,18 @@ def negotiate(offers: Sequence[Offer], accept: str | None) -> Offer:
         "" if any(offer.form is Form.IMAGE for offer in offers) else "; an image type needs one image, or layout grid"
     )
     raise RequestError(Refusal.NOT_ACCEPTABLE, f"Accept: this request can be answered with {types}{hint}.")
+
+
+def offer_for(asked: Format | None, one_image: bool, accept: str | None) -> Offer:
+    """``negotiate`` of ``offers_of``: remembered, as clients ask the same again and again."""
+    # The header is the client's: only lengths that programs really send are kept.
+    choose = _offer_for if accept is None or len(accept) <= _KEPT_ACCEPT else _offer_for.__wrapped__
+    return choose(asked, one_image, accept)
+
+
+@functools.lru_cache(maxsize=256)
+def _offer_for(asked: Format | None, one_image: bool, accept: str | None) -> Offer:
+    return negotiate(offers_of(asked, one_image), accept)
 
 
 @functools.cache
@@ -70,7 +83,6 @@ def animation_offers(asked: Animation | None) -> tuple[Offer, ...]:
     return tuple(Offer(Form.ANIMATION, name, f"image/{name}") for name in formats)
 
 
-@functools.lru_cache(maxsize=256)
 def _parse(accept: str | None) -> dict[str, float]:
     """Media ranges and their weights; a header that is not there accepts anything, a malformed range nothing."""
     if accept is None or not accept.strip():

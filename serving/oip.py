@@ -31,7 +31,8 @@ async def show_server(runtime: Runtime, request: Request, receive: Receive) -> R
 
 
 async def show_live(runtime: Runtime, request: Request, receive: Receive) -> Response:
-    """``GET /v2/health/live``: that the event loop turns."""
+    """``GET /v2/health/live``: that the event loop turns, and that the devices' threads do."""
+    runtime.check_alive()
     return JSONResponse({"live": True})
 
 

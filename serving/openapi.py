@@ -152,8 +152,12 @@ def _paths() -> Schema:
         "/livez": gettable(
             operation(
                 "alive",
-                "Whether the process answers.",
-                {"200": json_answer("It does.", "Alive"), **refused(needs_key=False)},
+                "Whether the process answers, and its devices do.",
+                {
+                    "200": json_answer("They do.", "Alive"),
+                    **refused(needs_key=False),
+                    "503": json_answer("A device's thread has died or is stuck.", "Error"),
+                },
             )
         ),
         "/readyz": gettable(

@@ -12,6 +12,7 @@ import bentoml
 from _bentoml_sdk import Service  # type: ignore[import-untyped]
 
 from serving.requests import GenerateRequest
+from serving.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -24,32 +25,41 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
         """The application of a worker process."""
         from serving.app import Application
         from serving.connection import limit_connections
-        from serving.device import Devices
+        from serving.device import Devices, Hardware
         from serving.logs import configure_logging
         from serving.metrics import Metrics
         from serving.runtime import Runtime
-        from serving.settings import load_settings
+        from serving.tracing import traced
 
         settings = load_settings()
         configure_logging(settings.log_format)
 
         def create_runtime() -> Runtime:
             runtime = Runtime(settings, Metrics())
-            runtime.start(Devices(settings.device, settings.intra_op_threads))
+            # BentoML counts its workers from 1, and shows every GPU to each of them.
+            gpu = (bentoml.server_context.worker_index or 1) - 1
+            runtime.start(Devices(settings.device, Hardware(settings.intra_op_threads, gpu, settings.cuda_graphs)))
             return runtime
 
         application = Application(super().to_asgi(is_main), create_runtime, settings)
         limit_connections(settings.deadline_seconds, application.count_refused)
-        return application
+        return traced(application)
+
+
+def _workers() -> int:
+    try:
+        return load_settings().workers
+    except SettingsError:
+        return 1  # ``check_settings`` says what is wrong
 
 
 @bentoml.service(
     name="figment",
     service_class=ShortCutService,
-    workers=1,  # one process per device: its queue and its batches are shared by all clients
+    workers=_workers(),  # one process per device: its queue and its batches are shared by all clients
     metrics={"enabled": False},  # those label by raw path; ours are at /metrics
     logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": ".*"},
+    tracing={"excluded_urls": ".*"},  # by BentoML's own middleware, which is there even with no exporter: see traced
 )
 class Figment:
     """Images from tuned GAN generators."""
@@ -58,8 +68,6 @@ class Figment:
     @staticmethod
     def check_settings() -> None:
         """Stops the start, in one sentence, where a setting is wrong: once, and not in every worker's restart."""
-        from serving.settings import SettingsError, load_settings
-
         try:
             load_settings()
         except SettingsError as error:

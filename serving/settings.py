@@ -52,12 +52,22 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=30.0, ge=0, le=3600, description="seconds that work in hand may take after SIGTERM"
     )
+    stuck_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="seconds on one batch after which /livez says that the device is stuck"
+    )
+    reload_seconds: float = Field(
+        default=0.0, ge=0, le=86400, description="seconds between looks for bundles that came or went; 0: never"
+    )
     encode_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default_factory=usable_cores, description="threads that encode images; unset: one per core"
     )
     intra_op_threads: Annotated[int, Field(ge=1, le=1024)] = Field(
         default_factory=usable_cores, description="threads of ONNX Runtime on the CPU; unset: one per core"
     )
+    workers: int = Field(
+        default=1, ge=1, le=64, description="processes, each with its own queue; with several GPUs, one for each card"
+    )
+    cuda_graphs: bool = Field(default=False, description="whether each batch size is recorded as a CUDA graph")
     max_pixels: int = Field(default=2**26, ge=1, le=2**31, description="pixels of all images in one request, at most")
     api_keys: CommaSeparated = Field(
         default=(), description="keys, any of which every request but for health needs; unset: none", repr=False

@@ -60,13 +60,13 @@ class BareLoop:
                 fakes = state.generator(self._noise(), label)
             real, fake = state.discriminator(reals, label).float(), state.discriminator(fakes, label).float()
         state.discriminator_optimizer.zero_grad(set_to_none=True)
-        loss.discriminator(real, fake, 0.0).backward()
+        torch.autograd.backward(loss.discriminator(real, fake, 0.0))
         state.discriminator_optimizer.step()
         state.discriminator.requires_grad_(False)
         with autocast:
             fake = state.discriminator(state.generator(self._noise(), label), label).float()
         state.generator_optimizer.zero_grad(set_to_none=True)
-        loss.generator(fake, fake).backward()
+        torch.autograd.backward(loss.generator(fake, fake))
         state.generator_optimizer.step()
         state.discriminator.requires_grad_(True)
         state.images_seen += config.batch_size

@@ -56,8 +56,10 @@ _NOISE = ("noise", TensorProto.FLOAT)
 _TRUNCATION = ("truncation", TensorProto.FLOAT, [])
 
 
-def mlp_generator(width=64, packed=True):
-    """Unconditional, 16×16 RGB, Z = 32. Weights that the graph computes cannot be packed by ONNX Runtime."""
+def mlp_generator(width=64, packed=True, half=False):
+    """Unconditional, 16×16 RGB, Z = 32. Weights that the graph computes cannot be packed by ONNX Runtime; ``half``
+    computes in 16 bits, between inputs and an output that stay what they are.
+    """
     state = np.random.RandomState(1)
     inits = {
         "w0": (state.randn(32, width) / 5).astype("f4"),
@@ -79,10 +81,14 @@ def mlp_generator(width=64, packed=True):
             *(helper.make_node("Mul", [name, "unit"], [f"{name}u"]) for name in weights),
         ]
         weights = ["w0u", "w1u"]
+    if half:
+        inits |= {name: inits[name].astype("f2") for name in weights}
+        nodes.append(helper.make_node("Cast", ["z"], ["z16"], to=TensorProto.FLOAT16))
     nodes += [
-        helper.make_node("MatMul", ["z", weights[0]], ["h"]),
+        helper.make_node("MatMul", ["z16" if half else "z", weights[0]], ["h"]),
         helper.make_node("LeakyRelu", ["h"], ["a"], alpha=0.2),
-        helper.make_node("MatMul", ["a", weights[1]], ["flat"]),
+        helper.make_node("MatMul", ["a", weights[1]], ["wide"]),
+        helper.make_node("Cast", ["wide"], ["flat"], to=TensorProto.FLOAT),
         helper.make_node("Reshape", ["flat", "shape"], ["raw"]),
     ]
     image = ImageSpec(height=16, width=16, channels=3)
@@ -123,7 +129,7 @@ def conv_generator(width=32, size=16, repeat=0):
     return _model(nodes, inits, inputs, image), 24, LABELS, image
 
 
-def ship(root, name, version, generator):
+def ship(root, name, version, generator, precision="fp32"):
     """Writes a bundle of a generator and returns its folder."""
     graph, noise_dim, labels, image = generator
     card = Card(
@@ -136,7 +142,7 @@ def ship(root, name, version, generator):
         image=image,
         sha256=hashlib.sha256(graph).hexdigest(),
         opset=17,
-        precision="fp32",
+        precision=precision,
         training=TrainingRecord(
             dataset=DatasetRecord(name="none", fingerprint="0" * 64, images=1),
             configuration={},

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from models.bundle import BundleError
-from serving.device import CPU, CUDA, TENSORRT, DeviceError, Devices
+from serving.device import CPU, CUDA, TENSORRT, DeviceError, Devices, Hardware
 
 
 class FakeSession:
@@ -34,13 +34,13 @@ def provider_of(session, provider):
 
 @pytest.mark.parametrize(("device", "provider"), [("auto", CUDA), ("cuda", CUDA), ("tensorrt", TENSORRT), ("cpu", CPU)])
 def test_the_device_that_loads_is_used(device, provider):
-    assert Devices(device, 1, opener({})).open(b"", provider_of) == provider
+    assert Devices(device, Hardware(1), opener({})).open(b"", provider_of) == provider
 
 
 @pytest.mark.parametrize("fault", [CPU, RuntimeError("no CUDA driver")])
 def test_auto_falls_back_to_the_cpu_and_says_so_once(fault, caplog):
     opened = []
-    devices = Devices("auto", 1, opener({CUDA: fault}, opened))
+    devices = Devices("auto", Hardware(1), opener({CUDA: fault}, opened))
     with caplog.at_level(logging.WARNING):
         assert [devices.open(b"", provider_of) for _ in range(3)] == [CPU] * 3
     assert opened == [CUDA, CPU, CPU, CPU]
@@ -51,7 +51,7 @@ def test_auto_falls_back_to_the_cpu_and_says_so_once(fault, caplog):
 def test_a_device_that_was_asked_for_is_never_replaced(device, provider):
     """ONNX Runtime runs on the CPU without an error where CUDA's libraries are missing."""
     with pytest.raises(DeviceError, match=f"FIGMENT_DEVICE={device} cannot be used: {provider} did not load"):
-        Devices(device, 1, opener({provider: CPU})).open(b"", provider_of)
+        Devices(device, Hardware(1), opener({provider: CPU})).open(b"", provider_of)
 
 
 def test_a_session_that_opens_but_does_not_run_is_no_device():
@@ -59,7 +59,7 @@ def test_a_session_that_opens_but_does_not_run_is_no_device():
         raise RuntimeError("CUDA error 100")
 
     with pytest.raises(DeviceError, match="CUDA error 100"):
-        Devices("cuda", 1, opener({})).open(b"", run)
+        Devices("cuda", Hardware(1), opener({})).open(b"", run)
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda", "cpu"])
@@ -67,7 +67,7 @@ def test_a_bundles_fault_is_not_the_devices(device):
     def refuse(session, provider):
         raise BundleError("the inputs do not fit")
 
-    devices = Devices(device, 1, opener({}))
+    devices = Devices(device, Hardware(1), opener({}))
     with pytest.raises(BundleError):
         devices.open(b"", refuse)
     assert devices.open(b"", provider_of) == (CPU if device == "cpu" else CUDA)

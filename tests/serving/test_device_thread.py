@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from serving.device_thread import DeviceThread
-from serving.engine import Inputs
+from serving.encoder import Encoder
+from serving.engine import Inputs, Joined
 from serving.errors import Refusal, RequestError
 from serving.metrics import Metrics
 
@@ -16,22 +17,28 @@ from serving.metrics import Metrics
 class FakeEngine:
     """Its images are its noise; it stops at a gate, and noise of 13 breaks it."""
 
-    card = SimpleNamespace(name="fake")
+    card = SimpleNamespace(name="fake", version=1)
     provider = "cpu"
     max_batch = 4
 
     def __init__(self):
         self.gate = threading.Event()
         self.entered = threading.Event()
+        self.joined = []
         self.batches = []
 
     def padding(self, images):
         return 4 - images
 
-    def run(self, parts):
+    def join(self, parts):
+        noise = np.concatenate([part.noise for part in parts])
+        self.joined.append(noise[:, 0].astype(int).tolist())
+        return Joined({"noise": noise}, len(noise))
+
+    def run(self, batch):
         self.entered.set()
         self.gate.wait(10)
-        noise = np.concatenate([part.noise for part in parts])
+        noise = batch.feed["noise"]
         self.batches.append(noise[:, 0].astype(int).tolist())
         if 13 in noise:
             raise RuntimeError("the device does not like 13")
@@ -48,12 +55,14 @@ def scenario(steps, *, queue_images=100, deadline=10.0):
 
     async def main():
         engine = FakeEngine()
-        thread = DeviceThread(engine, queue_images, deadline, metrics)
+        encoder = Encoder(1)
+        thread = DeviceThread(engine, encoder, queue_images, deadline, metrics)
         try:
             await asyncio.wait_for(steps(thread, engine), 10)
         finally:
             engine.gate.set()
             await asyncio.to_thread(thread.close)
+            encoder.close()
 
     asyncio.run(main())
     registry = metrics._registry
@@ -157,6 +166,67 @@ def test_one_request_that_breaks_the_device_does_not_hurt_its_neighbours():
     scenario(steps)
 
 
+async def formed_ahead(engine, *batch):
+    while engine.joined[-1] != [*batch]:
+        await asyncio.sleep(0.005)
+
+
+def test_a_full_batch_is_formed_while_the_device_works_and_one_with_room_waits_for_more():
+    async def steps(thread, engine):
+        tickets = [await occupied(thread, engine)]
+        tickets += [thread.submit(inputs(value)) for value in (1, 2, 3)]
+        await asyncio.sleep(0.05)
+        assert engine.joined == [[0]]
+        tickets += [thread.submit(inputs(value)) for value in (4, 5)]
+        await formed_ahead(engine, 1, 2, 3, 4)
+        engine.gate.set()
+        assert [values(await ticket.future) for ticket in tickets] == [[value] for value in range(6)]
+        assert engine.batches == engine.joined == [[0], [1, 2, 3, 4], [5]]
+
+    scenario(steps)
+
+
+def test_who_goes_after_his_batch_was_formed_never_reaches_the_device_and_his_neighbours_do():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        tickets = [thread.submit(inputs(value)) for value in (1, 2, 3, 4)]
+        await formed_ahead(engine, 1, 2, 3, 4)
+        thread.drop(tickets[1], "disconnected")
+        engine.gate.set()
+        assert values(await tickets[3].future) == [4]
+        assert engine.batches == [[0], [1, 3, 4]]
+
+    assert scenario(steps).dropped("disconnected") == 1
+
+
+def test_who_is_late_after_his_batch_was_formed_never_reaches_the_device():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        late = thread.submit(inputs(1, 2, 3, 4))
+        await formed_ahead(engine, 1, 2, 3, 4)
+        with pytest.raises(RequestError):
+            await late.future
+        engine.gate.set()
+        assert values(await thread.submit(inputs(7)).future) == [7]
+        assert engine.batches == [[0], [7]]
+
+    assert scenario(steps, deadline=0.2).dropped("deadline") == 4
+
+
+def test_one_with_many_images_and_many_with_one_take_turns():
+    async def steps(thread, engine):
+        await occupied(thread, engine)
+        large = thread.submit(inputs(*range(100, 140)))
+        small = [thread.submit(inputs(value)) for value in range(1, 7)]
+        engine.gate.set()
+        await asyncio.gather(*(ticket.future for ticket in small))
+        assert values(await large.future) == list(range(100, 140))
+        order = [value for batch in engine.batches for value in batch]
+        assert order.index(6) < 16, "six small requests wait for at most as many images of the large one, and a batch"
+
+    scenario(steps)
+
+
 def test_the_rest_of_a_broken_request_is_not_tried():
     async def steps(thread, engine):
         engine.gate.set()
@@ -179,3 +249,30 @@ def test_what_waits_is_given_up_when_the_time_to_drain_is_over():
         assert values(await first.future) == [0]
 
     assert scenario(steps).dropped("draining") == 3
+
+
+def test_a_device_stuck_on_a_batch_is_a_fault_and_a_slow_one_is_none():
+    async def steps(thread, engine):
+        assert thread.fault(0.05) is None
+        await occupied(thread, engine)
+        assert thread.fault(10) is None
+        await asyncio.sleep(0.1)
+        assert "fake/1" in thread.fault(0.05)
+        engine.gate.set()
+        await thread.submit(inputs(1)).future
+        await asyncio.sleep(0.1)
+        assert thread.fault(0.05) is None
+
+    scenario(steps)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_thread_is_a_fault():
+    async def steps(thread, engine):
+        engine.gate.set()
+        thread._hand_on = None
+        thread.submit(inputs(1))
+        await asyncio.to_thread(thread._thread.join, 5)
+        assert "has died" in thread.fault(10)
+
+    scenario(steps)

@@ -45,10 +45,10 @@ def test_many_short_jobs_share_a_turn():
     async def steps(encoder):
         for _ in range(60):
             await asyncio.gather(*(encoder.run(lambda: None) for _ in range(32)))
-        assert encoder._turn > 1
+        assert encoder._turn("") > 1
         for _ in range(60):
             await encoder.run(lambda: sum(range(200_000)))
-        assert encoder._turn == 1
+        assert encoder._turn("") == 1
 
     in_encoder(2, steps)
 
@@ -83,3 +83,23 @@ def test_a_job_nobody_waits_for_is_not_done():
 
     in_encoder(1, steps)
     assert done == ["third"]
+
+
+def test_lines_have_their_turns():
+    done = []
+
+    async def steps(encoder):
+        loop = asyncio.get_running_loop()
+        gate = threading.Event()
+        first = asyncio.ensure_future(encoder.run(lambda: gate.wait(5)))
+        await asyncio.sleep(0.05)
+        large = [(lambda n=n: done.append(f"large {n}"), loop.create_future()) for n in range(50)]
+        small = [(lambda: done.append("small"), loop.create_future())]
+        encoder.submit(large, "large")
+        encoder.submit(small, "small")
+        gate.set()
+        await asyncio.gather(first, *(future for _, future in large + small))
+
+    in_encoder(1, steps)
+    assert len(done) == 51
+    assert done.index("small") < 10

@@ -6,7 +6,7 @@ import pytest
 
 from models.bundle import BundleError, read_bundle
 from models.noise import labels_for_seeds, noise_for_seeds
-from serving.device import CPU, Devices, open_onnxruntime
+from serving.device import CPU, Devices, Hardware, open_onnxruntime
 from serving.engine import Engine, Inputs, _Bound, bucket_sizes, open_engine
 
 SEEDS = range(320)
@@ -21,7 +21,9 @@ def bundles(tmp_path_factory, generators):
         # A graph that computes its weights: batches of one do give other sums there.
         "modulated": generators.mlp(width=256, packed=False),
     }
-    return {name: read_bundle(generators.ship(root, name, 1, kind)) for name, kind in kinds.items()}
+    bundles = {name: read_bundle(generators.ship(root, name, 1, kind)) for name, kind in kinds.items()}
+    half = generators.ship(root, "half", 1, generators.mlp(half=True), precision="fp16")
+    return {**bundles, "half": read_bundle(half)}
 
 
 def inputs_for(card, seeds):
@@ -30,45 +32,51 @@ def inputs_for(card, seeds):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
-@pytest.mark.parametrize("name", ["mlp", "conv", "modulated"])
+@pytest.mark.parametrize("name", ["mlp", "conv", "modulated", "half"])
 def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads):
-    engine = open_engine(bundles[name], Devices("cpu", threads), 32)
+    engine = open_engine(bundles[name], Devices("cpu", Hardware(threads)), 32)
     inputs = inputs_for(engine.card, SEEDS)
-    alone = np.concatenate([engine.run([inputs.part(i, i + 1)]) for i in SEEDS])
+    alone = np.concatenate([engine.run(engine.join([inputs.part(i, i + 1)])) for i in SEEDS])
     assert alone.std() > 10
     assert len(np.unique(alone.reshape(len(alone), -1), axis=0)) == len(alone)
     for size in range(2, 33):
         for start in range(0, len(SEEDS) - size, size * (1 + size // 8)):
-            batch = engine.run([inputs.part(start, start + size)])
+            batch = engine.run(engine.join([inputs.part(start, start + size)]))
             assert np.array_equal(batch, alone[start : start + size]), f"batch of {size}"
 
 
 def test_a_graph_whose_images_depend_on_the_batch_is_not_run_in_small_batches(bundles):
-    assert 1 in open_engine(bundles["mlp"], Devices("cpu", 1), 32).buckets
-    session = open_onnxruntime(bundles["modulated"].onnx, CPU, 1)
+    assert 1 in open_engine(bundles["mlp"], Devices("cpu", Hardware(1)), 32).buckets
+    session = open_onnxruntime(bundles["modulated"].onnx, CPU, Hardware(1))
     inputs = inputs_for(bundles["modulated"].card, range(1024))
     feed = {"noise": inputs.noise, "truncation": inputs.truncation}
     together = session.run(None, feed)[0]
     alone = [session.run(None, {name: array[i : i + 1] for name, array in feed.items()})[0] for i in range(1024)]
     if np.array_equal(np.concatenate(alone), together):
         pytest.skip("on this processor, ONNX Runtime gives the same images alone")
-    assert 1 not in open_engine(bundles["modulated"], Devices("cpu", 1), 32).buckets
+    assert 1 not in open_engine(bundles["modulated"], Devices("cpu", Hardware(1)), 32).buckets
+
+
+def test_half_precision_is_close_to_the_whole(bundles):
+    half, whole = (open_engine(bundles[name], Devices("cpu", Hardware(1)), 32) for name in ("half", "mlp"))
+    images = [engine.run(engine.join([inputs_for(engine.card, range(32))])) for engine in (half, whole)]
+    assert np.abs(np.subtract(*images, dtype=np.int16)).max() <= 2
 
 
 def test_parts_of_requests_are_joined_and_padding_is_cut_off(bundles):
-    engine = open_engine(bundles["conv"], Devices("cpu", 2), 16)
+    engine = open_engine(bundles["conv"], Devices("cpu", Hardware(2)), 16)
     inputs = inputs_for(engine.card, range(5))
-    images = engine.run([inputs.part(0, 2), inputs.part(2, 5)])
+    images = engine.run(engine.join([inputs.part(0, 2), inputs.part(2, 5)]))
     assert engine.padding(5) == 1
-    assert np.array_equal(images, engine.run([inputs]))
+    assert np.array_equal(images, engine.run(engine.join([inputs])))
     assert images.shape == (5, 16, 16, 1)
     assert images.dtype == np.uint8
 
 
 def test_labels_and_truncation_reach_the_graph(bundles):
-    engine = open_engine(bundles["conv"], Devices("cpu", 1), 4)
+    engine = open_engine(bundles["conv"], Devices("cpu", Hardware(1)), 4)
     noise = noise_for_seeds([1, 1, 1], 24)
-    images = engine.run([Inputs(noise, np.array([1, 2, 1]), np.array([1, 1, 0.5], np.float32))])
+    images = engine.run(engine.join([Inputs(noise, np.array([1, 2, 1]), np.array([1, 1, 0.5], np.float32))]))
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
 
@@ -78,16 +86,17 @@ def test_bucket_sizes(limit, sizes):
     assert bucket_sizes(limit) == sizes
 
 
-def test_bound_buffers_give_the_same_images_each_time(bundles):
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_bound_buffers_give_the_same_images_each_time(bundles, cuda_graphs):
     """What a GPU runs, tried on the CPU: the buffers are used again and must not leak into earlier images."""
     bundle = bundles["conv"]
-    session = open_onnxruntime(bundle.onnx, CPU, 1)
+    session = open_onnxruntime(bundle.onnx, CPU, Hardware(1))
 
     def feed(seeds):
         inputs = inputs_for(bundle.card, seeds)
         return {"noise": inputs.noise, "label": inputs.label, "truncation": inputs.truncation}
 
-    bound = _Bound(session, bundle.card, feed(range(4)), "cpu")
+    bound = _Bound(session, bundle.card, feed(range(4)), "cpu", Hardware(1, cuda_graphs=cuda_graphs))
     first, second = bound.run(feed(range(4))), bound.run(feed(range(4, 8)))
     assert np.array_equal(first, session.run(None, feed(range(4)))[0])
     assert np.array_equal(second, session.run(None, feed(range(4, 8)))[0])
@@ -97,7 +106,7 @@ def test_a_graph_that_is_not_its_cards_is_refused(bundles, generators, tmp_path)
     graph, _, labels, image = generators.mlp()
     bundle = read_bundle(generators.ship(tmp_path, "odd", 1, (graph, 33, labels, image)))
     with pytest.raises(BundleError, match=r"odd/1: the inputs .* noise float32 \[N, 32\].* asks for .*\[N, 33\]"):
-        open_engine(bundle, Devices("cpu", 1), 4)
+        open_engine(bundle, Devices("cpu", Hardware(1)), 4)
 
 
 def test_every_batch_size_is_run_before_the_engine_is_ready(bundles):
@@ -115,5 +124,5 @@ def test_every_batch_size_is_run_before_the_engine_is_ready(bundles):
             return self._session.run(names, feed)
 
     session = onnxruntime.InferenceSession(bundles["conv"].onnx, providers=[CPU])
-    engine = Engine(bundles["conv"].card, Watched(session), CPU, 12)
+    engine = Engine(bundles["conv"].card, Watched(session), CPU, 12, Hardware(1))
     assert set(sizes) == set(engine.buckets) == {1, 2, 3, 4, 6, 8, 12}

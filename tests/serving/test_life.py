@@ -83,6 +83,27 @@ def test_past_the_deadline(serve, slow_zoo):
         assert server.metric("figment_queued_images") == 0
 
 
+def test_workers_count_together(serve, zoo):
+    with serve(models=zoo, workers=2, max_batch=4, intra_op_threads=1) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        server.until(lambda: all(httpx.get(server.url + "/readyz").status_code == 200 for _ in range(12)), 40)
+        for _ in range(30):  # each over a connection of its own, which any worker may take
+            assert httpx.post(server.url + "/generate", json={"seeds": [1]}).status_code == 200
+        assert server.metric("figment_requests_total", route="/generate", code="200") == 30
+        assert server.metric("figment_model_info", model="conv") == 1
+        assert server.metric("figment_ready") == 1
+
+
+def test_a_stuck_device_is_not_alive(serve, slow_zoo):
+    with serve(models=slow_zoo, max_batch=4, stuck_seconds=0.001, intra_op_threads=1) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        assert httpx.get(server.url + "/livez").status_code == 200
+        InBackground(server.url, {"count": 100}, timeout=5)
+        for path in ("/livez", "/v2/health/live"):
+            server.until(lambda path=path: httpx.get(server.url + path).status_code == 503, 5)
+        assert "slow/1" in httpx.get(server.url + "/livez").json()["error"]
+
+
 def test_drain(serve, slow_zoo):
     with serve(models=slow_zoo, max_batch=4, drain_seconds=30, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)

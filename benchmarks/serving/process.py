@@ -1,0 +1,33 @@
+"""The process itself: how long it takes to be ready, and what its memory does over many mixed requests."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving.load import closed_loop
+from benchmarks.serving.servers import ROOT, figment
+
+_REQUESTS = (
+    ('{"model":"tiny","seeds":[%d]}', "application/json"),
+    ('{"model":"tiny","seeds":[%d]}', "image/webp"),
+    ('{"model":"tiny","count":16}', "application/zip"),
+    ('{"model":"tiny","count":64}', "application/x-npy"),
+    ('{"model":"tiny","seeds":[%d],"truncation":2}', "application/json"),
+)
+
+
+def measure(home: Path, smoke: bool) -> dict[str, Any]:
+    """Prints a few lines and returns their numbers."""
+    rounds, seconds = (2, 1) if smoke else (10, 4)
+    with figment(ROOT / "models" / "zoo", home / "shipped") as shipped:
+        ready_seconds = shipped.ready_seconds
+    print(f"\nFrom the start of the process to ready, with the bundles that ship: {ready_seconds:.1f} s")
+    readings: list[dict[str, float]] = []
+    requests = 0.0
+    with figment(home / "zoo", home / "ours") as ours:
+        for _ in range(rounds):
+            for body, accept in _REQUESTS:
+                reading = closed_loop(ours, "/generate", body, 16, seconds, accept)
+                requests += reading.requests_per_second * seconds
+            readings.append({"requests": round(requests), "resident_mb": ours.resident_bytes / 2**20})
+            print(f"  {requests:8.0f} mixed requests: {readings[-1]['resident_mb']:.0f} MB resident", flush=True)
+    return {"ready_seconds": ready_seconds, "memory": readings}

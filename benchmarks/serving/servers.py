@@ -1,0 +1,103 @@
+"""Servers under test: processes that are started, waited for, weighed and stopped."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, ready_seconds: float) -> None:
+        self._process = psutil.Process(process.pid)
+        self.port = port
+        self.ready_seconds = ready_seconds
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it and its children have taken of the cores so far."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._family())
+
+    @property
+    def resident_bytes(self) -> int:
+        """The memory that it and its children hold."""
+        return sum(process.memory_info().rss for process in self._family())
+
+    def _family(self) -> list[psutil.Process]:
+        return [self._process, *self._process.children(recursive=True)]
+
+
+@contextmanager
+def _running(command: list[str], environment: dict[str, str], ready: str, port: int, log: Path) -> Iterator[Server]:
+    began = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        while not _answers(f"http://127.0.0.1:{port}{ready}"):
+            if process.poll() is not None or time.monotonic() - began > 60:
+                raise RuntimeError(f"{' '.join(command)} did not start:\n{log.read_text()}")
+            time.sleep(0.02)
+        yield Server(process, port, time.monotonic() - began)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def figment(zoo: Path, home: Path, **settings: object) -> AbstractContextManager[Server]:
+    """``bentoml serve`` with the bundles of ``zoo``; ``settings`` without their prefix."""
+    port = _free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
+    environment |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "FIGMENT_MODELS": str(zoo)}
+    environment |= {f"FIGMENT_{name.upper()}": str(value) for name, value in settings.items()}
+    home.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]
+    return _running(command, environment, "/readyz", port, home / "log")
+
+
+def limit(generator: Path, home: Path) -> AbstractContextManager[Server]:
+    """The bare micro-batcher with one generator."""
+    port = _free_port()
+    environment = os.environ | {"GENERATOR": str(generator), "THREADS": str(usable_cores())}
+    home.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "uvicorn", "--factory", "benchmarks.serving.limit:MicroBatcher"]
+    options = ["--log-level", "error", "--lifespan", "off", "--port", str(port)]
+    return _running(command + options, environment, "/", port, home / "limit.log")
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _answers(url: str) -> bool:
+    # The limit knows one route, and answers a GET with an error: that is an answer, too.
+    try:
+        urllib.request.urlopen(url, timeout=2).close()
+    except urllib.error.HTTPError as error:
+        return error.code == 500
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""The event loop never computes: no turn of it takes 20 ms of its thread's time, whatever is asked for."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from serving import endpoints
+from serving.device import Devices, Hardware
+from serving.metrics import Metrics
+from serving.quick_http import QuickRequest
+from serving.runtime import Phase, Runtime
+from serving.settings import Settings
+
+IMAGES = 256
+REQUESTS = {
+    "many as zip": ({"count": IMAGES}, "application/zip"),
+    "many as json": ({"count": IMAGES, "format": "webp"}, "application/json"),
+    "many as npy": ({"count": IMAGES}, "application/x-npy"),
+    "a grid": ({"seeds": f"0-{IMAGES - 1}", "layout": "grid"}, "image/jpeg"),
+    "much noise": ({"noise": [[0.123456789] * 32] * IMAGES}, "application/json"),
+    "small ones": ({"seeds": [1]}, "application/json"),
+}
+
+
+async def ask(runtime, content, accept):
+    headers = {"content-type": "application/json", "content-length": str(len(content)), "accept": accept}
+    scope = {"type": "http", "method": "POST", "path": "/generate", "query_string": b""}
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
+    messages = [{"type": "http.request", "body": content}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        return await asyncio.get_running_loop().create_future()
+
+    response = await endpoints.generate_images(runtime, QuickRequest(scope), receive)
+    assert response.status_code == 200
+
+
+async def longest_turn(work):
+    """What the longest turn of the loop took of the thread's time while ``work`` was done, in seconds."""
+    longest, task = 0.0, asyncio.ensure_future(work)
+    while not task.done():
+        began = time.thread_time()
+        await asyncio.sleep(0)
+        longest = max(longest, time.thread_time() - began)
+    await task
+    return longest
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_no_turn_of_the_loop_is_long(zoo, name):
+    body, accept = REQUESTS[name]
+    content = json.dumps(body).encode()
+
+    async def main():
+        runtime = Runtime(Settings(models=zoo, default_model="mlp", max_batch=64, queue_images=10_000), Metrics())
+        runtime.start(Devices("cpu", Hardware(1)))
+        try:
+            while runtime.phase is not Phase.READY:
+                await asyncio.sleep(0.01)
+            return await longest_turn(asyncio.gather(*(ask(runtime, content, accept) for _ in range(20))))
+        finally:
+            await asyncio.to_thread(runtime.close)
+
+    longest = asyncio.run(main())
+    assert longest < 0.02
