@@ -61,7 +61,8 @@ def main() -> None:
         for loss in LOSSES:
             for seed in range(options.seeds):
                 state = TrainingState(configuration(dataset, loss, seed, options.images), 10, torch.device("cpu"))
-                fit(configuration(dataset, loss, seed, options.images), data, state, ALONE, Observer())
+                if not fit(configuration(dataset, loss, seed, options.images), data, state, ALONE, Observer()):
+                    raise SystemExit(130)
                 run = {"loss": loss, "seed": seed, **judge.score(state.average)}
                 print(json.dumps({"dataset": dataset, **run}), flush=True)
                 runs.append(run)

@@ -91,8 +91,9 @@ def run(config: Config, data: TrainingImages, judge: LoopJudge) -> tuple[dict[st
     before = judge.score(state.average)
     began = time.process_time()
     try:
-        fit(config, data, state, Processes(0, 1, torch.device("cpu")), Observer())
-        outcome = "learns"
+        if not fit(config, data, state, Processes(0, 1, torch.device("cpu")), Observer()):
+            raise SystemExit(130)
+        outcome = "trained"
     except TrainingError as error:
         outcome = str(error)
     seconds = time.process_time() - began
@@ -108,6 +109,7 @@ def run(config: Config, data: TrainingImages, judge: LoopJudge) -> tuple[dict[st
         "weights": sum(weight.numel() for weight in state.generator.parameters()),
         "fxd_before": before["fxd"],
         "fxd_after": after["fxd"],
+        "coverage_before": before["coverage"],
         "coverage_after": after["coverage"],
         "images_per_cpu_second": state.images_seen / seconds,
         "parity": parity.max_difference,
@@ -160,10 +162,12 @@ def main() -> None:
 
 def table(lines: list[dict[str, Any]]) -> str:
     """The runs as a Markdown table."""
-    head = ["| network | loss | distance before → after | coverage | images / s of one core | export differs by |"]
+    head = [
+        "| network | loss | distance before → after | coverage before → after | images / s of one core | export differs by |"
+    ]
     rows = [
         f"| `{line['family']}` | `{line['loss']}` | {line['fxd_before']:.1f} → {line['fxd_after']:.1f} | "
-        f"{line['coverage_after']:.2f} | {line['images_per_cpu_second']:.0f} | {line['parity']} |"
+        f"{line['coverage_before']:.2f} → {line['coverage_after']:.2f} | {line['images_per_cpu_second']:.0f} | {line['parity']} |"
         for line in lines
     ]
     return "\n".join([*head, "|---|---|---|---|---|---|", *rows]) + "\n"
