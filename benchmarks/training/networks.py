@@ -163,11 +163,12 @@ def main() -> None:
 def table(lines: list[dict[str, Any]]) -> str:
     """The runs as a Markdown table."""
     head = [
-        "| network | loss | distance before → after | coverage before → after | images / s of one core | export differs by |"
+        "| network | loss | distance before → after | coverage before → after | images/s, one core | export differs by |"
     ]
     rows = [
         f"| `{line['family']}` | `{line['loss']}` | {line['fxd_before']:.1f} → {line['fxd_after']:.1f} | "
-        f"{line['coverage_before']:.2f} → {line['coverage_after']:.2f} | {line['images_per_cpu_second']:.0f} | {line['parity']} |"
+        f"{line['coverage_before']:.2f} → {line['coverage_after']:.2f} | "
+        f"{line['images_per_cpu_second']:.0f} | {line['parity']} |"
         for line in lines
     ]
     return "\n".join([*head, "|---|---|---|---|---|---|", *rows]) + "\n"

@@ -1,6 +1,6 @@
 """Draws ``docs/judge-monotone.png``: what the judge's distances say of real images that are made worse step by step.
 
-python benchmarks/judge_monotone.py TRAIN.parquet TEST.parquet docs/judge-monotone.png
+python -m benchmarks.training.judge TRAIN.parquet TEST.parquet docs/judge-monotone.png
 """
 
 import argparse
