@@ -160,6 +160,10 @@ def main() -> None:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        about = f" {error.filename}" if error.filename else ""
+        print(f"error:{about}: {error.strerror or error}; checkpoints that are there are whole", file=sys.stderr)
+        raise SystemExit(1) from None
     except typer.TyperException as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

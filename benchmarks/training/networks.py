@@ -163,7 +163,7 @@ def main() -> None:
 def table(lines: list[dict[str, Any]]) -> str:
     """The runs as a Markdown table."""
     head = [
-        "| network | loss | distance before → after | coverage before → after | images/s, one core | export differs by |"
+        "| network | loss | distance before → after | coverage before → after | images/s of a core | export off by |"
     ]
     rows = [
         f"| `{line['family']}` | `{line['loss']}` | {line['fxd_before']:.1f} → {line['fxd_after']:.1f} | "
