@@ -20,6 +20,7 @@ from PIL import Image
 from training.config import Config
 from training.config_file import load_config
 from training.data import load_images
+from training.device import best_precision
 from training.distributed import Processes
 from training.fit import fit
 from training.judge.in_loop import LoopJudge
@@ -38,7 +39,8 @@ COLOUR = ["data.channels=3", "data.fit=pad"]
 
 def configuration(dataset: str, loss: str, seed: int, images: int) -> Config:
     """The preset ``digits`` at half its width, in colour for CIFAR-10."""
-    settings = [f"loss={loss}", f"seed={seed}", f"images={images}", "network.width=32", "judge=null"]
+    precision = f"precision={best_precision(torch.device('cpu'))}"
+    settings = [precision, f"loss={loss}", f"seed={seed}", f"images={images}", "network.width=32", "judge=null"]
     return load_config("digits", [*settings, *(COLOUR if dataset == "cifar10" else [])])
 
 

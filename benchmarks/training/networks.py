@@ -21,6 +21,7 @@ from PIL import Image
 from training.config import Config
 from training.config_file import load_config
 from training.data import TrainingImages, load_images
+from training.device import best_precision
 from training.distributed import Processes
 from training.errors import TrainingError
 from training.export import measure_parity, to_onnx
@@ -43,8 +44,8 @@ R1 = ["regularization.r1=0.1", "regularization.interval=4"]
 
 FAMILIES: dict[str, tuple[list[str], list[str]]] = {
     "mlp": (
-        ["network.width=256", "network.depth=2", "regularization.r1=1", "regularization.interval=1"],
-        ["learning_rate=0.001", "beta1=0.5", "beta2=0.999"],
+        ["network.width=256", "network.depth=2", "regularization.r1=10", "regularization.interval=1"],
+        ["learning_rate=0.001", "beta1=0.0", "beta2=0.99"],
     ),
     "dcgan": (["network.width=32", "network.discriminator_norm=spectral"], ADAM_OF_NORMS),
     "sngan": (["network.generator_width=32", "network.discriminator_width=32"], ADAM_OF_SPECTRAL_NORMS),
@@ -69,7 +70,8 @@ def configuration(family: str, loss: str, images: int) -> Config:
         for player in ("generator", "discriminator")
         for setting in [*adam, "schedule=constant"]
     ]
-    plain = ["regularization.r1=0", "regularization.r2=0", "judge=null", "ema.half_lives=[2000]"]
+    precision = f"precision={best_precision(torch.device('cpu'))}"
+    plain = [precision, "regularization.r1=0", "regularization.r2=0", "judge=null", "ema.half_lives=[2000]"]
     return load_config(
         "cifar10",
         [
