@@ -17,7 +17,7 @@ _REQUESTS = (
 
 def measure(home: Path, smoke: bool) -> dict[str, Any]:
     """Prints a few lines and returns their numbers."""
-    rounds, seconds = (2, 1) if smoke else (10, 4)
+    rounds, seconds = (1, 1) if smoke else (10, 4)
     with figment(ROOT / "models" / "zoo", home / "shipped") as shipped:
         ready_seconds = shipped.ready_seconds
     print(f"\nFrom the start of the process to ready, with the bundles that ship: {ready_seconds:.1f} s")

@@ -98,7 +98,7 @@ def test_a_stuck_device_is_not_alive(serve, slow_zoo):
     with serve(models=slow_zoo, max_batch=4, stuck_seconds=0.001, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
         assert httpx.get(server.url + "/livez").status_code == 200
-        InBackground(server.url, {"count": 100}, timeout=5)
+        InBackground(server.url, {"count": 250}, timeout=5)
         for path in ("/livez", "/v2/health/live"):
             server.until(lambda path=path: httpx.get(server.url + path).status_code == 503, 5)
         assert "slow/1" in httpx.get(server.url + "/livez").json()["error"]
