@@ -22,7 +22,14 @@ from training.device import best_device
 from training.errors import TrainingError
 from training.judge.files import write_whole
 
-FEATURES = 64
+MEANINGS, TEXTURES = 64, 16
+"""Features of what an image shows, from the last layer, and of colour and grain, from the first.
+
+The last layer alone is blind to what its task does not need: to a judge of photographs, the bright plaid that an
+untrained generator draws is nearer to real images than real images that are blurred.
+"""
+
+FEATURES = MEANINGS + TEXTURES
 """The dimension of a judge's features. Few, so that some thousand images give a covariance worth comparing."""
 
 ROTATIONS = 4
@@ -50,27 +57,30 @@ class JudgeRecord(BaseModel):
 
 
 class JudgeNetwork(nn.Module):
-    """Strided convolutions down to 4 × 4, a linear layer of ``FEATURES`` units, and a linear classifier on top."""
+    """Convolutions that halve down to 4 × 4, a linear layer of ``MEANINGS`` units, and a linear classifier on top."""
 
     def __init__(self, resolution: int, channels: int, outputs: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_convolution(channels, 16, stride=1)]
-        width, side, depth = 16, resolution, 0
+        self.textures = _convolution(channels, TEXTURES, stride=1)
+        layers: list[nn.Module] = []
+        width, side, depth = TEXTURES, resolution, 0
         while side > _SMALLEST_SIDE:
             wider = _WIDTHS[min(depth, len(_WIDTHS) - 1)]
             layers.append(_convolution(width, wider, stride=2))
             width, side, depth = wider, -(-side // 2), depth + 1
         self.convolutions = nn.Sequential(*layers)
-        self.to_features = nn.Linear(width * side * side, FEATURES)
-        self.classifier = nn.Linear(FEATURES, outputs)
-        self.spread = nn.Buffer(torch.ones(()))
-        """The features' standard deviation on the images learnt from: they are given in units of it."""
+        self.to_meanings = nn.Linear(width * side * side, MEANINGS)
+        self.classifier = nn.Linear(MEANINGS, outputs)
+        self.spread = nn.Buffer(torch.ones(FEATURES))
+        """The two kinds' standard deviations on the images learnt from: features are given in units of them."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images uint8 [N, H, W, C] → features float [N, FEATURES] and logits float [N, outputs]."""
         scaled = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-        features = self.to_features(self.convolutions(scaled).flatten(1))
-        return features / self.spread, self.classifier(F.relu(features))
+        grain = self.textures(scaled)
+        meanings = self.to_meanings(self.convolutions(grain).flatten(1))
+        features = torch.cat([meanings, grain.mean(dim=(2, 3))], dim=1)
+        return features / self.spread, self.classifier(F.relu(meanings))
 
 
 class Judge:

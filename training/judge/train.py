@@ -15,7 +15,17 @@ from training.console import console
 from training.data import TrainingImages
 from training.device import best_device
 from training.errors import TrainingError
-from training.judge.network import FEATURES, ROTATIONS, Judge, JudgeNetwork, JudgeRecord, load_judge, weights_sha256
+from training.judge.network import (
+    FEATURES,
+    MEANINGS,
+    ROTATIONS,
+    TEXTURES,
+    Judge,
+    JudgeNetwork,
+    JudgeRecord,
+    load_judge,
+    weights_sha256,
+)
 
 EPOCHS = 3
 MOST_EPOCHS = 20
@@ -112,13 +122,14 @@ def _fit(
 
 @torch.no_grad()
 def _spread(network: JudgeNetwork, data: TrainingImages, lesson: NDArray[np.int64]) -> Tensor:
-    """The root of the features' mean variance, over enough images to settle it."""
+    """The root of the mean variance of each kind of features, [FEATURES], over enough images to settle it."""
     device = next(network.parameters()).device
     parts = [
         network(torch.from_numpy(data.images[lesson[first : first + _BATCH]]).to(device))[0]
         for first in range(0, min(len(lesson), 10_000), _BATCH)
     ]
-    return torch.cat(parts).var(0).mean().sqrt()
+    kinds = torch.split(torch.cat(parts).var(0), [MEANINGS, TEXTURES])
+    return torch.cat([kind.mean().sqrt().expand(len(kind)) for kind in kinds])
 
 
 @torch.no_grad()

@@ -159,7 +159,7 @@ def test_memory_does_not_grow_with_the_samples(digit_images: TrainingImages, jud
     ("arguments", "sentence"),
     [
         (["BUNDLE"], "a bundle does not say where its training images lie; name them with --data"),
-        (["BUNDLE", "--data", "DIGITS", "--samples", "64"], "--samples is 64; on 64 features it must be at least 65"),
+        (["BUNDLE", "--data", "DIGITS", "--samples", "64"], "--samples is 64; on 80 features it must be at least 81"),
         (["BUNDLE", "--data", "DIGITS", "--judge", "DIGITS"], "is no judge; python -m training judge writes one"),
         (["BUNDLE", "--data", "DIGITS", "--inception", "DIGITS"], "is not inception-2015-12-05.pt: its SHA-256 is"),
         (["BUNDLE", "--data", "DIGITS", "--inception", "none.pt"], "cannot read the Inception weights none.pt"),

@@ -7,12 +7,22 @@ import numpy as np
 import platformdirs
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.ImageFilter import GaussianBlur
 
 import training.judge.train
+from models.bundle import ImageSpec
+from models.networks import build_generator
+from models.networks.sngan import SnganConfig
+from models.noise import noise_for_seeds
 from training.data import TrainingImages
 from training.errors import TrainingError
+from training.judge.frechet import frechet_distance
+from training.judge.moments import Moments
 from training.judge.network import FEATURES, Judge, load_judge
 from training.judge.train import halves, judge_for, train_judge
+from training.sampling import sample
 
 
 def test_the_same_data_and_seed_give_the_same_weights(digit_images: TrainingImages) -> None:
@@ -50,6 +60,23 @@ def test_it_learns_from_half_a_only(digit_images: TrainingImages) -> None:
 def test_the_halves_share_nothing_and_miss_nothing() -> None:
     a, b = halves(7)
     assert sorted([*a, *b]) == list(range(7))
+
+
+def test_what_is_no_image_at_all_is_farther_than_what_is_blurred(judge: Judge, digit_images: TrainingImages) -> None:
+    """A last layer alone can take an untrained generator's patterns for better than soft images of the right kind."""
+    image = ImageSpec(height=32, width=32, channels=1)
+    torch.manual_seed(0)
+    generator = build_generator(SnganConfig(noise_dim=64, generator_width=16), image, 0).eval()
+    patterns = sample(generator, torch.from_numpy(noise_for_seeds(range(512), 64)), None)
+    soft = np.stack([np.asarray(Image.fromarray(each[..., 0]).filter(GaussianBlur(2))) for each in digit_images.images])
+
+    def distance(images: NDArray[np.uint8]) -> float:
+        moments = [Moments(FEATURES), Moments(FEATURES)]
+        moments[0].add(judge(images)[0])
+        moments[1].add(judge(digit_images.images)[0])
+        return frechet_distance(*moments)
+
+    assert distance(digit_images.images[:256]) < 0.1 * distance(soft[..., None]) < 0.1 * distance(patterns)
 
 
 def test_features_are_few_and_of_unit_spread(judge: Judge, digit_images: TrainingImages) -> None:
@@ -105,6 +132,6 @@ def test_images_of_another_size_are_refused(judge: Judge) -> None:
 
 
 def test_too_few_images_are_refused(digit_images: TrainingImages) -> None:
-    few = dataclasses.replace(digit_images, images=digit_images.images[:129])
-    with pytest.raises(TrainingError, match="holds 129 images; a judge of 64 features needs at least 130"):
+    few = dataclasses.replace(digit_images, images=digit_images.images[:161])
+    with pytest.raises(TrainingError, match="holds 161 images; a judge of 80 features needs at least 162"):
         train_judge(few)

@@ -97,7 +97,7 @@ def test_evaluate_adds_both_to_the_other_scores_and_to_the_card(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("training.judge.commands.load_inception", {"weights.pt": inception}.__getitem__)
-    options = ["--data", digits, "--judge", judge_file, "--samples", 65, "--inception", "weights.pt", "--out", tmp_path]
+    options = ["--data", digits, "--judge", judge_file, "--samples", 81, "--inception", "weights.pt", "--out", tmp_path]
     train("evaluate", bundle, *options)
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
     assert [score["metric"] for score in scores[-2:]] == ["fid", "inception_score"]
