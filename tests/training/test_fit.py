@@ -1,5 +1,6 @@
 """A run learns with every network and every loss, and leaves what it promises in its folder."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -140,3 +141,17 @@ def test_crossed() -> None:
     assert crossed(60, 124, 64)
     assert crossed(0, 64, 64)
     assert not crossed(64, 127, 64)
+
+
+def test_compiled_networks_take_the_same_steps(small_digits: TrainingImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced and differentiated as the compiler would have it; only its last stage is left out: it needs g++."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    states = []
+    for compiled in ("false", "true"):
+        settings = [*LEARNING, *FAMILIES["mlp"], "images=64", "regularization.r1=0.1", f"compile={compiled}"]
+        config = load_config("digits", settings)
+        states.append(TrainingState(config, 10, CPU))
+        fit(config, small_digits, states[-1], ALONE, Observer())
+    plain, compiled_weights = (state.generator.state_dict() for state in states)
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled_weights[name], value, rtol=1e-3, atol=1e-4)
