@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -104,6 +104,7 @@ def export_command(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     to: Annotated[Path, typer.Option(help="The folder of bundles, such as models/zoo.")],
     name: Annotated[str | None, typer.Option(help="The generator's name; the preset's without it.")] = None,
+    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="What the exported graph computes in.")] = "fp32",
 ) -> None:
     """Writes the run's generator as a bundle that can be served.
 
@@ -111,7 +112,7 @@ def export_command(
     """
     from training.export import export  # onnx and ONNX Runtime take a second to import, and only this needs them
 
-    print(export(RunFolder.open(run), to, name))
+    print(export(RunFolder.open(run), to, name, precision))
 
 
 def _load(source: str, config: Config, processes: Processes) -> TrainingImages:

@@ -7,7 +7,7 @@ import torch
 from models.bundle import ImageSpec
 from models.networks import NetworkConfig, build_generator
 from models.networks.biggan import BigganConfig
-from training.export import measure_parity, to_onnx
+from training.export import MAX_DIFFERENCE, halved, measure_parity, to_onnx
 from training.sampling import ImageGenerator
 
 
@@ -29,6 +29,17 @@ def test_onnx_runtime_draws_what_pytorch_draws(small_network: NetworkConfig, lab
     after = network.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_half_precision_draws_nearly_the_same(small_network: NetworkConfig) -> None:
+    torch.manual_seed(0)
+    generator = build_generator(small_network, ImageSpec(height=16, width=16, channels=3), 3).eval()
+    full = ImageGenerator(generator).eval()
+    graph = to_onnx(halved(generator), small_network.noise_dim, 3)
+    types = {tensor.data_type for tensor in onnx.load_from_string(graph).graph.initializer if len(tensor.dims) > 1}
+    assert onnx.TensorProto.FLOAT16 in types
+    assert onnx.TensorProto.FLOAT not in types
+    assert measure_parity(full, graph, small_network.noise_dim, 3).max_difference <= MAX_DIFFERENCE["fp16"]
 
 
 def test_no_weight_is_normalised_in_the_graph() -> None:
