@@ -34,7 +34,8 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
         stop = False
         while state.images_seen < config.images and not stop:
             before = state.images_seen
-            torch.manual_seed(step_seed(config.seed, before, processes.rank))  # for what networks draw inside
+            # What networks draw inside differs between processes, and from what is drawn for them.
+            torch.manual_seed(step_seed(config.seed, before, stream=1 + processes.rank))
             draws = Draws(step_seed(config.seed, before), processes.device, processes.rank, processes.count)
             reals, label = feed.take(before)
             statistics.add(game.step(Batch(reals, label, draws, progress=before / config.images)))
@@ -51,10 +52,9 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
     return state.images_seen >= config.images
 
 
-def step_seed(seed: int, images_seen: int, rank: int = 0) -> int:
-    """The seed of all that is random in the step that begins after so many images."""
-    entropy = (seed, images_seen, rank) if rank else (seed, images_seen)
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def step_seed(seed: int, images_seen: int, stream: int = 0) -> int:
+    """The seed of a stream of random numbers in the step that begins after so many images."""
+    return int(np.random.SeedSequence((seed, images_seen, stream)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @contextmanager

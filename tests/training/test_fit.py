@@ -134,7 +134,8 @@ def test_the_average_halves_after_its_half_life() -> None:
 
 
 def test_step_seeds_differ() -> None:
-    assert len({step_seed(seed, seen) for seed in range(20) for seen in range(0, 6400, 64)}) == 2000
+    seeds = {step_seed(seed, seen, stream) for seed in range(20) for seen in range(0, 640, 64) for stream in range(3)}
+    assert len(seeds) == 600
 
 
 def test_crossed() -> None:
