@@ -71,7 +71,9 @@ def test_sigkills_at_random_moments_change_nothing(tmp_path: Path, train: Callab
     """FIGMENT_KILLS says how many; moments are drawn from start-up, training and the writing of checkpoints."""
     kills = int(os.environ.get("FIGMENT_KILLS", "3"))
     images = 16 * 60 * (kills + 1)
-    settings = arguments(*TINY, *FAMILIES["mlp"], *GAMES["lazy"], f"images={images}", "pace.checkpoint=80")
+    settings = arguments(
+        *TINY, *FAMILIES["mlp"], *GAMES["lazy"], f"images={images}", "pace.checkpoint=80", "pace.samples=100000"
+    )
     train("fit", "digits", "--data", digits, "--out", tmp_path / "whole", *settings)
 
     run, chance = tmp_path / "killed", random.Random(0)
