@@ -1,0 +1,98 @@
+"""Where a space leads: every fault that its trials would run into, found before the first of them."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import ValidationError
+
+from models.bundle import ImageSpec
+from models.networks import build_discriminator, build_generator
+from training.config import Config
+from training.config_file import described
+from training.data import TrainingImages
+from training.errors import TrainingError
+from training.preflight import check_data
+from training.tuner.space import Choose, Space, Values
+
+DRAWS = 300
+"""Random corners of the space that are looked at for settings that contradict each other."""
+
+
+def check_space(space: Space, base: Config, data: TrainingImages) -> None:
+    """Raises ``TrainingError`` naming every fault that a draw from the space can have with this data.
+
+    Looked at are the ends of every range and every choice, with all else as in ``base`` where that is possible, and
+    then ``DRAWS`` random combinations of ends.
+    """
+    faults: list[str] = []
+    for name, value, drawn in _ends(space, base):
+        faults += [f"{name} {_text(value)}: {fault}" for fault in _faults(space, base, data, drawn)]
+    if not faults:
+        chance = random.Random(0)
+        for _ in range(DRAWS):
+            drawn = space.draw(base, lambda _, distribution: chance.choice(_extremes(distribution)))
+            faults += _faults(space, base, data, drawn)
+    if faults:
+        raise TrainingError(f"the space leads out of what is possible: {'; '.join(dict.fromkeys(faults))}")
+
+
+def _ends(space: Space, base: Config) -> Iterator[tuple[str, Any, Values]]:
+    """Each end of each parameter: the parameter, the end, and a draw that has it."""
+    own = space.parameters_of(base)
+    looked_at: set[str] = set()
+    open_: list[Values] = [{}]
+    while open_:
+        forced = open_.pop()
+        asked: dict[str, BaseDistribution] = {}
+        space.draw(base, _chooser({**own, **forced}, asked))
+        for name, distribution in asked.items():
+            if name in looked_at:
+                continue
+            looked_at.add(name)
+            for value in _extremes(distribution):
+                with_end = {**forced, name: value}
+                yield name, value, space.draw(base, _chooser({**own, **with_end}, {}))
+                if isinstance(distribution, CategoricalDistribution):
+                    open_.append(with_end)  # behind a case there may be parameters that were not asked for yet
+
+
+def _chooser(wanted: Values, asked: dict[str, BaseDistribution]) -> Choose:
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        asked[name] = distribution
+        return wanted[name] if name in wanted else _extremes(distribution)[0]
+
+    return choose
+
+
+def _extremes(distribution: BaseDistribution) -> list[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return [distribution.low, distribution.high]
+
+
+def _faults(space: Space, base: Config, data: TrainingImages, drawn: Values) -> list[str]:
+    try:
+        config = Config.model_validate({**space.values_of(drawn), "images": base.images})
+    except ValidationError as error:
+        return described(error)
+    except TrainingError as error:
+        return [str(error)]
+    side = config.data.resolution
+    image = ImageSpec(height=side, width=side, channels=config.data.channels)
+    labels = len(data.label_names or ()) if config.conditional else 0
+    try:
+        check_data(config, data)
+        with torch.device("meta"):  # shapes alone: nothing is computed
+            build_generator(config.network, image, labels)
+            build_discriminator(config.network, image, labels)
+    except (TrainingError, ValueError) as error:
+        return [str(error)]
+    return []
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
