@@ -28,8 +28,10 @@ from models.bundle import (
     ImageSpec,
     Name,
     Parity,
+    Score,
     Tensor,
     TrainingRecord,
+    TuningRecord,
     check_signature,
     next_version,
     write_bundle,
@@ -46,8 +48,16 @@ MAX_DIFFERENCE = 1
 """How far, in steps of 255, a pixel of ONNX Runtime may be from PyTorch's."""
 
 
-def export(run: RunFolder, to: Path, name: str | None = None) -> Path:
+def export(
+    run: RunFolder,
+    to: Path,
+    name: str | None = None,
+    tuning: TuningRecord | None = None,
+    scores: tuple[Score, ...] = (),
+) -> Path:
     """Writes the run's averaged generator as the next version of a bundle below ``to``, and returns its folder.
+
+    ``tuning`` and ``scores`` go into its card.
 
     Raises ``TrainingError`` if the name is none, if ONNX Runtime and PyTorch disagree, or if it cannot be written.
     """
@@ -82,6 +92,8 @@ def export(run: RunFolder, to: Path, name: str | None = None) -> Path:
             images_seen=trained.images_seen,
             source_revision=run.source_revision,
         ),
+        tuning=tuning,
+        scores=scores,
         parity=parity,
         licence=run.config.about.licence,
         intended_use=run.config.about.intended_use,

@@ -28,13 +28,14 @@ def check_space(space: Space, base: Config, data: TrainingImages) -> None:
     then ``DRAWS`` random combinations of ends.
     """
     faults: list[str] = []
+    limits = _Limits(space, base, data)
     for name, value, drawn in _ends(space, base):
-        faults += [f"{name} {_text(value)}: {fault}" for fault in _faults(space, base, data, drawn)]
+        faults += [f"{name} {_text(value)}: {fault}" for fault in limits.faults(drawn)]
     if not faults:
         chance = random.Random(0)
         for _ in range(DRAWS):
             drawn = space.draw(base, lambda _, distribution: chance.choice(_extremes(distribution)))
-            faults += _faults(space, base, data, drawn)
+            faults += limits.faults(drawn)
     if faults:
         raise TrainingError(f"the space leads out of what is possible: {'; '.join(dict.fromkeys(faults))}")
 
@@ -74,24 +75,38 @@ def _extremes(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low, distribution.high]
 
 
-def _faults(space: Space, base: Config, data: TrainingImages, drawn: Values) -> list[str]:
-    try:
-        config = Config.model_validate({**space.values_of(drawn), "images": base.images})
-    except ValidationError as error:
-        return described(error)
-    except TrainingError as error:
-        return [str(error)]
-    side = config.data.resolution
-    image = ImageSpec(height=side, width=side, channels=config.data.channels)
-    labels = len(data.label_names or ()) if config.conditional else 0
-    try:
-        check_data(config, data)
-        with torch.device("meta"):  # shapes alone: nothing is computed
-            build_generator(config.network, image, labels)
-            build_discriminator(config.network, image, labels)
-    except (TrainingError, ValueError) as error:
-        return [str(error)]
-    return []
+class _Limits:
+    """What the configuration, the networks and the data allow; networks of one shape are built once."""
+
+    def __init__(self, space: Space, base: Config, data: TrainingImages) -> None:
+        self._space, self._base, self._data = space, base, data
+        self._found: dict[str, list[str]] = {}
+
+    def faults(self, drawn: Values) -> list[str]:
+        """All that is wrong with a draw."""
+        try:
+            config = Config.model_validate({**self._space.values_of(drawn), "images": self._base.images})
+        except ValidationError as error:
+            return described(error)
+        except TrainingError as error:
+            return [str(error)]
+        key = f"{config.network.model_dump_json()} {config.batch_size} {config.conditional}"
+        if key not in self._found:
+            self._found[key] = self._misfits(config)
+        return self._found[key]
+
+    def _misfits(self, config: Config) -> list[str]:
+        side = config.data.resolution
+        image = ImageSpec(height=side, width=side, channels=config.data.channels)
+        labels = len(self._data.label_names or ()) if config.conditional else 0
+        try:
+            check_data(config, self._data)
+            with torch.device("meta"):  # shapes alone: nothing is computed
+                build_generator(config.network, image, labels)
+                build_discriminator(config.network, image, labels)
+        except (TrainingError, ValueError) as error:
+            return [str(error)]
+        return []
 
 
 def _text(value: object) -> str:

@@ -4,9 +4,11 @@ A draw from the space is a mapping of dotted keys to values, laid over the prese
 asking for one parameter after the other, so that what is asked for may depend on what was answered.
 """
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,7 +142,7 @@ class Space(_Strict):
 
     def values_of(self, drawn: Values) -> Values:
         """A configuration, unchecked: the preset, the space's settings, and what was drawn."""
-        values, _ = read_values(self.preset)
+        values = copy.deepcopy(_preset(self.preset))
         for key, value in {**self.settings, **drawn}.items():
             lay_over(values, key, value)
         return values
@@ -169,6 +171,11 @@ class Space(_Strict):
         found: Values = {}
         _locate(self.search, base.model_dump(mode="json"), "", found)
         return found
+
+
+@cache
+def _preset(preset_or_file: str) -> Values:
+    return read_values(preset_or_file)[0]
 
 
 def load_space(name_or_file: str) -> Space:
