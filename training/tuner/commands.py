@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import optuna
 import typer
@@ -20,9 +20,9 @@ from training.judge.commands import DATA_HELP
 from training.judge.network import Judge, load_judge
 from training.judge.train import judge_for
 from training.preflight import check_data, tell_broken
-from training.tuner.limits import check_space
+from training.tuner.limits import faults_of
 from training.tuner.queue import identity_of
-from training.tuner.space import SPACES, Space, load_space
+from training.tuner.space import SPACES, Space, read_space
 from training.tuner.storage import open_storage, reason
 from training.tuner.study import Plan, Study, study_lock
 from training.tuner.trial import Stopped, Workshop
@@ -64,15 +64,18 @@ def tune(
     optuna.logging.set_verbosity(logging.ERROR)
     try:
         with joined_processes() as processes:
-            chosen = load_space(space)
+            chosen, faults = read_space(space)
             base, loaded = _base(chosen, images, data)
-            check_space(chosen, base, loaded)
+            faults += faults_of(chosen, base, loaded)
+            if faults:
+                raise TrainingError("; ".join(faults))
             out.mkdir(parents=True, exist_ok=True)
             judge = _judge(out, loaded)
             if workers > 1:
-                own = {"space": space, "data": data, "out": out, "trials": trials, "images": images, "seeds": seeds}
-                own |= {"sampler": sampler, "prune": prune, "storage": storage, "grace": grace}
-                run_workers(workers, _arguments(**own, export=export, name=name))
+                options = {"data": data, "out": out, "trials": trials, "images": images, "seeds": seeds}
+                options |= {"sampler": sampler, "storage": storage, "grace": grace, "export": export, "name": name}
+                given = [f"--{key}={value}" for key, value in options.items() if value is not None]
+                run_workers(workers, ["tune", space, "--prune" if prune else "--no-prune", *given])
                 return
             precision = best_precision(processes.device) if base.precision == "auto" else base.precision
             plan = Plan(chosen, base.images, sampler, prune, precision)
@@ -112,7 +115,9 @@ def _judge(out: Path, data: TrainingImages) -> Judge:
 
 
 def _conclude(study: Study, export: Path | None, name: str | None) -> None:
-    from training.tuner.card import export_winner  # ONNX and its runtime take a second to import, and only this needs them
+    from training.tuner.card import (
+        export_winner,
+    )  # ONNX and its runtime take a second to import, and only this needs them
     from training.tuner.report import told, write_report
 
     finalists = study.finalists()
@@ -124,8 +129,3 @@ def _conclude(study: Study, export: Path | None, name: str | None) -> None:
     print(f"{study.folder}: trial {identity_of(best.trial)} is the best, {told(best)}. Report: {write_report(study)}")
     if export:
         print(export_winner(study, export, name))
-
-
-def _arguments(space: str, prune: bool, **options: Any) -> list[str]:
-    given = [f"--{key}={value}" for key, value in options.items() if value is not None]
-    return ["tune", space, "--prune" if prune else "--no-prune", *given, "--workers=1"]

@@ -32,7 +32,7 @@ class FailureWatch:
         pictures = self._draw(generator)
         before, self._before = self._before, pictures
         spent = images_seen / self._images
-        groups = pictures.unflatten(0, (-1, NOISES))
+        groups = pictures.reshape(-1, NOISES, *pictures.shape[1:])
         if spent >= WARM_UP and groups.std(1).mean() < SAME_IMAGE:
             return f"one image for every noise, after {images_seen} images"
         if before is not None and spent <= SLOWED_DOWN and (pictures - before).abs().mean() < STANDSTILL:

@@ -4,7 +4,6 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import ValidationError
 
@@ -21,8 +20,8 @@ DRAWS = 300
 """Random corners of the space that are looked at for settings that contradict each other."""
 
 
-def check_space(space: Space, base: Config, data: TrainingImages) -> None:
-    """Raises ``TrainingError`` naming every fault that a draw from the space can have with this data.
+def faults_of(space: Space, base: Config, data: TrainingImages) -> list[str]:
+    """Every fault that a draw from the space can have with this data.
 
     Looked at are the ends of every range and every choice, with all else as in ``base`` where that is possible, and
     then ``DRAWS`` random combinations of ends.
@@ -30,14 +29,13 @@ def check_space(space: Space, base: Config, data: TrainingImages) -> None:
     faults: list[str] = []
     limits = _Limits(space, base, data)
     for name, value, drawn in _ends(space, base):
-        faults += [f"{name} {_text(value)}: {fault}" for fault in limits.faults(drawn)]
+        faults += [f"{name} {_text(value)}: {fault}" for fault in limits.faults(drawn, build=True)]
     if not faults:
         chance = random.Random(0)
         for _ in range(DRAWS):
             drawn = space.draw(base, lambda _, distribution: chance.choice(_extremes(distribution)))
-            faults += limits.faults(drawn)
-    if faults:
-        raise TrainingError(f"the space leads out of what is possible: {'; '.join(dict.fromkeys(faults))}")
+            faults += limits.faults(drawn, build=False)
+    return list(dict.fromkeys(faults))
 
 
 def _ends(space: Space, base: Config) -> Iterator[tuple[str, Any, Values]]:
@@ -82,14 +80,16 @@ class _Limits:
         self._space, self._base, self._data = space, base, data
         self._found: dict[str, list[str]] = {}
 
-    def faults(self, drawn: Values) -> list[str]:
-        """All that is wrong with a draw."""
+    def faults(self, drawn: Values, build: bool) -> list[str]:
+        """All that is wrong with a draw; the networks take their time to build."""
         try:
             config = Config.model_validate({**self._space.values_of(drawn), "images": self._base.images})
         except ValidationError as error:
             return described(error)
         except TrainingError as error:
             return [str(error)]
+        if not build:
+            return []
         key = f"{config.network.model_dump_json()} {config.batch_size} {config.conditional}"
         if key not in self._found:
             self._found[key] = self._misfits(config)
@@ -101,9 +101,8 @@ class _Limits:
         labels = len(self._data.label_names or ()) if config.conditional else 0
         try:
             check_data(config, self._data)
-            with torch.device("meta"):  # shapes alone: nothing is computed
-                build_generator(config.network, image, labels)
-                build_discriminator(config.network, image, labels)
+            build_generator(config.network, image, labels)
+            build_discriminator(config.network, image, labels)
         except (TrainingError, ValueError) as error:
             return [str(error)]
         return []

@@ -11,7 +11,10 @@ PRICE = 0.1
 
 
 def objective(scores: dict[str, Any], judge: LoopJudge) -> float:
-    """fxd + λ max(0, 0.9 · coverage of real images - coverage), with λ a tenth of the way from floor to ceiling."""
+    """The value fxd + λ max(0, 0.9 · coverage of real images - coverage), λ a tenth of ceiling - floor.
+
+    Distance and coverage are those of one scoring, as in ``scores.jsonl``.
+    """
     missing = max(0.0, COVERED_ENOUGH * judge.floor_coverage - scores["coverage"])
     return float(scores["fxd"] + PRICE * (judge.ceiling - judge.floor) * missing)
 

@@ -14,17 +14,18 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from training.tuner.pruning import PRESET, rungs
 from training.tuner.queue import identity_of
+from training.tuner.space import entries
 from training.tuner.study import Study
 
 WINNER, OWN, OTHER, FAINT = "#0b6e8a", "#d1642a", "#5a6b78", "#c3ccd2"
-_STYLE = {
+_STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#8a97a0",
@@ -61,9 +62,7 @@ def learning_curves(study: Study, winner: int) -> str:
         axes.plot([], [], color=OTHER, label="spent its budget")
         axes.plot([], [], color=FAINT, marker=".", label="ended early")
         axes.legend(frameon=False, fontsize="small")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        _logarithmic(axes)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(value)))
         axes.set_xlabel("images seen")
         axes.set_ylabel("objective, smaller is better")
@@ -103,7 +102,7 @@ def importances(study: Study) -> str | None:
 def slices(study: Study, winner: int) -> str | None:
     """The objective over each parameter by itself."""
     trials = [trial for trial in study.search.trials if _last(trial) is not None]
-    names = _names(trials)
+    names = _names(study, trials)
     if not names:
         return None
     columns = min(3, len(names))
@@ -117,9 +116,7 @@ def slices(study: Study, winner: int) -> str | None:
                     _dot(axes, trial, _place(trial, name), winner)
             _ticks(axes, trials, name)
             axes.set_title(name, fontsize=8.5, color="#3a464e")
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+            _logarithmic(axes)
             axes.tick_params(labelsize=8)
         for axes in list(grid.flat)[len(names) :]:
             axes.set_visible(False)
@@ -133,7 +130,7 @@ def parallel_coordinates(study: Study, winner: int) -> str | None:
     trials = sorted(
         (trial for trial in study.search.trials if _last(trial) is not None), key=lambda trial: -(_last(trial) or 0)
     )
-    names = [name for name in _names(trials) if all(name in trial.params for trial in trials if _all(trial))]
+    names = [name for name in _names(study, trials) if all(name in trial.params for trial in trials if _all(trial))]
     if len(names) < 2:
         return None
 
@@ -158,7 +155,9 @@ def parallel_coordinates(study: Study, winner: int) -> str | None:
             low, high = _ends(trials, name)
             axes.text(place, -0.05, low, ha="center", va="top", fontsize=7.5, color=OTHER)
             axes.text(place, 1.05, high, ha="center", va="bottom", fontsize=7.5, color=OTHER)
-        axes.set_xticks(range(len(names)), [name.replace(".", ".\n").replace(" (", "\n(") for name in names], fontsize=7.5)
+        axes.set_xticks(
+            range(len(names)), [name.replace(".", ".\n").replace(" (", "\n(") for name in names], fontsize=7.5
+        )
         axes.tick_params(length=0, pad=16)
         axes.set_yticks([])
         axes.set_ylim(-0.02, 1.02)
@@ -180,6 +179,13 @@ def _svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(content.getvalue()).decode()
 
 
+def _logarithmic(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _last(trial: FrozenTrial) -> float | None:
     """The objective in the end, or where the trial was given up."""
     if trial.value is not None:
@@ -187,8 +193,11 @@ def _last(trial: FrozenTrial) -> float | None:
     return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
 
 
-def _names(trials: list[FrozenTrial]) -> list[str]:
-    return list(dict.fromkeys(name for trial in trials for name in trial.params))
+def _names(study: Study, trials: list[FrozenTrial]) -> list[str]:
+    """The parameters that any trial has had, in the order of the space."""
+    order = list(dict(entries(study.plan.space.search)))
+    found = dict.fromkeys(name for trial in trials for name in trial.params)
+    return sorted(found, key=lambda name: order.index(name.partition(" ")[0]))
 
 
 def _all(trial: FrozenTrial) -> bool:
@@ -198,7 +207,9 @@ def _all(trial: FrozenTrial) -> bool:
 def _dot(axes: Axes, trial: FrozenTrial, place: float, winner: int) -> None:
     identity, pruned = identity_of(trial), trial.state == TrialState.PRUNED
     colour = {winner: WINNER, PRESET: OWN}.get(identity, FAINT if pruned else OTHER)
-    axes.plot(place, _last(trial), "o", color=colour, markersize=7 if identity in (winner, PRESET) else 4)
+    value = _last(trial)
+    assert value is not None
+    axes.plot(place, value, "o", color=colour, markersize=7 if identity in (winner, PRESET) else 4)
 
 
 def _place(trial: FrozenTrial, name: str) -> float:

@@ -178,10 +178,10 @@ def _preset(preset_or_file: str) -> Values:
     return read_values(preset_or_file)[0]
 
 
-def load_space(name_or_file: str) -> Space:
-    """The space of a name that ships or of a YAML file.
+def read_space(name_or_file: str) -> tuple[Space, list[str]]:
+    """The space of a name that ships or of a YAML file, as far as it is sound, and what of it is not.
 
-    Raises ``TrainingError`` with all faults of the file's own; ``faults_of`` knows those of the settings it leads to.
+    Raises ``TrainingError`` where nothing of it can be used. ``limits.faults_of`` knows what its settings lead to.
     """
     is_file = name_or_file.endswith((".yaml", ".yml"))
     path = Path(name_or_file) if is_file else SPACES / f"{name_or_file}.yaml"
@@ -190,16 +190,31 @@ def load_space(name_or_file: str) -> Space:
             f"there is no space {name_or_file!r}; those that ship are "
             f"{', '.join(sorted(path.stem for path in SPACES.glob('*.yaml')))}, and a file's name ends in .yaml"
         )
-    values = parse_yaml(path.read_text(), str(path))
+    values = _numbers(parse_yaml(path.read_text(), str(path)))
+    faults: list[str] = []
+    while True:
+        try:
+            space = Space.model_validate(values)
+            break
+        except ValidationError as error:
+            faults += map(_describe, error.errors())
+            broken = {fault["loc"][1] for fault in error.errors() if fault["loc"][0] == "search" and fault["loc"][1:]}
+            if not broken:
+                raise TrainingError(f"{path}: {'; '.join(faults)}") from error
+            values = {**values, "search": {key: part for key, part in values["search"].items() if key not in broken}}
+    for keys, fault in [*_unknown(space), *_loose_ends(space.search, {})]:
+        faults.append(fault)
+        space = space.model_copy(
+            update={
+                "settings": {key: value for key, value in space.settings.items() if key not in keys},
+                "search": {key: part for key, part in space.search.items() if key not in keys},
+            }
+        )
     try:
-        space = Space.model_validate(_numbers(values))
-    except ValidationError as error:
-        raise TrainingError(f"{path}: {'; '.join(map(_describe, error.errors()))}") from error
-    faults = [*_unknown(space), *_loose_ends(space.search, set())]
-    if faults:
-        raise TrainingError(f"{path}: {'; '.join(dict.fromkeys(faults))}")
-    parse_config(space.base_values(), str(path))
-    return space
+        parse_config(space.base_values(), str(path))
+    except TrainingError as error:
+        raise TrainingError("; ".join([str(error), *dict.fromkeys(faults)])) from error
+    return space, [f"{path}: {fault}" for fault in dict.fromkeys(faults)]
 
 
 def dump_space(space: Space) -> str:
@@ -207,43 +222,48 @@ def dump_space(space: Space) -> str:
     return yaml.safe_dump(space.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
 
 
-def _unknown(space: Space) -> Iterator[str]:
+def _unknown(space: Space) -> Iterator[tuple[set[str], str]]:
+    """Keys that cannot be searched or set: which entries have to go for it, and why."""
     known = set(known_keys())
     for key in space.settings:
         if key not in known:
-            yield unknown_setting(key)
-    for key, part in _entries(space.search):
-        if isinstance(part, Cases):
-            if key in known:
-                yield f"{key} is a setting, and cases need a name that is none"
-        elif key not in known:
-            yield unknown_setting(key)
-        elif key.partition(".")[0] in SAME_FOR_ALL:
-            yield f"{key} cannot be searched: it is the same for all trials, or their scores would not compare"
+            yield {key}, unknown_setting(key)
+    for top, whole in space.search.items():
+        for key, part in entries({top: whole}):
+            if isinstance(part, Cases):
+                if key in known:
+                    yield {top}, f"{key} is a setting, and cases need a name that is none"
+            elif key not in known:
+                yield {top}, unknown_setting(key)
+            elif key.partition(".")[0] in SAME_FOR_ALL:
+                yield (
+                    {top},
+                    f"{key} cannot be searched: it is the same for all trials, or their scores would not compare",
+                )
 
 
-def _entries(parts: dict[str, Part]) -> Iterator[tuple[str, Part]]:
+def entries(parts: dict[str, Part]) -> Iterator[tuple[str, Part]]:
+    """Every entry of a search, those of cases behind them."""
     for key, part in parts.items():
         yield key, part
         if isinstance(part, Cases):
             for nested in part.cases.values():
-                yield from _entries(nested)
+                yield from entries(nested)
 
 
-def _loose_ends(parts: dict[str, Part], above: set[str]) -> Iterator[str]:
-    """References to settings that do not exist, or that are drawn only later."""
-    searched, known = {key for key, _ in _entries(parts)} - above, set(known_keys())
-    for key, part in parts.items():
-        other = part.times if isinstance(part, Range) else part.same_as if isinstance(part, SameAs) else None
-        if other is not None and other not in known:
-            yield f"{key}: {unknown_setting(other)}"
-        elif other in searched and other not in above:
-            yield f"{key} refers to {other}, which must stand above it"
-        above = {*above, key}
-        if isinstance(part, Cases):
-            for nested in part.cases.values():
-                yield from _loose_ends(nested, above)
-                above = {*above, *nested}
+def _loose_ends(parts: dict[str, Part], above: dict[str, Part]) -> Iterator[tuple[set[str], str]]:
+    """References to settings that do not exist, or that are drawn only later, in the same way."""
+    searched, known = {key for key, _ in entries(parts)}, set(known_keys())
+    for top, whole in parts.items():
+        drawn = {key for key, _ in entries(above)}
+        for key, part in entries({top: whole}):
+            other = part.times if isinstance(part, Range) else part.same_as if isinstance(part, SameAs) else None
+            if other is not None and other not in known:
+                yield {top}, f"{key}: {unknown_setting(other)}"
+            elif other in searched and other not in drawn:
+                yield {top}, f"{key} refers to {other}, which must stand above it"
+            drawn.add(key)
+        above = {**above, top: whole}
 
 
 def _locate(parts: dict[str, Part], base: Values, case: str, found: Values) -> bool:
@@ -312,9 +332,17 @@ def _numbers(values: Any) -> Any:
 
 
 def _describe(fault: Any) -> str:
-    tags = {"range", *_KINDS} - {"choices", "cases"}
-    where = ".".join(str(part) for part in fault["loc"] if part not in tags)
+    # The kind of a part stands in the path behind its key; to the user it is no part of it.
+    path = [str(part) for part in fault["loc"]]
+    kinds = {"range", *_KINDS}
+    where = ".".join(
+        part for place, part in enumerate(path) if not (part in kinds and place and _is_key(path[place - 1]))
+    )
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         return f"{where}: a space has no such entry"
     return f"{where}: {message[0].lower()}{message[1:]}" if where else message
+
+
+def _is_key(part: str) -> bool:
+    return part not in ("search", "cases", *_KINDS, "range")

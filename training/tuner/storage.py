@@ -32,7 +32,7 @@ WORKER = "worker"
 class Storage(Protocol):
     """A study's storage."""
 
-    optuna: BaseStorage
+    backend: BaseStorage
 
     @contextmanager
     def alive(self, trial: optuna.Trial) -> Iterator[None]:
@@ -50,7 +50,7 @@ class Journal:
         path = folder / JOURNAL_FILE
         backend = JournalFileBackend(str(path), lock_obj=_MendingLock(path))  # type: ignore[arg-type]
         try:
-            self.optuna: BaseStorage = JournalStorage(backend)
+            self.backend: BaseStorage = JournalStorage(backend)
         except (ValueError, KeyError) as error:
             raise TrainingError(f"{path} is no journal of a study that can be read ({error})") from error
 
@@ -89,7 +89,7 @@ class PostgreSql:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                self.optuna: BaseStorage = RDBStorage(
+                self.backend: BaseStorage = RDBStorage(
                     address.render_as_string(hide_password=False),
                     engine_kwargs=options,
                     heartbeat_interval=self._interval,
@@ -103,8 +103,8 @@ class PostgreSql:
     @contextmanager
     def alive(self, trial: optuna.Trial) -> Iterator[None]:
         """A thread that gives a sign of life four times in each time of grace; what the network swallows it repeats."""
-        assert isinstance(self.optuna, RDBStorage)
-        storage, stop = self.optuna, threading.Event()
+        assert isinstance(self.backend, RDBStorage)
+        storage, stop = self.backend, threading.Event()
         storage.record_heartbeat(trial._trial_id)
 
         def beat() -> None:
@@ -128,7 +128,7 @@ class PostgreSql:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             optuna.storages.fail_stale_trials(study)
-        now = self.optuna.get_trial(trial._trial_id)
+        now = self.backend.get_trial(trial._trial_id)
         if now.state != TrialState.RUNNING:
             return now.state == TrialState.FAIL
         if WORKER in now.user_attrs or now.datetime_start is None:

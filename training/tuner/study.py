@@ -109,8 +109,7 @@ class Study:
             write_whole(folder / "space.yaml", dump_space(plan.space).encode())
         self.search = Queue(search, storage, folder / "trials", lock)
         self.reruns = Queue(reruns, storage, folder / "reruns", lock)
-        own = {key: value for key, value in plan.space.parameters_of(plan.base).items()}
-        self.search.add(PRESET, own, {SETTINGS: {}})
+        self.search.add(PRESET, plan.space.parameters_of(plan.base), {SETTINGS: {}})
 
     def draw(self, trial: optuna.Trial, identity: int) -> Values:
         """The settings of a trial of the search; those of the preset's own are none."""
@@ -173,7 +172,7 @@ class Study:
     def _open(self, name: str, sampler: SamplerName, prune: bool) -> optuna.Study:
         pruner: BasePruner = Halving(rungs(self.plan.images)) if prune else NopPruner()
         return optuna.create_study(
-            storage=self._storage.optuna,
+            storage=self._storage.backend,
             study_name=name,
             sampler=_sampler(sampler),
             pruner=pruner,
@@ -236,7 +235,9 @@ def _suggest(trial: optuna.Trial, name: str, distribution: optuna.distributions.
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
     if isinstance(distribution, optuna.distributions.IntDistribution):
-        return trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+        return trial.suggest_int(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
     assert isinstance(distribution, optuna.distributions.FloatDistribution)
     return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
 

@@ -108,5 +108,3 @@ def _finish(study: optuna.Study, claim: Claim, name: str, path: Path, run: Calla
         with suppress(OSError, SQLAlchemyError, StorageInternalError):  # where it cannot be told, it will be noticed
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
-
-

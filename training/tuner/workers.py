@@ -26,12 +26,12 @@ def run_workers(count: int, arguments: list[str]) -> None:
         for worker in workers:
             worker.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {each: signal.signal(each, pass_on) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         codes = [worker.wait() for worker in workers]
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     for number, code in enumerate(codes):
         if code:
             console.print(f"worker {number} ended with code {code}", highlight=False)
