@@ -68,7 +68,7 @@ def tune(
             base, loaded = _base(chosen, images, data)
             faults += faults_of(chosen, base, loaded)
             if faults:
-                raise TrainingError("; ".join(faults))
+                raise TrainingError(f"{space}: {'; '.join(faults)}")
             out.mkdir(parents=True, exist_ok=True)
             judge = _judge(out, loaded)
             if workers > 1:

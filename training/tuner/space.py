@@ -214,7 +214,7 @@ def read_space(name_or_file: str) -> tuple[Space, list[str]]:
         parse_config(space.base_values(), str(path))
     except TrainingError as error:
         raise TrainingError("; ".join([str(error), *dict.fromkeys(faults)])) from error
-    return space, [f"{path}: {fault}" for fault in dict.fromkeys(faults)]
+    return space, list(dict.fromkeys(faults))
 
 
 def dump_space(space: Space) -> str:

@@ -171,13 +171,13 @@ class Study:
 
     def _open(self, name: str, sampler: SamplerName, prune: bool) -> optuna.Study:
         pruner: BasePruner = Halving(rungs(self.plan.images)) if prune else NopPruner()
-        return optuna.create_study(
-            storage=self._storage.backend,
-            study_name=name,
-            sampler=_sampler(sampler),
-            pruner=pruner,
-            load_if_exists=True,
-        )
+        storage, proposing = self._storage.backend, _sampler(sampler)
+        try:
+            return optuna.load_study(study_name=name, storage=storage, sampler=proposing, pruner=pruner)
+        except KeyError:
+            return optuna.create_study(
+                storage=storage, study_name=name, sampler=proposing, pruner=pruner, load_if_exists=True
+            )
 
     def _about(self) -> dict[str, Any]:
         return {

@@ -71,7 +71,7 @@ def fixed_settings(images: int) -> dict[str, Any]:
         "images": images,
         "judge.every": judge_every(images),
         "pace.tick": max(1, images // 100),
-        "pace.samples": images,
+        "pace.samples": 2 * images,  # at the end alone
         "pace.checkpoint": max(1, images // CHECKS),
     }
 
