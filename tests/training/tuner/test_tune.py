@@ -1,6 +1,7 @@
 """The whole command on tiny networks: what a study leaves behind, what it refuses, and that it goes on."""
 
 import base64
+import os
 import re
 import resource
 import subprocess
@@ -240,8 +241,9 @@ def test_several_workers_share_a_study(
     small_digits: TrainingImages, digits: Path, space_file: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "training", "tune", space_file, "--data", digits, "--out", tmp_path / "study"]
-    options = ["--images", str(IMAGES), "--trials", "4", "--seeds", "1", "--workers", "2"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    options = ["--images", str(IMAGES), "--trials", "4", "--seeds", "0", "--workers", "2"]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, env=one_thread)
     assert done.returncode == 0, done.stderr
     trials = counted(tmp_path / "study")
     assert [identity_of(trial) for trial in trials] == [0, 1, 2, 3]
