@@ -73,10 +73,9 @@ def test_three_workers_of_which_one_is_killed(
     out = tmp_path / "shared"
     command = [sys.executable, "-m", "training", "tune", str(space_file), "--data", str(digits), "--out", str(out)]
     command += ["--images", str(IMAGES), "--trials", "5", "--seeds", "1", "--storage", database, "--grace", str(GRACE)]
-    workers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=one_thread)
-        for _ in range(3)
-    ]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    workers = [subprocess.Popen(command, text=True, env=one_thread, **pipes) for _ in range(3)]
     try:
         study = _study(database, out, workers)
         victim, number = _one_in_the_middle(study, workers, out)
