@@ -31,7 +31,7 @@ def test_tpe_gets_as_many_images_as_random_search(
         "--seeds",
         "1",
     ]
-    monkeypatch.setattr(sys, "argv", ["tuning", str(space_file), *options])
+    monkeypatch.setattr(sys, "argv", ["tuning", str(space_file), *map(str, options)])
     tuning.main()
     result = json.loads((tmp_path / "out" / "tuning.json").read_text())
     assert result["random"]["images"] == 480
