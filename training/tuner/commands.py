@@ -83,7 +83,7 @@ def tune(
             work(study, trials, seeds)
             _conclude(study, export, name)
     except Stopped:
-        console.print(f"stopped; go on with the same command: the study is in {out}", highlight=False)
+        console.print(f"stopped; go on with the same command: the study is in {out}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     except (SQLAlchemyError, StorageInternalError) as error:
         raise TrainingError(

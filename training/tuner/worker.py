@@ -41,7 +41,7 @@ def _until_done(queue: Queue, run: Callable[[Claim], None], limit: int | None) -
             if limit is None or len(queue.trials) >= limit:
                 return
         elif not told:
-            console.print("waiting for other workers' runs", highlight=False)
+            console.print("waiting for other workers' runs", highlight=False, soft_wrap=True)
             told = True
         time.sleep(PATIENCE_SECONDS)
 
@@ -94,16 +94,18 @@ def _finish(study: optuna.Study, claim: Claim, name: str, path: Path, run: Calla
         trial.set_user_attr(IMAGES, result.images_seen)
         study.tell(trial, result.value)
         forget_checkpoints(path)
-        console.print(f"{name}: {result.value:.3f}", highlight=False)
+        console.print(f"{name}: {result.value:.3f}", highlight=False, soft_wrap=True)
     except Ended as end:
         trial.set_user_attr(ENDED, str(end))
         trial.set_user_attr(IMAGES, end.images_seen)
         study.tell(trial, state=TrialState.PRUNED)
         forget_checkpoints(path)
-        console.print(f"{name}: ended early, {end}", highlight=False)
+        console.print(f"{name}: ended early, {end}", highlight=False, soft_wrap=True)
     except UpdateFinishedTrialError:
         # Too long without a sign of life: another worker has the trial now.
-        console.print(f"{name}: this worker was taken for dead, and another one goes on with it", highlight=False)
+        console.print(
+            f"{name}: this worker was taken for dead, and another one goes on with it", highlight=False, soft_wrap=True
+        )
     except BaseException:
         with suppress(OSError, SQLAlchemyError, StorageInternalError):  # where it cannot be told, it will be noticed
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)

@@ -34,7 +34,7 @@ def run_workers(count: int, arguments: list[str]) -> None:
             signal.signal(each, handler)
     for number, code in enumerate(codes):
         if code:
-            console.print(f"worker {number} ended with code {code}", highlight=False)
+            console.print(f"worker {number} ended with code {code}", highlight=False, soft_wrap=True)
     if all(codes):
         raise TrainingError("no worker came to the end; what they have done is kept: start the same command again")
 

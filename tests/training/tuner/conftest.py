@@ -58,12 +58,20 @@ def space_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tune(
-    train: Callable[..., None], small_digits: TrainingImages, space_file: Path, digits: Path
-) -> Callable[..., None]:
-    """Runs ``tune`` in this process; arguments that come later win."""
+def tune_arguments(small_digits: TrainingImages, space_file: Path, digits: Path) -> Callable[..., list[str]]:
+    """The command line of a small study; arguments that come later win."""
 
-    def run(out: Path, *arguments: str | Path) -> None:
-        train("tune", space_file, "--data", digits, "--out", out, "--images", str(IMAGES), "--seeds", "1", *arguments)
+    def arguments(out: Path, *more: str) -> list[str]:
+        return ["tune", str(space_file), f"--data={digits}", f"--out={out}", f"--images={IMAGES}", "--seeds=1", *more]
+
+    return arguments
+
+
+@pytest.fixture
+def tune(train: Callable[..., None], tune_arguments: Callable[..., list[str]]) -> Callable[..., None]:
+    """Runs ``tune`` in this process."""
+
+    def run(out: Path, *more: str) -> None:
+        train(*tune_arguments(out, *more))
 
     return run
