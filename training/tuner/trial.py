@@ -121,7 +121,7 @@ class _TrialReporter(Reporter):
     ) -> None:
         super().__init__(run, data, state, judge, quiet=True)
         self._config, self._trained, self._loop_judge, self._report = run.config, state, judge, report
-        self._watch = FailureWatch(run.config.network.noise_dim, run.labels, run.config.images)
+        self._watch = FailureWatch(run.config.network.noise_dim, run.labels, run.config.images, run.config.batch_size)
 
     def step(self, before: int, images_seen: int) -> None:
         """Ends the run if it has failed."""

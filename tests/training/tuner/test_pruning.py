@@ -84,11 +84,11 @@ class Drawing(torch.nn.Linear):
 
 
 @pytest.mark.parametrize("labels", [0, 2, 10])
-def test_one_image_for_every_noise_is_a_failure_once_warm(labels: int) -> None:
-    watch = FailureWatch(4, labels, 1000)
-    assert watch.check(10, Drawing(0.1, 0.001)) is None, "a fresh generator may"
-    assert watch.check(100, Drawing(0.5, 0.3)) is None
-    assert watch.check(150, Drawing(0.2, 0.001)) == "one image for every noise, after 150 images"
+def test_one_image_for_every_noise_is_a_failure_after_the_first_steps(labels: int) -> None:
+    watch = FailureWatch(4, labels, 10_000, 2)
+    assert watch.check(399, Drawing(0.1, 0.001)) is None, "a fresh generator may"
+    assert watch.check(400, Drawing(0.5, 0.3)) is None
+    assert watch.check(600, Drawing(0.2, 0.001)) == "one image for every noise, after 600 images"
 
 
 def test_one_image_for_each_label_is_still_one_image_for_every_noise() -> None:
@@ -98,18 +98,19 @@ def test_one_image_for_each_label_is_still_one_image_for_every_noise() -> None:
             assert label.bincount().tolist() == [NOISES] * 4
             return (label / 10)[:, None, None, None].expand(-1, 1, 8, 8)
 
-    assert FailureWatch(4, 10, 1000).check(100, ByLabel(0, 0)) == "one image for every noise, after 100 images"
+    watch = FailureWatch(4, 10, 10_000, 1)
+    assert watch.check(1000, ByLabel(0, 0)) == "one image for every noise, after 1000 images"
 
 
 def test_a_generator_that_stands_still_is_a_failure_in_the_first_half_of_the_budget() -> None:
-    watch, generator = FailureWatch(4, 10, 1000), Drawing(0, 0.3).train()
-    assert watch.check(100, generator) is None
-    assert watch.check(150, generator) == "the generator no longer changes, after 150 images"
+    watch, generator = FailureWatch(4, 10, 10_000, 1), Drawing(0, 0.3).train()
+    assert watch.check(1000, generator) is None
+    assert watch.check(1500, generator) == "the generator no longer changes, after 1500 images"
     assert generator.training, "it is left as it was"
-    assert watch.check(600, generator) is None, "a decayed learning rate brings it to rest"
+    assert watch.check(6000, generator) is None, "a decayed learning rate brings it to rest"
 
 
 def test_a_generator_that_learns_is_none() -> None:
-    watch = FailureWatch(4, 10, 1000)
+    watch = FailureWatch(4, 10, 10_000, 1)
     for number in range(1, 20):
-        assert watch.check(50 * number, Drawing(number / 100, 0.3)) is None
+        assert watch.check(500 * number, Drawing(number / 100, 0.3)) is None
