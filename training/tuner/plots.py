@@ -156,7 +156,7 @@ def parallel_coordinates(study: Study, winner: int) -> str | None:
             axes.text(place, -0.05, low, ha="center", va="top", fontsize=7.5, color=OTHER)
             axes.text(place, 1.05, high, ha="center", va="bottom", fontsize=7.5, color=OTHER)
         axes.set_xticks(
-            range(len(names)), [name.replace(".", ".\n").replace(" (", "\n(") for name in names], fontsize=7.5
+            range(len(names)), [name.replace(".", ".\n").replace(" ", "\n", 1) for name in names], fontsize=7.5
         )
         axes.tick_params(length=0, pad=16)
         axes.set_yticks([])
@@ -244,6 +244,9 @@ def _ticks(axes: Axes, trials: list[FrozenTrial], name: str) -> None:
         axes.set_xlim(-0.5, len(distribution.choices) - 0.5)
     elif distribution.log:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _thousands(value: float) -> str:

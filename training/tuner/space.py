@@ -153,7 +153,7 @@ class Space(_Strict):
 
     def _draw(self, parts: dict[str, Part], base: Values, choose: Choose, case: str, drawn: Values) -> Values:
         for key, part in parts.items():
-            name = f"{key} ({case})" if case else key
+            name = _name(key, part, case)
             if isinstance(part, Range):
                 value = choose(name, part.distribution)
                 drawn[key] = value if part.times is None else value * _value(part.times, drawn, base)
@@ -266,11 +266,17 @@ def _loose_ends(parts: dict[str, Part], above: dict[str, Part]) -> Iterator[tupl
         above = {**above, top: whole}
 
 
+def _name(key: str, part: Part, case: str) -> str:
+    """A parameter's name, for people and Optuna: in other cases the same setting may have another range."""
+    ratio = " ratio" if isinstance(part, Range) and part.times else ""
+    return f"{key}{ratio} ({case})" if case else f"{key}{ratio}"
+
+
 def _locate(parts: dict[str, Part], base: Values, case: str, found: Values) -> bool:
     """Adds the parameters at which ``base`` lies; says whether it lies within all of these parts."""
     within = True
     for key, part in parts.items():
-        name = f"{key} ({case})" if case else key
+        name = _name(key, part, case)
         value = None if isinstance(part, Cases) else _value(key, {}, base)
         if isinstance(part, Fixed):
             within &= part.value == value

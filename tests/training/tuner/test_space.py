@@ -75,7 +75,7 @@ def test_the_preset_is_found_in_its_space() -> None:
     own = space.parameters_of(base)
     assert own == {
         "generator_optimizer.learning_rate": 0.0002,
-        "discriminator_optimizer.learning_rate": 1.0,
+        "discriminator_optimizer.learning_rate ratio": 1.0,
         "generator_optimizer.beta1": 0.5,
         "penalty": "none",
     }
