@@ -18,7 +18,7 @@ def run_workers(count: int, arguments: list[str]) -> None:
     One that dies leaves its trial to the others. Raises ``TrainingError`` if none came to the end.
     """
     workers = [
-        subprocess.Popen([sys.executable, "-m", "training", *arguments], env=_environment(number, count))
+        subprocess.Popen([sys.executable, "-m", "training", *arguments], env=environment(number, count))
         for number in range(count)
     ]
 
@@ -39,7 +39,7 @@ def run_workers(count: int, arguments: list[str]) -> None:
         raise TrainingError("no worker came to the end; what they have done is kept: start the same command again")
 
 
-def _environment(number: int, count: int) -> dict[str, str]:
+def environment(number: int, count: int) -> dict[str, str]:
     """One GPU for each worker, in turn, and else an equal share of the cores."""
     environment = dict(os.environ)
     visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
