@@ -76,6 +76,20 @@ class Parity(_Strict):
     batch_sizes: tuple[int, ...]
 
 
+class TuningRecord(_Strict):
+    """The search that a generator has come out of."""
+
+    study: str
+    trials: int = Field(ge=1, description="settings tried")
+    ended_early: int = Field(ge=0, description="of those, without spending their budget")
+    images: int = Field(ge=1, description="the budget of each, in real images seen")
+    trial: int = Field(ge=0, description="the one whose settings these are; 0 is the preset itself")
+    settings: dict[str, JsonValue] = Field(description="what it changed of the preset")
+    judge: str
+    objectives: tuple[float, ...] = Field(description="of these settings, on one fresh seed each; smaller is better")
+    preset_objectives: tuple[float, ...] = Field(description="of the preset's, on the same seeds")
+
+
 class Card(_Strict):
     """What a generator is: the content of ``card.json``."""
 
@@ -91,6 +105,7 @@ class Card(_Strict):
     opset: int
     precision: Literal["fp32", "fp16"]
     training: TrainingRecord
+    tuning: TuningRecord | None = None
     scores: tuple[Score, ...] = ()
     parity: Parity
     licence: str

@@ -21,10 +21,11 @@ from training.preflight import check_data, tell_broken
 from training.reporter import Reporter
 from training.run_folder import RunFolder, numbered_folder, with_budget
 from training.state import TrainingState, read_newest
+from training.tuner.commands import tune
 
 app = typer.Typer(
     name="python -m training",
-    help="Turns a folder of images into a GAN generator: fit it, judge it, export it.",
+    help="Turns a folder of images into a GAN generator: fit it, tune it, judge it, export it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 app.command()(judging.judge)
 app.command()(judging.evaluate)
+app.command()(tune)
 
 DATA_HELP = "A folder of images (sub-folders are labels), a .parquet file, or the name of a Hugging Face data set."
 

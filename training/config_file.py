@@ -26,6 +26,17 @@ def load_config(preset_or_file: str, settings: Iterable[str] = ()) -> Config:
 
     Keys are dotted (``data.resolution``), values are YAML. Raises ``TrainingError``.
     """
+    values, source = read_values(preset_or_file)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not (key and equals):
+            raise TrainingError(f"--set takes key=value, not {setting!r}")
+        lay_over(values, key, parse_yaml(text, f"--set {key}"))
+    return parse_config(values, source)
+
+
+def read_values(preset_or_file: str) -> tuple[dict[str, Any], str]:
+    """What a preset's name or a YAML file says, unchecked, and words for where it stands. Raises ``TrainingError``."""
     is_file = preset_or_file.endswith((".yaml", ".yml"))
     path = Path(preset_or_file) if is_file else PRESETS / f"{preset_or_file}.yaml"
     if not path.is_file():
@@ -34,15 +45,10 @@ def load_config(preset_or_file: str, settings: Iterable[str] = ()) -> Config:
             "and a file's name ends in .yaml"
         )
     source = str(path) if is_file else f"preset {preset_or_file}"
-    values = _parse_yaml(path.read_text(), source)
+    values = parse_yaml(path.read_text(), source)
     if not isinstance(values, dict):
         raise TrainingError(f"{source} holds no settings: it must be a YAML mapping")
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not (key and equals):
-            raise TrainingError(f"--set takes key=value, not {setting!r}")
-        _assign(values, key, _parse_yaml(text, f"--set {key}"))
-    return parse_config(values, source)
+    return values, source
 
 
 def parse_config(values: Any, source: str) -> Config:
@@ -50,8 +56,7 @@ def parse_config(values: Any, source: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(_describe(fault) for fault in error.errors())
-        raise TrainingError(f"{source}: {faults}") from error
+        raise TrainingError(f"{source}: {'; '.join(described(error))}") from error
 
 
 def dump_config(config: Config) -> str:
@@ -59,14 +64,16 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _parse_yaml(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str) -> Any:
+    """YAML as values. Raises ``TrainingError``."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise TrainingError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+def lay_over(values: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key. Raises ``TrainingError`` if what it is below of holds no settings."""
     if key == "network.family" and isinstance(network := values.get("network"), dict) and network["family"] != value:
         # The sizes of another family mean nothing to this one, which has defaults of its own.
         values["network"] = {"noise_dim": network["noise_dim"]}
@@ -81,14 +88,24 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
+def described(error: ValidationError) -> list[str]:
+    """Every fault of a configuration in words, with the nearest key to an unknown one."""
+    return [_describe(fault) for fault in error.errors()]
+
+
 def _describe(fault: Any) -> str:
     # In a choice of families pydantic puts the family's name into the path; to the user it is no part of the key.
     where = ".".join(str(part) for part in fault["loc"] if part not in FAMILIES)
     if fault["type"] != "extra_forbidden":
         message = fault["msg"].removeprefix("Value error, ")
         return f"{where}: {message[0].lower()}{message[1:]}" if where else message
-    nearest = difflib.get_close_matches(where, known_keys(), n=1)
-    return f"there is no setting {where}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+    return unknown_setting(where)
+
+
+def unknown_setting(key: str) -> str:
+    """Words for a key that no configuration has, with the nearest one that is known."""
+    nearest = difflib.get_close_matches(key, known_keys(), n=1)
+    return f"there is no setting {key}" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
 def known_keys() -> list[str]:

@@ -3,3 +3,7 @@
 
 class TrainingError(Exception):
     """Something the user can mend; its text is one sentence that says what and how."""
+
+
+class DivergenceError(TrainingError):
+    """The settings have led a run astray: its weights are spoilt, and more training cannot mend them."""

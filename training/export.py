@@ -29,8 +29,10 @@ from models.bundle import (
     ImageSpec,
     Name,
     Parity,
+    Score,
     Tensor,
     TrainingRecord,
+    TuningRecord,
     check_signature,
     next_version,
     write_bundle,
@@ -49,10 +51,18 @@ MAX_DIFFERENCE: dict[Precision, int] = {"fp32": 1, "fp16": 2}
 """How far, in steps of 255, a pixel of ONNX Runtime may be from PyTorch's in float32."""
 
 
-def export(run: RunFolder, to: Path, name: str | None = None, precision: Precision = "fp32") -> Path:
+def export(
+    run: RunFolder,
+    to: Path,
+    name: str | None = None,
+    precision: Precision = "fp32",
+    tuning: TuningRecord | None = None,
+    scores: tuple[Score, ...] = (),
+) -> Path:
     """Writes the run's averaged generator as the next version of a bundle below ``to``, and returns its folder.
 
-    ``fp16`` halves the file, and the time on a GPU with tensor cores; inputs stay float32.
+    ``fp16`` halves the file, and the time on a GPU with tensor cores; inputs stay float32. ``tuning`` and ``scores``
+    go into the card.
 
     Raises ``TrainingError`` if the name is none, if ONNX Runtime and PyTorch disagree, or if it cannot be written.
     """
@@ -87,6 +97,8 @@ def export(run: RunFolder, to: Path, name: str | None = None, precision: Precisi
             images_seen=trained.images_seen,
             source_revision=run.source_revision,
         ),
+        tuning=tuning,
+        scores=scores,
         parity=parity,
         licence=run.config.about.licence,
         intended_use=run.config.about.intended_use,

@@ -19,12 +19,15 @@ METRICS_FILE = "metrics.jsonl"
 class Monitor:
     """Writes what it is told wherever somebody may look."""
 
-    def __init__(self, folder: Path, images_seen: int, budget: int) -> None:
-        """Takes up where ``images_seen`` is; lines from beyond it, by a run that was killed there, are forgotten."""
+    def __init__(self, folder: Path, images_seen: int, budget: int, quiet: bool = False) -> None:
+        """Takes up where ``images_seen`` is; lines from beyond it, by a run that was killed there, are forgotten.
+
+        ``quiet`` shows a progress bar at most.
+        """
         cut_after(folder / METRICS_FILE, images_seen)
         self._lines = (folder / METRICS_FILE).open("a", buffering=1)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
-        self._budget = budget
+        self._budget, self._quiet = budget, quiet
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -60,18 +63,20 @@ class Monitor:
         for name, value in values.items():
             self._board.add_scalar(name, value, images_seen)
         summary = _summary(means)
-        if self._progress.disable:
+        if not self._progress.disable:
+            self._progress.update(self._task, description=summary)
+        elif not self._quiet:
             speed = means["images_per_second"]
             left = timedelta(seconds=round((self._budget - images_seen) / speed))
             line = f"{images_seen} of {self._budget} images  {summary}  {speed:.0f} images/s  {left} left"
             print(line, file=sys.stderr, flush=True)
-        else:
-            self._progress.update(self._task, description=summary)
 
     def score(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
         """Shows what the judge says of an averaged generator."""
         for name, value in scores.items():
             self._board.add_scalar(f"{name}/half_life_{half_life}", value, images_seen)
+        if self._quiet:
+            return
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         console.print(f"{images_seen} images, half-life {half_life}: {shown}", highlight=False)
 

@@ -3,7 +3,7 @@
 import json
 import time
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,12 @@ class Judge(Protocol):
 class Reporter(Observer):
     """Everything of a run that people and other programs see."""
 
-    def __init__(self, run: RunFolder, data: TrainingImages, state: TrainingState, judge: Judge | None) -> None:
+    def __init__(
+        self, run: RunFolder, data: TrainingImages, state: TrainingState, judge: Judge | None, quiet: bool = False
+    ) -> None:
+        """Takes up where the state is; ``quiet`` leaves out the lines that are for somebody who waits for this run."""
         self._run, self._data, self._state, self._judge = run, data, state, judge
-        self._monitor = Monitor(run.path, state.images_seen, run.config.images)
+        self._monitor = Monitor(run.path, state.images_seen, run.config.images, quiet)
         self._noise, self._label = grid_inputs(run.config.network.noise_dim, run.labels)
         self._columns = min(run.labels, 10) or 10
         self._reals = _reals_beside(data, run.config.seed, self._label, len(self._noise))
@@ -71,6 +74,9 @@ class Reporter(Observer):
         if crossed(before, images_seen, config.pace.checkpoint):
             self._state.save(self._run.checkpoints)
 
+    def scored(self, images_seen: int, scores: list[dict[str, Any]]) -> None:
+        """Is told what the judge says of each averaged generator, as in ``scores.jsonl``."""
+
     def finish(self) -> None:
         """The last score if the budget is spent, the last pictures, and a checkpoint of the last step."""
         seen = self._state.images_seen
@@ -89,10 +95,11 @@ class Reporter(Observer):
         """Scores every averaged generator; the best so far is kept in ``best.pt``."""
         if self._judge is None:
             return
-        began = time.perf_counter()
+        began, lines = time.perf_counter(), []
         for half_life, generator in self._state.averages.items():
             scores = self._judge.score(generator)
             line = {"images_seen": images_seen, "half_life": half_life, "judge": self._judge.name, **scores}
+            lines.append(line)
             with self._run.scores.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             self._monitor.score(images_seen, half_life, scores)
@@ -101,6 +108,7 @@ class Reporter(Observer):
                 write_whole(self._run.best, {"generator": generator.state_dict(), **line})
         self._judged = images_seen
         self._judging += time.perf_counter() - began
+        self.scored(images_seen, lines)
 
 
 def _reals_beside(data: TrainingImages, seed: int, label: Tensor | None, count: int) -> NDArray[np.uint8]:

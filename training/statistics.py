@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from training.distributed import Processes
-from training.errors import TrainingError
+from training.errors import DivergenceError
 
 
 class Statistics:
@@ -26,7 +26,7 @@ class Statistics:
         """The means since the last call, with images per second and the share of time spent waiting for data.
 
         ``waited`` are the seconds waited since the run's start. Empty if no step was taken since the last call.
-        Raises ``TrainingError`` if a value is no number: then the weights are spoilt, and nothing must be saved.
+        Raises ``DivergenceError`` if a value is no number: then the weights are spoilt, and nothing must be saved.
         """
         if not self._steps:
             return {}
@@ -53,8 +53,8 @@ class Statistics:
         for number, step in enumerate(self._steps, start=1):
             for name, value in step.items():
                 if not math.isfinite(value):
-                    raise TrainingError(
+                    raise DivergenceError(
                         f"{name} is {value:g} after {self._images + number * each} images: the training has diverged. "
                         "The last checkpoint is from before; try a lower learning rate, or clip_norm"
                     )
-        raise TrainingError(f"the training has diverged in another process before {images_seen} images")
+        raise DivergenceError(f"the training has diverged in another process before {images_seen} images")

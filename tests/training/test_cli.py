@@ -19,7 +19,7 @@ def run(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.mark.parametrize("command", ["fit", "resume", "export", "judge", "evaluate"])
+@pytest.mark.parametrize("command", ["fit", "resume", "export", "judge", "evaluate", "tune"])
 def test_help_has_an_example(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0

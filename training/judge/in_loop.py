@@ -40,12 +40,14 @@ class LoopJudge:
         """The distance of real images that the judge has not seen, as many if there are."""
         self.ceiling = bounds.ceiling["fxd"]
         """The distance of as many images of noise."""
+        self.floor_coverage = bounds.floor["coverage"]
+        """The share of real images that real images which the judge has not seen cover."""
 
     def score(self, generator: nn.Module) -> dict[str, float]:
         """``fxd`` (the less, the better) and ``coverage`` (a share of the real images) of a generator [-1, 1].
 
-        The generator is judged in evaluation mode and left in the mode it was in. Raises ``TrainingError`` if it makes
-        anything but finite numbers.
+        The generator is judged in evaluation mode and left in the mode it was in. Raises ``DivergenceError`` if it
+        makes anything but finite numbers.
         """
         mode = generator.training
         generator.eval()

@@ -18,7 +18,7 @@ from models.noise import MAX_SEED, noise_for_seeds
 from training.config import DataConfig
 from training.data import TrainingImages
 from training.device import best_device
-from training.errors import TrainingError
+from training.errors import DivergenceError, TrainingError
 from training.run_folder import RunFolder
 from training.sampling import ImageGenerator
 from training.trained import trained_generator
@@ -111,7 +111,7 @@ class _Finite(nn.Module):
     def forward(self, noise: Tensor, label: Tensor | None, truncation: Tensor) -> Tensor:
         images: Tensor = self.generator(noise, label, truncation)
         if not torch.isfinite(images).all():
-            raise TrainingError("the generator makes images with values that are no numbers: its weights are broken")
+            raise DivergenceError("the generator makes images with values that are no numbers: its weights are broken")
         return images
 
 
@@ -119,7 +119,7 @@ class _Finite(nn.Module):
 def sample_images(generator: nn.Module, noise: NDArray[np.float32], label: NDArray[np.int64] | None) -> Images:
     """Images uint8 [N, H, W, C] of a PyTorch generator in evaluation mode, as the exported graph would make them.
 
-    Raises ``TrainingError`` if the generator makes anything but finite numbers.
+    Raises ``DivergenceError`` if the generator makes anything but finite numbers.
     """
     device = next(generator.parameters()).device
     images: Images = (

@@ -1,0 +1,77 @@
+"""A space of tiny networks, and a judge that is in the cache before anybody asks for it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from training.config import DataConfig
+from training.data import TrainingImages, load_images
+from training.judge.train import judges_folder, train_judge
+
+SPACE = {
+    "preset": "digits",
+    "settings": {
+        "data.fit": "crop",
+        "data.resolution": 16,
+        "network.family": "mlp",
+        "network.width": 32,
+        "network.depth": 2,
+        "network.noise_dim": 8,
+        "batch_size": 16,
+        "judge.samples": 500,
+        "precision": "float32",
+    },
+    "search": {
+        "generator_optimizer.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+        "discriminator_optimizer.learning_rate": {
+            "times": "generator_optimizer.learning_rate",
+            "low": 0.25,
+            "high": 4.0,
+            "log": True,
+        },
+        "generator_optimizer.beta1": {"choices": [0.0, 0.5]},
+        "discriminator_optimizer.beta1": {"same_as": "generator_optimizer.beta1"},
+        "penalty": {"cases": {"none": {}, "r1": {"regularization.r1": {"low": 0.01, "high": 1.0, "log": True}}}},
+    },
+}
+"""Every kind of part, over networks that train in a moment."""
+
+IMAGES = 480
+"""A budget with rungs after 72 and 216 images."""
+
+
+@pytest.fixture(scope="session")
+def small_digits(digits: Path) -> TrainingImages:
+    """512 real digits, uint8 [512, 16, 16, 1], whose judge is in the cache."""
+    data = load_images(str(digits), DataConfig(resolution=16, channels=1, fit="crop"))
+    train_judge(data, epochs=2).save(judges_folder() / f"{data.fingerprint}.pt")
+    return data
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Path:
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(SPACE, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def tune_arguments(small_digits: TrainingImages, space_file: Path, digits: Path) -> Callable[..., list[str]]:
+    """The command line of a small study; arguments that come later win."""
+
+    def arguments(out: Path, *more: str) -> list[str]:
+        return ["tune", str(space_file), f"--data={digits}", f"--out={out}", f"--images={IMAGES}", "--seeds=1", *more]
+
+    return arguments
+
+
+@pytest.fixture
+def tune(train: Callable[..., None], tune_arguments: Callable[..., list[str]]) -> Callable[..., None]:
+    """Runs ``tune`` in this process."""
+
+    def run(out: Path, *more: str) -> None:
+        train(*tune_arguments(out, *more))
+
+    return run

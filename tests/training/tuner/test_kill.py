@@ -1,0 +1,60 @@
+"""A worker that is killed or stopped in the middle of a trial: the trial ends where an undisturbed one does."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from training.cli import main
+from training.state import checkpoints
+from training.tuner.queue import identity_of
+from training.tuner.storage import Journal
+
+CONTEXT = multiprocessing.get_context("fork")
+
+
+def scores(folder: Path) -> list[float]:
+    return [json.loads(line)["fxd"] for line in (folder / "trials" / "0000" / "scores.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)])
+def test_a_trial_cut_short_goes_on_from_its_checkpoint(
+    sent: signal.Signals,
+    code: int,
+    tune: Callable[..., None],
+    tune_arguments: Callable[..., list[str]],
+    tmp_path: Path,
+) -> None:
+    options = ["--trials", "1", "--seeds", "0", "--images", "3200"]
+
+    def work() -> None:
+        sys.argv = ["training", *tune_arguments(tmp_path / "cut", *options)]
+        main()
+
+    process = CONTEXT.Process(target=work)
+    process.start()
+    assert process.pid is not None
+    deadline = time.monotonic() + 60
+    while len(checkpoints(tmp_path / "cut" / "trials" / "0000" / "checkpoints")) < 2:
+        assert time.monotonic() < deadline
+        assert process.is_alive()
+        time.sleep(0.01)
+    os.kill(process.pid, sent)
+    process.join()
+    assert process.exitcode == code
+
+    tune(tmp_path / "cut", *options)
+    tune(tmp_path / "whole", *options)
+    assert scores(tmp_path / "cut") == scores(tmp_path / "whole"), "bit for bit, and no scoring twice"
+    trials = optuna.load_study(study_name="cut", storage=Journal(tmp_path / "cut").backend).trials
+    assert [trial.state for trial in trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert [identity_of(trial) for trial in trials] == [0, 0]
+    assert list(trials[1].intermediate_values) == [480, 960, 1440, 1920, 2400, 2880, 3200], "the whole learning curve"

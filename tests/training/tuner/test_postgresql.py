@@ -1,0 +1,128 @@
+"""Many machines, one study: three workers share a real PostgreSQL, and one of them is killed."""
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from training.data import TrainingImages
+from training.errors import TrainingError
+from training.tuner.queue import identity_of
+from training.tuner.storage import PostgreSql, open_storage
+
+GRACE = 4
+IMAGES = 960
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """The address of a PostgreSQL server of this test's own."""
+    config = shutil.which("pg_config")
+    folder = Path(subprocess.run([config, "--bindir"], capture_output=True, text=True).stdout.strip() if config else "")
+    if not (folder / "initdb").is_file() and "NOTHING_SKIPPED" not in os.environ:
+        pytest.skip("PostgreSQL is not installed")
+    home = Path(tempfile.mkdtemp())
+    as_user: list[str] = []
+    if getpass.getuser() == "root":  # as which PostgreSQL refuses to run
+        shutil.chown(home, "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    subprocess.run(
+        [*as_user, folder / "initdb", "--no-sync", "-A", "trust", "-U", "figment", "-D", home / "data"],
+        check=True,
+        capture_output=True,
+    )
+    server = subprocess.Popen(
+        [*as_user, folder / "postgres", "-D", home / "data", "-p", str(port), "-h", "127.0.0.1", "-k", home],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while subprocess.run(
+            [folder / "pg_isready", "-h", "127.0.0.1", "-p", str(port)], capture_output=True
+        ).returncode:
+            assert time.monotonic() < deadline, "PostgreSQL did not start"
+            time.sleep(0.1)
+        yield f"postgresql://figment:secret@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run(
+            [*as_user, folder / "pg_ctl", "-D", home / "data", "-m", "immediate", "stop"], capture_output=True
+        )
+        server.wait(20)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_three_workers_of_which_one_is_killed(
+    database: str, small_digits: TrainingImages, digits: Path, space_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "shared"
+    command = [sys.executable, "-m", "training", "tune", str(space_file), "--data", str(digits), "--out", str(out)]
+    command += ["--images", str(IMAGES), "--trials", "5", "--seeds", "1", "--storage", database, "--grace", str(GRACE)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    workers = [subprocess.Popen(command, text=True, env=one_thread, **pipes) for _ in range(3)]
+    try:
+        study = _study(database, out, workers)
+        victim, number = _one_in_the_middle(study, workers, out)
+        victim.send_signal(signal.SIGKILL)
+        outputs = [worker.communicate(timeout=200) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    for worker, (_, errors) in zip(workers, outputs, strict=True):
+        assert worker.returncode == (-signal.SIGKILL if worker is victim else 0), errors
+    trials = [trial for trial in study.trials if trial.state != TrialState.FAIL]
+    assert all(trial.state.is_finished() for trial in trials)
+    assert len(trials) == 5
+    assert set(Counter(map(identity_of, trials)).values()) == {1}, "none is counted twice"
+    successor = next(trial for trial in trials if identity_of(trial) == number)
+    assert study.trials[number].state == TrialState.FAIL
+    assert successor.params == study.trials[number].params
+    assert successor.user_attrs["worker"] != study.trials[number].user_attrs["worker"]
+    assert (out / "report.html").is_file()
+
+
+def test_a_database_that_goes_away_is_one_sentence(database: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"the storage .* does not answer: .*missing"):
+        open_storage(database.removesuffix("postgres") + "missing", tmp_path, GRACE)
+
+
+def _study(database: str, out: Path, workers: list[subprocess.Popen[str]]) -> optuna.Study:
+    storage = PostgreSql(database, GRACE).backend
+    deadline = time.monotonic() + 100
+    while True:
+        assert all(worker.poll() is None for worker in workers)
+        assert time.monotonic() < deadline, "the study did not begin"
+        try:
+            return optuna.load_study(study_name=out.name, storage=storage)
+        except KeyError:
+            time.sleep(0.1)
+
+
+def _one_in_the_middle(
+    study: optuna.Study, workers: list[subprocess.Popen[str]], out: Path
+) -> tuple[subprocess.Popen[str], int]:
+    """A worker in the middle of a trial, and the trial's number."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            process = int(trial.user_attrs.get("worker", ":0").rpartition(":")[2])
+            if trial.intermediate_values and list((out / "trials" / f"{trial.number:04d}").glob("checkpoints/*.pt")):
+                return next(worker for worker in workers if worker.pid == process), trial.number
+        time.sleep(0.02)
+    raise AssertionError("no trial was in the middle")

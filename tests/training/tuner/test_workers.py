@@ -1,0 +1,30 @@
+"""Workers of one machine: a GPU each, the rest shared; and what is told when they die."""
+
+import pytest
+
+from training.errors import TrainingError
+from training.tuner.workers import environment, run_workers
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"), [("0,1,2", ["0", "1", "2", "0"]), ("GPU-a", ["GPU-a"] * 4), ("3,5", ["3", "5", "3", "5"])]
+)
+def test_each_worker_has_a_device_of_those_that_it_may_see(
+    visible: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [environment(number, 4)["CUDA_VISIBLE_DEVICES"] for number in range(4)] == expected
+
+
+def test_cores_are_shared_unless_somebody_has_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert environment(0, 3)["OMP_NUM_THREADS"] == "2"
+    assert environment(0, 20)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert environment(0, 3)["OMP_NUM_THREADS"] == "5"
+
+
+def test_it_is_told_when_no_worker_comes_to_the_end() -> None:
+    with pytest.raises(TrainingError, match="no worker came to the end; what they have done is kept"):
+        run_workers(1, ["no-such-command"])

@@ -1,0 +1,178 @@
+"""One run of a study: begun, or gone on with where a worker left it, judged at every rung, ended early if it fails."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.config import Config
+from training.data import TrainingImages
+from training.distributed import Processes
+from training.errors import DivergenceError, TrainingError
+from training.fit import fit
+from training.judge.in_loop import LoopJudge
+from training.judge.network import Judge
+from training.monitor import cut_after
+from training.observer import crossed
+from training.reporter import Reporter
+from training.run_folder import RunFolder
+from training.state import TrainingState, read_newest
+from training.tuner.failures import FailureWatch
+from training.tuner.objective import best_of, objective
+from training.tuner.pruning import judge_every
+
+Report = Callable[[float, int], str | None]
+"""Takes the objective after so many images; the answer, if any, is why the run ends here."""
+
+CHECKS = 20
+"""How often in a budget a run is looked at for failure, and saved."""
+
+
+class Ended(Exception):  # noqa: N818 - what it says is a result
+    """A run is not worth the rest of its budget; its text says why."""
+
+    def __init__(self, reason: str, images_seen: int = 0) -> None:
+        super().__init__(reason)
+        self.images_seen = images_seen
+
+
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
+    """The run was asked to stop, and has saved where it is."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every run of a study shares."""
+
+    source: str
+    data: TrainingImages
+    judge: Judge
+    processes: Processes
+
+
+@dataclass(frozen=True)
+class Result:
+    """What has become of a run."""
+
+    value: float
+    """The objective of the generator in ``best.pt``."""
+    scores: dict[str, Any]
+    """What the judge says of it, as in ``scores.jsonl``."""
+    images_seen: int
+
+
+def fixed_settings(images: int) -> dict[str, Any]:
+    """What is the same for all runs of a study beside the space's settings: the budget, and when a run is judged."""
+    return {
+        "images": images,
+        "judge.every": judge_every(images),
+        "pace.tick": max(1, images // 100),
+        "pace.samples": 2 * images,  # at the end alone
+        "pace.checkpoint": max(1, images // CHECKS),
+    }
+
+
+def train(path: Path, config: Config, workshop: Workshop, report: Report) -> Result:
+    """Trains in a folder until the budget is spent.
+
+    Raises ``Ended`` if the run fails or ``report`` says so, ``Stopped`` on SIGTERM or Ctrl-C, ``TrainingError`` if it
+    cannot go on for reasons that are none of the settings'.
+    """
+    run, state = _begun(path, config, workshop)
+    assert run.config.judge is not None
+    judge = LoopJudge(
+        workshop.data,
+        run.config.judge.samples,
+        workshop.judge,
+        run.config.network.noise_dim,
+        run.config.conditional,
+    )
+    try:
+        for line in _by_time(_lines(run)):
+            _ask(report, objective(line, judge), _step(line["images_seen"], run.config))
+        observer = _TrialReporter(run, workshop.data, state, judge, report)
+        finished = fit(run.config, workshop.data, state, workshop.processes, observer)
+    except Ended as end:
+        raise Ended(str(end), state.images_seen) from None
+    except DivergenceError as error:
+        raise Ended(str(error).partition(". ")[0], state.images_seen) from error
+    except torch.OutOfMemoryError as error:
+        raise Ended("the device has too little memory for these settings", state.images_seen) from error
+    if not finished:
+        raise Stopped
+    best = best_of(_lines(run))
+    return Result(objective(best, judge), best, state.images_seen)
+
+
+def forget_checkpoints(path: Path) -> None:
+    """Removes what only a run that goes on needs; the best generator stays."""
+    shutil.rmtree(path / "checkpoints", ignore_errors=True)
+
+
+class _TrialReporter(Reporter):
+    """Reports as every run does, and to the study."""
+
+    def __init__(
+        self, run: RunFolder, data: TrainingImages, state: TrainingState, judge: LoopJudge, report: Report
+    ) -> None:
+        super().__init__(run, data, state, judge, quiet=True)
+        self._config, self._trained, self._loop_judge, self._report = run.config, state, judge, report
+        self._watch = FailureWatch(run.config.network.noise_dim, run.labels, run.config.images, run.config.batch_size)
+
+    def step(self, before: int, images_seen: int) -> None:
+        """Ends the run if it has failed."""
+        super().step(before, images_seen)
+        if crossed(before, images_seen, self._config.pace.checkpoint):
+            failure = self._watch.check(images_seen, self._trained.generator)
+            if failure:
+                raise Ended(failure)
+
+    def scored(self, images_seen: int, scores: list[dict[str, Any]]) -> None:
+        """Tells the study, which may end the run."""
+        _ask(self._report, objective(best_of(scores), self._loop_judge), _step(images_seen, self._config))
+
+
+def _ask(report: Report, value: float, step: int) -> None:
+    reason = report(value, step)
+    if reason:
+        raise Ended(reason)
+
+
+def _step(images_seen: int, config: Config) -> int:
+    """The images seen to a multiple that is the same for every batch size, so that trials meet at it."""
+    if images_seen >= config.images:
+        return config.images
+    assert config.judge is not None
+    return images_seen // config.judge.every * config.judge.every
+
+
+def _begun(path: Path, config: Config, workshop: Workshop) -> tuple[RunFolder, TrainingState]:
+    """The run in the folder at its newest checkpoint, or a new one where there is none to go on from."""
+    labels = len(workshop.data.label_names or ()) if config.conditional else 0
+    state = TrainingState(config, labels, workshop.processes.device)
+    if path.exists():
+        try:
+            run = RunFolder.open(path)
+            content = read_newest(run.checkpoints)
+        except TrainingError:
+            shutil.rmtree(path)  # its worker died before there was anything to keep
+        else:
+            state = TrainingState(run.config, labels, workshop.processes.device)
+            state.load(content)
+            cut_after(run.scores, state.images_seen)
+            return run, state
+    return RunFolder.create(path, config, workshop.source, workshop.data), state
+
+
+def _lines(run: RunFolder) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.scores.read_text().splitlines()] if run.scores.exists() else []
+
+
+def _by_time(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each scoring the best average, in order."""
+    moments = dict.fromkeys(line["images_seen"] for line in lines)
+    return [best_of([line for line in lines if line["images_seen"] == moment]) for moment in moments]

@@ -1,0 +1,112 @@
+"""What one worker does: a trial after the other, then re-runs, until the study needs nothing more."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from training.console import console
+from training.tuner.pruning import Halving
+from training.tuner.queue import Claim, Queue
+from training.tuner.study import ENDED, IMAGES, OF, SCORES, SEED, SETTINGS, Study
+from training.tuner.trial import Ended, Result, forget_checkpoints, train
+
+PATIENCE_SECONDS = 1.0
+"""Between two looks at what other workers do."""
+
+
+def work(study: Study, trials: int, seeds: int) -> None:
+    """Returns when ``trials`` trials and the re-runs of the best are done, by whomever.
+
+    Raises ``Stopped`` on SIGTERM or Ctrl-C during a run.
+    """
+    _until_done(study.search, lambda claim: _search(study, claim), trials)
+    study.plan_reruns(seeds)
+    _until_done(study.reruns, lambda claim: _rerun(study, claim), None)
+
+
+def _until_done(queue: Queue, run: Callable[[Claim], None], limit: int | None) -> None:
+    told = False
+    while True:
+        with queue.claimed(limit) as claim:
+            if claim:
+                run(claim)
+                continue
+        if not queue.busy():
+            if limit is None or len(queue.trials) >= limit:
+                return
+        elif not told:
+            console.print("waiting for other workers' runs", highlight=False, soft_wrap=True)
+            told = True
+        time.sleep(PATIENCE_SECONDS)
+
+
+def _search(study: Study, claim: Claim) -> None:
+    def report(value: float, step: int) -> str | None:
+        claim.trial.report(value, step)
+        if not claim.trial.should_prune():
+            return None
+        pruner = study.search.study.pruner
+        assert isinstance(pruner, Halving)
+        frozen = next(trial for trial in study.search.trials if trial.number == claim.trial.number)
+        place, count = pruner.place(study.search.study, frozen, step)
+        return f"place {place} of {count} after {step} images"
+
+    path = study.trial_folder(claim.identity)
+    settings = study.draw(claim.trial, claim.identity)
+    _finish(
+        study.search.study,
+        claim,
+        f"trial {claim.identity}",
+        path,
+        lambda: train(path, study.plan.config(settings), study.workshop, report),
+    )
+
+
+def _rerun(study: Study, claim: Claim) -> None:
+    def report(value: float, step: int) -> str | None:
+        claim.trial.report(value, step)
+        return None
+
+    attributes = claim.trial.user_attrs
+    path = study.rerun_folder(claim.trial)
+    config = study.plan.config(attributes[SETTINGS], attributes[SEED])
+    _finish(
+        study.reruns.study,
+        claim,
+        f"trial {attributes[OF]} with seed {attributes[SEED]}",
+        path,
+        lambda: train(path, config, study.workshop, report),
+    )
+
+
+def _finish(study: optuna.Study, claim: Claim, name: str, path: Path, run: Callable[[], Result]) -> None:
+    """Runs, and tells the study what has come of it; whatever cuts the run short leaves it to the next worker."""
+    trial = claim.trial
+    try:
+        result = run()
+        trial.set_user_attr(SCORES, result.scores)
+        trial.set_user_attr(IMAGES, result.images_seen)
+        study.tell(trial, result.value)
+        forget_checkpoints(path)
+        console.print(f"{name}: {result.value:.3f}", highlight=False, soft_wrap=True)
+    except Ended as end:
+        trial.set_user_attr(ENDED, str(end))
+        trial.set_user_attr(IMAGES, end.images_seen)
+        study.tell(trial, state=TrialState.PRUNED)
+        forget_checkpoints(path)
+        console.print(f"{name}: ended early, {end}", highlight=False, soft_wrap=True)
+    except UpdateFinishedTrialError:
+        # Too long without a sign of life: another worker has the trial now.
+        console.print(
+            f"{name}: this worker was taken for dead, and another one goes on with it", highlight=False, soft_wrap=True
+        )
+    except BaseException:
+        with suppress(OSError, SQLAlchemyError, StorageInternalError):  # where it cannot be told, it will be noticed
+            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        raise
