@@ -108,7 +108,7 @@ def _summary(means: dict[str, float]) -> str:
         f"loss D {means['discriminator_loss']:.3f}",
         *([f"G {means['generator_loss']:.3f}"] if "generator_loss" in means else []),
         f"logit real {means['real_logit']:.2f} fake {means['fake_logit']:.2f}",
-        f"gradient D {means['discriminator_gradient_norm']:.2f}",
-        *([f"G {means['generator_gradient_norm']:.2f}"] if "generator_gradient_norm" in means else []),
+        *([f"gradient D {means[norm]:.2f}"] if (norm := "discriminator_gradient_norm") in means else []),
+        *([f"G {means[norm]:.2f}"] if (norm := "generator_gradient_norm") in means else []),
     ]
     return "  ".join(parts)

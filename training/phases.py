@@ -25,6 +25,9 @@ from training.state import TrainingState
 AUGMENTATION_INTERVAL = 4
 """Steps from one change of the augmentation's probability to the next (Karras et al. 2020, arXiv:2006.06676)."""
 
+NORM_INTERVAL = 8
+"""Turns from one look at the gradients' length to the next: it takes a hundredth of a step. Clipping needs each."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -85,9 +88,8 @@ class Game:
         config, state = self._config, self._state
         if config.augmentation.flip:
             batch = replace(batch, reals=flip(batch.reals, batch.draws))
-        number = state.images_seen // config.batch_size
         for phase in self.phases:
-            if (number + 1) % phase.interval == 0:
+            if (self._number + 1) % phase.interval == 0:
                 self._take_turn(phase, batch)
         self._processes.average_buffers(state.generator)
         self._processes.average_buffers(state.discriminator)
@@ -97,10 +99,15 @@ class Game:
             keep = average_keep(half_life, config.ema.ramp, state.images_seen, config.batch_size)
             state.update_average(half_life, keep)
         if state.augmentation:
-            if (number + 1) % AUGMENTATION_INTERVAL == 0:
+            if self._number % AUGMENTATION_INTERVAL == 0:
                 state.augmentation.update(AUGMENTATION_INTERVAL * config.batch_size)
             batch.measured["augmentation_probability"] = state.augmentation.probability
         return batch.measured
+
+    @property
+    def _number(self) -> int:
+        """How many steps have been taken."""
+        return self._state.images_seen // self._config.batch_size
 
     def _take_turn(self, phase: Phase, batch: Batch) -> None:
         player = self._players[phase.player]
@@ -115,12 +122,14 @@ class Game:
         loss = phase.loss(batch)
         torch.autograd.backward(loss)
         self._processes.average_gradients(player.network)
-        gradients = [weight.grad for weight in player.network.parameters() if weight.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        if player.config.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(player.network.parameters(), player.config.clip_norm, norm)
+        batch.measured[f"{phase.name}_loss"] = loss.detach()
+        clip, weights = player.config.clip_norm, list(player.network.parameters())
+        if clip is not None or (self._number // phase.interval) % NORM_INTERVAL == 0:
+            norm = nn.utils.get_total_norm(weight.grad for weight in weights if weight.grad is not None)
+            batch.measured[f"{phase.name}_gradient_norm"] = norm
+            if clip is not None:
+                nn.utils.clip_grads_with_norm_(weights, clip, norm)
         player.optimizer.step()
-        batch.measured.update({f"{phase.name}_loss": loss.detach(), f"{phase.name}_gradient_norm": norm})
 
     def _discriminator_loss(self, batch: Batch) -> Tensor:
         regularization = self._config.regularization
@@ -171,7 +180,7 @@ class Game:
         noise = batch.draws.normal(len(batch.reals), self._config.network.noise_dim)
         with self._autocast(batch.reals):
             images: Tensor = self._generate(noise, batch.label)
-        return images.float()
+        return images
 
     def _logits(self, images: Tensor, batch: Batch) -> Tensor:
         with self._autocast(images):
@@ -186,9 +195,9 @@ class Game:
         """Images as the discriminator gets to see them: augmented, and under noise that fades."""
         augmentation, regularization = self._config.augmentation, self._config.regularization
         if augmentation.diff_augment:
-            images = diff_augment(images, augmentation.diff_augment, batch.draws)
+            images = diff_augment(images.float(), augmentation.diff_augment, batch.draws)
         if self._state.augmentation:
-            images = adaptive_augment(images, self._state.augmentation.probability, batch.draws)
+            images = adaptive_augment(images.float(), self._state.augmentation.probability, batch.draws)
         sigma = instance_noise_sigma(regularization.instance_noise, regularization.instance_noise_until, batch.progress)
         return instance_noise(images, sigma, batch.draws.normal(*images.shape)) if sigma else images
 
