@@ -5,6 +5,7 @@ trains as many images. The bare loop has its batches in memory and nothing aroun
 measurements, no averages of them, no checkpoints.
 """
 
+import itertools
 import json
 import statistics
 import tempfile
@@ -22,6 +23,7 @@ from training.config_file import load_config
 from training.data import TrainingImages, load_images
 from training.device import best_device, best_precision
 from training.distributed import Processes
+from training.feed import to_range
 from training.fit import fit
 from training.losses import LOSSES
 from training.reporter import Reporter
@@ -38,13 +40,14 @@ SETTLED = 10_000
 class BareLoop:
     """The digits preset's step, written out."""
 
-    def __init__(self, config: Config, labels: int, device: torch.device) -> None:
-        self._config, self._state = config, TrainingState(config, labels, device)
-        generator = torch.Generator(device).manual_seed(0)
-        shape = (config.batch_size, config.data.channels, config.data.resolution, config.data.resolution)
-        self._reals = torch.rand(shape, generator=generator, device=device) * 2 - 1
-        self._reals = self._reals.to(memory_format=torch.channels_last)
-        self._label = torch.randint(labels, (config.batch_size,), generator=generator, device=device)
+    def __init__(self, config: Config, data: TrainingImages, device: torch.device) -> None:
+        self._config, self._state = config, TrainingState(config, len(data.label_names or ()), device)
+        assert data.labels is not None
+        pixels = torch.from_numpy(data.images[:]).permute(0, 3, 1, 2).to(device)
+        reals, labels = to_range(pixels), torch.from_numpy(data.labels).to(device)
+        self._batches = itertools.cycle(
+            zip(torch.split(reals, config.batch_size), torch.split(labels, config.batch_size), strict=True)
+        )
 
     def train(self, images: int) -> None:
         """Takes as many steps as so many images are worth."""
@@ -53,18 +56,18 @@ class BareLoop:
 
     def _step(self) -> None:
         config, state, loss = self._config, self._state, LOSSES[self._config.loss]
-        reals, label = self._reals, self._label
+        reals, label = next(self._batches)
         autocast = torch.autocast(reals.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
         with autocast:
             with torch.no_grad():
-                fakes = state.generator(self._noise(), label)
+                fakes = state.generator(self._noise(reals), label)
             real, fake = state.discriminator(reals, label).float(), state.discriminator(fakes, label).float()
         state.discriminator_optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss.discriminator(real, fake, 0.0))
         state.discriminator_optimizer.step()
         state.discriminator.requires_grad_(False)
         with autocast:
-            fake = state.discriminator(state.generator(self._noise(), label), label).float()
+            fake = state.discriminator(state.generator(self._noise(reals), label), label).float()
         state.generator_optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss.generator(fake, fake))
         state.generator_optimizer.step()
@@ -74,8 +77,8 @@ class BareLoop:
             keep = average_keep(half_life, config.ema.ramp, state.images_seen, config.batch_size)
             state.update_average(half_life, keep)
 
-    def _noise(self) -> Tensor:
-        return torch.randn(self._config.batch_size, self._config.network.noise_dim, device=self._reals.device)
+    def _noise(self, reals: Tensor) -> Tensor:
+        return torch.randn(len(reals), self._config.network.noise_dim, device=reals.device)
 
 
 class InTurns(Reporter):
@@ -131,7 +134,7 @@ def run(smoke: bool, out: Path) -> None:
         labels = len(data.label_names or ())
         state = TrainingState(config, labels, device)
         folder_of_run = RunFolder.create(Path(folder) / "run", config, str(Path(folder) / "images"), data)
-        reporter = InTurns(folder_of_run, data, state, BareLoop(config, labels, device))
+        reporter = InTurns(folder_of_run, data, state, BareLoop(config, data, device))
         fit(config, data, state, Processes(0, 1, device), reporter)
     fit_seconds, bare_seconds = reporter.fit_seconds[1:], reporter.bare_seconds[1:]  # the first turns warm up
     turn = config.pace.tick
