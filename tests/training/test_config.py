@@ -3,10 +3,12 @@
 import re
 
 import pytest
+import torch
 import yaml
 
 from training.config_file import dump_config, known_keys, load_config, parse_config, preset_names
 from training.errors import TrainingError
+from training.state import TrainingState
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -104,3 +106,12 @@ def test_a_combination_that_makes_no_sense_is_refused_with_the_reason(settings: 
 )
 def test_a_combination_that_theory_allows_is_allowed(settings: list[str]) -> None:
     load_config("digits", settings)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_presets_networks_fit_its_images(preset: str) -> None:
+    config = load_config(preset)
+    state = TrainingState(config, 10 if config.conditional else 0, torch.device("cpu"))
+    assert sum(weight.numel() for weight in state.generator.parameters()) * 4 < 64 * 2**20, (
+        "a bundle of reasonable size"
+    )

@@ -24,6 +24,8 @@ from training.judge.tally import METRICS, tally
 Train = Callable[..., None]
 SAMPLES = 256
 
+SHIPPED = Path(__file__).parents[3] / "models/zoo/digits/1"
+
 
 @pytest.fixture(scope="module")
 def evaluated(
@@ -31,7 +33,7 @@ def evaluated(
 ) -> tuple[Path, Path]:
     """The generator that ships, evaluated: its bundle, and where the results are."""
     root = tmp_path_factory.mktemp("evaluated")
-    bundle = shutil.copytree(Path("models/zoo/digits/1").resolve(), root / "zoo/digits/1")
+    bundle = shutil.copytree(SHIPPED, root / "zoo/digits/1")
     evaluate_bundle(train, bundle, digits, judge_file, root / "out")
     return bundle, root / "out"
 
@@ -75,7 +77,10 @@ def test_nothing_is_called_fid_without_inception(evaluated: tuple[Path, Path]) -
 def test_the_card_carries_the_scores(evaluated: tuple[Path, Path]) -> None:
     card = read_bundle(evaluated[0]).card
     scores = json.loads((evaluated[1] / "scores.json").read_text())["scores"]
-    assert [(score.metric, score.value, score.floor, score.ceiling) for score in card.scores] == [
+    shipped = read_bundle(SHIPPED).card.scores
+    assert card.scores[: len(shipped)] == shipped, "another judge's scores stay"
+    added = card.scores[len(shipped) :]
+    assert [(score.metric, score.value, score.floor, score.ceiling) for score in added] == [
         (score["metric"], score["value"], score["floor"], score["ceiling"]) for score in scores
     ]
     assert sorted(path.name for path in evaluated[0].iterdir()) == ["card.json", "generator.onnx", "samples.png"]
