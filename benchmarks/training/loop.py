@@ -31,7 +31,7 @@ from training.run_folder import RunFolder
 from training.schedules import average_keep
 from training.state import TrainingState
 
-IMAGES = 100_000
+IMAGES = 40_000
 SMOKE_IMAGES = 4_096
 SETTLED = 10_000
 """Images after which memory should no longer grow."""
