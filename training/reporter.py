@@ -16,7 +16,7 @@ from training.observer import Observer, crossed
 from training.plots import plot_run
 from training.run_folder import RunFolder
 from training.sampling import grid_inputs, image_grid, sample, side_by_side
-from training.state import Best, TrainingState, write_whole
+from training.state import Best, TrainingState, write_tensors
 
 
 class Judge(Protocol):
@@ -105,7 +105,7 @@ class Reporter(Observer):
             self._monitor.score(images_seen, half_life, scores)
             if self._state.best is None or scores["fxd"] < self._state.best.score:
                 self._state.best = Best(scores["fxd"], images_seen, half_life)
-                write_whole(self._run.best, {"generator": generator.state_dict(), **line})
+                write_tensors(self._run.best, {"generator": generator.state_dict(), **line})
         self._judged = images_seen
         self._judging += time.perf_counter() - began
         self.scored(images_seen, lines)

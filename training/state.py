@@ -108,7 +108,7 @@ class TrainingState:
         content["images_seen"] = self.images_seen
         content["best"] = asdict(self.best) if self.best else None
         content["configuration"] = self._config.model_dump(mode="json")
-        write_whole(folder / f"{self.images_seen:012d}.pt", content)
+        write_tensors(folder / f"{self.images_seen:012d}.pt", content)
         for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
@@ -154,8 +154,11 @@ def check_same_run(before: dict[str, Any], config: Config) -> None:
         )
 
 
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Writes a file of tensors whole or not at all. Raises ``TrainingError`` if it cannot."""
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file of tensors whole or not at all. Raises ``TrainingError`` if it cannot.
+
+    A run has one writer, so the draft's name is always the same: one that a kill leaves behind is written over.
+    """
     draft = path.with_suffix(".tmp")
     try:
         with draft.open("wb") as file:

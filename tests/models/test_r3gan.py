@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from torch import nn
 
 from models.bundle import ImageSpec
-from models.networks import build_discriminator, build_generator
 from models.networks.r3gan import Discriminator, Generator, R3ganConfig, ResidualBlock
 from training.export import measure_parity, to_onnx
 from training.sampling import ImageGenerator
@@ -38,20 +37,6 @@ def lively(network: Network) -> Network:
         if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.normal_(module.bias, 0.0, 0.2)
     return network
-
-
-@pytest.mark.parametrize(("side", "channels", "labels"), [(8, 1, 0), (8, 3, 5), (32, 1, 5), (256, 3, 0)])
-def test_shapes(side: int, channels: int, labels: int) -> None:
-    label = torch.tensor([0, 4]) if labels else None
-    images = build_generator(TINY, square(side, channels), labels)(torch.randn(2, 8), label)
-    assert images.shape == (2, channels, side, side)
-    assert build_discriminator(TINY, square(side, channels), labels)(images, label).shape == (2,)
-
-
-@pytest.mark.parametrize(("height", "width"), [(32, 64), (28, 28), (512, 512)])
-def test_a_size_that_does_not_fit_is_refused(height: int, width: int) -> None:
-    with pytest.raises(ValueError, match="r3gan makes square images"):
-        build_generator(TINY, ImageSpec(height=height, width=width, channels=1), 0)
 
 
 @pytest.mark.parametrize(("widths", "named"), [((20, 64), "width × expansion"), ((32, 36), "max_width × expansion")])

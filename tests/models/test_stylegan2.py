@@ -8,7 +8,6 @@ import torch
 from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
 
 from models.bundle import ImageSpec
-from models.networks import build_discriminator, build_generator
 from models.networks.equalized import GAIN, EqualizedConv2d, EqualizedLinear
 from models.networks.resample import Blur
 from models.networks.stylegan2 import (
@@ -44,20 +43,6 @@ def lively(generator: torch.nn.Module) -> Generator:
                 parameter.fill_(0.5)
         generator.w_average.normal_()
     return generator
-
-
-@pytest.mark.parametrize(("side", "channels", "labels"), [(8, 1, 0), (8, 3, 5), (32, 1, 5), (256, 3, 0)])
-def test_shapes(side: int, channels: int, labels: int) -> None:
-    label = torch.tensor([0, 4]) if labels else None
-    images = build_generator(TINY, square(side, channels), labels)(torch.randn(2, 8), label)
-    assert images.shape == (2, channels, side, side)
-    assert build_discriminator(TINY, square(side, channels), labels)(images, label).shape == (2,)
-
-
-@pytest.mark.parametrize(("height", "width"), [(32, 64), (28, 28), (512, 512)])
-def test_a_size_that_does_not_fit_is_refused(height: int, width: int) -> None:
-    with pytest.raises(ValueError, match="stylegan2 makes square images"):
-        build_generator(TINY, ImageSpec(height=height, width=width, channels=1), 0)
 
 
 @pytest.mark.parametrize("up", [False, True])
