@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterable
+from itertools import chain
 
 from starlette.types import Scope
 
@@ -28,10 +28,10 @@ class Admission:
 
     def check(self, scope: Scope) -> None:
         """Raises ``RequestError`` for a request that is not let in."""
-        headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
             raise address_too_long()
-        if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        if sum(map(len, chain.from_iterable(headers))) > MAX_HEADER_BYTES:
             raise headers_too_large()
         if self._keys and scope["path"] not in self._public:
             self._check_key([value for name, value in headers if name == b"authorization"])

@@ -139,8 +139,12 @@ async def _answer(runtime: Runtime, request: Request, receive: Receive) -> Respo
 
 def _request_id(scope: Scope) -> bytes:
     """The client's own, if it sent a usable one."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given if _REQUEST_ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            if _REQUEST_ID.fullmatch(value):
+                return value  # type: ignore[no-any-return]
+            break
+    return b"%032x" % random.getrandbits(128)
 
 
 def _refusal(request: Request, error: RequestError) -> Response:

@@ -22,7 +22,7 @@ def body_limit(max_images: int, noise_dim: int) -> int:
 def check_is_json(request: Request) -> None:
     """Raises ``RequestError`` unless the body is declared to be JSON, and not compressed."""
     content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+    if content_type != "application/json" and content_type.partition(";")[0].strip().lower() != "application/json":
         raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Type: the body must be application/json.")
     check_is_plain(request)
 

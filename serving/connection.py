@@ -5,6 +5,7 @@ Uvicorn waits for ever for a request to arrive, keeps whatever is sent of its he
 
 import asyncio
 import json
+import logging
 import uuid
 from collections.abc import Callable
 from typing import ClassVar
@@ -29,6 +30,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection begins, and with it the time for its first request."""
         super().connection_made(transport)
+        # Uvicorn writes a line for its log at every request, and lets the logger drop it.
+        self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
         self.url = b""
         # Those since a request's beginning that are not of its body: its head, or what may follow its body.
         self._loose_bytes = 0

@@ -6,7 +6,7 @@ error. So a provider counts only once a session says that it uses it, and has ru
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from models.bundle import BundleError
@@ -82,8 +82,9 @@ def open_onnxruntime(onnx: bytes, provider: str, hardware: Hardware) -> Session:
     options.intra_op_num_threads = hardware.intra_op_threads
     options.use_deterministic_compute = True
     options.log_severity_level = 3
-    # Threads that spin while they wait take the cores from the threads that encode.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # To wake a thread for each operator costs a lone image half its time, so threads spin; but not between two batches,
+    # when they would take the cores from the threads that encode.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     providers: list[Any] = [provider]
     if provider != CPU:
         if hasattr(onnxruntime, "preload_dlls"):
@@ -111,15 +112,18 @@ class Devices:
         self._opener = opener
         self._candidates = _CANDIDATES[device]
 
-    def open(self, onnx: bytes, prepare: Callable[[Session, str], T]) -> T:
+    def open(self, onnx: bytes, prepare: Callable[[Session, str], T], threads: int | None = None) -> T:
         """Opens a session of a graph, and returns what ``prepare(session, provider)`` makes of it; that is to run it.
+
+        ``threads`` of ONNX Runtime in place of the hardware's.
 
         Raises ``DeviceError`` if the device cannot be used; what goes wrong on the CPU is not about the device
         and is raised as it is.
         """
+        hardware = self.hardware if threads is None else replace(self.hardware, intra_op_threads=threads)
         for provider in self._candidates:
             try:
-                session = self._opener(onnx, provider, self.hardware)
+                session = self._opener(onnx, provider, hardware)
                 used = session.get_providers()[0]
                 if used != provider:
                     raise DeviceError(f"{provider} did not load; ONNX Runtime would use {used}")

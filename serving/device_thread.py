@@ -250,7 +250,7 @@ class DeviceThread:
 
     def _take(self) -> Batch[Ticket]:
         """With the lock held."""
-        batch = self._queue.take(time.monotonic(), self._engine.max_batch)
+        batch = self._queue.take(time.monotonic(), self._engine.room(self._queue.images))
         self._tell_queued()
         return batch
 

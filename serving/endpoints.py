@@ -42,8 +42,7 @@ async def _images(
         body = await read_body(request, receive, limit, runtime.settings.deadline_seconds)
         async with cancelled_if_client_goes(receive):
             made = await make(runtime, body, request.headers.get("accept"))
-    headers = [(name.lower().encode(), value.encode()) for name, value in told(made).items()]
-    return QuickResponse(made.body, [*headers, (b"content-type", made.media_type.encode()), (b"vary", b"Accept")])
+    return QuickResponse(made.body, made.media_type, [*told(made), (b"vary", b"Accept")])
 
 
 async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Response:
@@ -55,19 +54,22 @@ async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Re
     # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
     etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
     kept = address.cache_control(needs_key=bool(runtime.settings.api_keys))
-    headers = told(made) | {"ETag": etag, "Cache-Control": kept}
+    headers = [*told(made), (b"etag", etag.encode()), (b"cache-control", kept.encode())]
     if matches(etag, request.headers.get("if-none-match")):
-        return Response(status_code=304, headers=headers)
-    return Response(made.body, headers=headers, media_type=made.media_type)
+        not_modified = Response(status_code=304)
+        not_modified.raw_headers += headers
+        return not_modified
+    return QuickResponse(made.body, made.media_type, headers)
 
 
-def told(made: Generated) -> dict[str, str]:
+def told(made: Generated) -> list[tuple[bytes, bytes]]:
     """The headers that tell of images what their bytes do not."""
-    timing = (
-        f"queue;dur={made.queue_seconds * 1000:.3f}, inference;dur={made.inference_seconds * 1000:.3f}, "
-        f"encode;dur={made.encode_seconds * 1000:.3f}"
+    timing = b"queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f" % (
+        made.queue_seconds * 1000,
+        made.inference_seconds * 1000,
+        made.encode_seconds * 1000,
     )
-    return {"X-Figment-Seeds": ",".join(map(str, made.seeds or ())), "Server-Timing": timing}
+    return [(b"x-figment-seeds", ",".join(map(str, made.seeds or ())).encode()), (b"server-timing", timing)]
 
 
 async def list_models(runtime: Runtime, request: Request, receive: Receive) -> Response:

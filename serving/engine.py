@@ -7,6 +7,8 @@ smaller batch sizes are used only if they are seen, before the engine is ready, 
 """
 
 import logging
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +30,11 @@ _COMPARED_VALUES = 2**19
 _COMPARED_IMAGES = (16, 512)
 _LARGEST_SUSPECT = 3
 _COMPARED_UNSUSPECTED = 64
+
+# A largest batch that takes no longer than this gains nothing from a second thread but the cost of waking it.
+_ONE_THREAD_SECONDS = 0.002
+
+_MOST_PADDING = 8  # that is, one image in so many
 
 Images = NDArray[np.uint8]
 
@@ -94,6 +101,19 @@ class Engine:
         """The images that a batch of this size is filled up with."""
         return next(size for size in self.buckets if size >= images) - images
 
+    def room(self, waiting: int) -> int:
+        """How many images the next batch should take of those that wait.
+
+        A GPU makes a batch that is filled up as fast as a smaller one. A CPU's time goes with the size: there, a batch
+        that would be filled up by more than an eighth is cut to the size below, and the rest goes with the next.
+        """
+        if self._on_gpu or waiting >= self.max_batch:
+            return self.max_batch
+        padding = self.padding(waiting)
+        if padding * _MOST_PADDING <= waiting + padding:
+            return waiting
+        return max((size for size in self.buckets if size < waiting), default=waiting)
+
     def join(self, parts: Sequence[Inputs]) -> Joined:
         """One batch of all parts, of at most ``max_batch`` images in all. Any thread may do that, and ahead of time."""
         count = sum(map(len, parts))
@@ -137,7 +157,9 @@ class Engine:
         seeds = range(1 if self._on_gpu else compared)
         label = labels_for_seeds(seeds, len(self.card.labels)) if self.card.labels else None
         inputs = Inputs(noise_for_seeds(seeds, self.card.noise_dim), label, np.ones(len(seeds), np.float32))
+        started = time.perf_counter()
         reference = self._in_batches_of(self.max_batch, inputs)
+        self.batch_seconds = (time.perf_counter() - started) / math.ceil(len(inputs) / self.max_batch)
         exact = [self.max_batch]
         for size in self.buckets[-2::-1]:
             few = inputs if size <= _LARGEST_SUSPECT else inputs.part(0, max(size, _COMPARED_UNSUSPECTED))
@@ -202,7 +224,10 @@ def open_engine(bundle: Bundle, devices: Devices, max_batch: int) -> Engine:
     def prepare(session: Session, provider: str) -> Engine:
         return Engine(bundle.card, session, provider, max_batch, devices.hardware)
 
-    return devices.open(bundle.onnx, prepare)
+    engine = devices.open(bundle.onnx, prepare)
+    if engine.batch_seconds < _ONE_THREAD_SECONDS and devices.hardware.intra_op_threads > 1:
+        return devices.open(bundle.onnx, prepare, threads=1)
+    return engine
 
 
 def _tensors(nodes: Sequence[Any]) -> list[Tensor]:

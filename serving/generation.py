@@ -80,8 +80,10 @@ async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, 
 
 
 async def _read(runtime: Runtime, read: Callable[[Any, int], T], body: bytes) -> T:
-    job = partial(_read_json, read, body, runtime.settings.max_images)
-    return job() if len(body) <= SMALL_BODY_BYTES else await runtime.encoder.run(job)
+    most = runtime.settings.max_images
+    if len(body) <= SMALL_BODY_BYTES:
+        return _read_json(read, body, most)
+    return await runtime.encoder.run(partial(_read_json, read, body, most))
 
 
 def _read_json(read: Callable[[Any, int], T], body: bytes, max_images: int) -> T:

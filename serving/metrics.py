@@ -9,7 +9,14 @@ import functools
 import os
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -21,9 +28,10 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """The metrics of one process; BentoML's arbiter has them kept in files, which ``exposition`` adds up."""
+    """The metrics of one process. Of several, they are kept in files, which ``exposition`` adds up."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # another time series for each, for what only OpenMetrics knows
         self._registry = registry = CollectorRegistry()
         _forget_dead_processes()
         self.requests = Counter(

@@ -16,6 +16,7 @@ from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, run
 from serving.oip_inputs import count_images, model_metadata, read_tensors
 from serving.oip_messages import HEADER_LENGTH, ResponseHead, image_numbers, read_infer_request
 from serving.oip_paths import ROOT, model_of, model_templates
+from serving.quick_http import QuickResponse
 from serving.runtime import Runtime
 
 _VERSION = "1"
@@ -67,8 +68,8 @@ async def infer(runtime: Runtime, request: Request, receive: Receive) -> Respons
             made, json_length = await _infer(runtime, request, body)
     headers = told(made)
     if json_length is not None:
-        headers[HEADER_LENGTH] = str(json_length)
-    return Response(made.body, headers=headers, media_type=made.media_type)
+        headers.append((HEADER_LENGTH.lower().encode(), b"%d" % json_length))
+    return QuickResponse(made.body, made.media_type, headers)
 
 
 def _check_content(request: Request) -> None:

@@ -10,15 +10,16 @@ from starlette.types import Scope
 
 
 class QuickHeaders(Headers):
-    """Headers that are decoded once; of several with one name, ``get`` gives the first, as Starlette's does."""
+    """Headers that are looked up, not searched; of several with one name, ``get`` gives the first, as Starlette's."""
 
     def __init__(self, scope: Scope) -> None:
-        super().__init__(scope=scope)
-        self._first = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        super().__init__(raw=scope["headers"])
+        self._first: dict[bytes, bytes] = dict(reversed(scope["headers"]))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The header's value, or ``default``."""
-        return self._first.get(key.lower(), default)
+        value = self._first.get(key.lower().encode("latin-1"))
+        return default if value is None else value.decode("latin-1")
 
 
 class QuickRequest(Request):
@@ -33,8 +34,9 @@ class QuickRequest(Request):
 class QuickResponse(Response):
     """A 200 with a body and headers that are ready to be sent."""
 
-    def __init__(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, body: bytes, media_type: str, headers: list[tuple[bytes, bytes]]) -> None:
         self.status_code = 200
         self.background = None
         self.body = body
-        self.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
+        about = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body))]
+        self.raw_headers = headers + about
