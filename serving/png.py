@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {1: 0, 3: 2}
-_UP = 2  # the filter: a row minus the row above
+# Filters, of which each row names its own.
+_NO_FILTER = b"\0"
+_UP = 2  # a row minus the row above
 _LEVEL, _WINDOW_BITS, _MEMORY_LEVEL = 1, 15, 8
 _STORED_BYTES = 1200  # with the notes and the answer's head, an Ethernet packet's 1460
 
@@ -24,25 +26,34 @@ _STORED_BYTES = 1200  # with the notes and the answer's head, an Ethernet packet
 def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
     """An image, uint8 [H, W, C] with C = 1 or 3, as a PNG with text chunks."""
     height, width, channels = pixels.shape
-    flat = pixels.reshape(height, width * channels)
-    rows = np.empty((height, 1 + width * channels), np.uint8)
-    rows[:, 0] = _UP
-    rows[0, 1:] = flat[0]
-    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
-    if rows.size <= _STORED_BYTES:
-        data = _stored(rows.tobytes())
+    row_bytes = width * channels
+    if height * (1 + row_bytes) <= _STORED_BYTES:
+        data = _stored(pixels.tobytes(), row_bytes)
     else:
-        stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, zlib.Z_RLE)
-        data = stream.compress(rows.data) + stream.flush()
+        data = _compressed(pixels.reshape(height, row_bytes))
     notes = b"".join([_text(name, text) for name, text in texts.items()])
     return b"".join((_head(height, width, channels), notes, _chunk(b"IDAT", data), _END))
 
 
-def _stored(data: bytes) -> bytes:
-    """Up to 65 535 bytes as a zlib stream of one block that is not compressed (RFC 1950, RFC 1951 section 3.2.4).
+def _compressed(flat: NDArray[np.uint8]) -> bytes:
+    """Rows of bytes, each as its difference from the one above, as a zlib stream of runs."""
+    height, row_bytes = flat.shape
+    rows = np.empty((height, 1 + row_bytes), np.uint8)
+    rows[:, 0] = _UP
+    rows[0, 1:] = flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+    stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, zlib.Z_RLE)
+    return stream.compress(rows.data) + stream.flush()
 
-    zlib's own level 0 gives up the interpreter's lock, which in a busy service costs more than copying so few bytes.
+
+def _stored(pixels: bytes, row_bytes: int) -> bytes:
+    """Rows as they are, as a zlib stream of one block of at most 65 535 bytes (RFC 1950, RFC 1951 section 3.2.4).
+
+    NumPy's arithmetic and zlib's own level 0 give up the interpreter's lock, and in a busy service to get it back takes
+    longer than to copy so few bytes.
     """
+    rows = [pixels[start : start + row_bytes] for start in range(0, len(pixels), row_bytes)]
+    data = _NO_FILTER + _NO_FILTER.join(rows)
     return b"".join(
         (
             b"\x78\x01\x01",
