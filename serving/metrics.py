@@ -31,7 +31,8 @@ class Metrics:
     """The metrics of one process. Of several, they are kept in files, which ``exposition`` adds up."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # another time series for each, for what only OpenMetrics knows
+        # Each would have another time series, for what only OpenMetrics knows.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
         _forget_dead_processes()
         self.requests = Counter(

@@ -30,6 +30,9 @@ class FakeEngine:
     def padding(self, images):
         return 4 - images
 
+    def room(self, waiting):
+        return min(waiting, self.max_batch)
+
     def join(self, parts):
         noise = np.concatenate([part.noise for part in parts])
         self.joined.append(noise[:, 0].astype(int).tolist())
@@ -103,6 +106,18 @@ def test_requests_that_wait_share_a_batch():
         engine.gate.set()
         assert [values(await ticket.future) for ticket in (first, *others)] == [[0], [1], [2], [3]]
         assert engine.batches == [[0], [1, 2, 3]]
+
+    scenario(steps)
+
+
+def test_what_the_engine_has_no_good_room_for_goes_with_the_next_batch():
+    async def steps(thread, engine):
+        engine.room = lambda waiting: min(waiting, 2)
+        first = await occupied(thread, engine)
+        others = [thread.submit(inputs(value)) for value in (1, 2, 3)]
+        engine.gate.set()
+        assert [values(await ticket.future) for ticket in (first, *others)] == [[0], [1], [2], [3]]
+        assert engine.batches == [[0], [1, 2], [3]]
 
     scenario(steps)
 

@@ -33,7 +33,8 @@ def inputs_for(card, seeds):
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
 @pytest.mark.parametrize("name", ["mlp", "conv", "modulated", "half"])
-def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads):
+def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads, monkeypatch):
+    monkeypatch.setattr("serving.engine._ONE_THREAD_SECONDS", 0)
     engine = open_engine(bundles[name], Devices("cpu", Hardware(threads)), 32)
     inputs = inputs_for(engine.card, SEEDS)
     alone = np.concatenate([engine.run(engine.join([inputs.part(i, i + 1)])) for i in SEEDS])
@@ -79,6 +80,31 @@ def test_labels_and_truncation_reach_the_graph(bundles):
     images = engine.run(engine.join([Inputs(noise, np.array([1, 2, 1]), np.array([1, 1, 0.5], np.float32))]))
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
+
+
+@pytest.mark.parametrize(("seconds", "used"), [(0, 4), (1e9, 1)])
+def test_whoever_gains_nothing_from_a_second_thread_gets_one(bundles, monkeypatch, seconds, used):
+    opened = []
+
+    def opener(onnx, provider, hardware):
+        opened.append(hardware.intra_op_threads)
+        return open_onnxruntime(onnx, provider, hardware)
+
+    monkeypatch.setattr("serving.engine._ONE_THREAD_SECONDS", seconds)
+    engine = open_engine(bundles["mlp"], Devices("cpu", Hardware(4), opener), 8)
+    assert engine.batch_seconds > 0
+    assert opened[-1] == used
+
+
+@pytest.mark.parametrize(
+    ("waiting", "taken"), [(1, 1), (5, 4), (7, 7), (8, 8), (9, 8), (11, 11), (13, 12), (14, 14), (16, 16), (99, 16)]
+)
+def test_a_cpu_is_not_made_to_compute_much_for_nobody(bundles, waiting, taken):
+    engine = open_engine(bundles["mlp"], Devices("cpu", Hardware(1)), 16)
+    assert engine.buckets == (1, 2, 3, 4, 6, 8, 12, 16)
+    assert engine.room(waiting) == taken
+    engine._on_gpu = True
+    assert engine.room(waiting) == 16
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(1, (1,)), (5, (1, 2, 3, 4, 5)), (16, (1, 2, 3, 4, 6, 8, 12, 16))])
