@@ -57,12 +57,16 @@ class BatchQueue(Generic[E]):
         self._entries: deque[E] = deque()
         self.images = 0
 
-    def add(self, entry: E) -> None:
-        """Puts a request in the queue. Raises ``QueueFullError`` if its images have no room there.
+    def has_room(self, images: int) -> bool:
+        """Whether a request of so many images may come in.
 
-        A request larger than the whole queue is let into an empty one: it could never be served otherwise.
+        One that is larger than the whole queue is let into an empty one: it could never be served otherwise.
         """
-        if self.images and self.images + entry.images > self._limit:
+        return not self.images or self.images + images <= self._limit
+
+    def add(self, entry: E) -> None:
+        """Puts a request in the queue. Raises ``QueueFullError`` if its images have no room there."""
+        if not self.has_room(entry.images):
             raise QueueFullError
         self._entries.append(entry)
         self.images += entry.images

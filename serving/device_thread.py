@@ -107,6 +107,11 @@ class DeviceThread:
         self._thread.start()
         self._former.start()
 
+    def check_room(self, images: int) -> None:
+        """Raises ``RequestError`` if there is no room for so many images: asked early, it spares making their noise."""
+        if not self._queue.has_room(images):
+            raise self._queue_full(images)
+
     def submit(self, inputs: Inputs, finish: Callable[[Made], Any] | None = None) -> Ticket:
         """Puts a request in the queue; its ``future`` gets the images, or a ``RequestError``.
 
@@ -119,13 +124,7 @@ class DeviceThread:
             try:
                 self._queue.add(ticket)
             except QueueFullError:
-                self._dropped["queue_full"](len(inputs))
-                wait = math.ceil(self._throughput.seconds_for(self._queue.images))
-                raise retry_later(
-                    Refusal.QUEUE_FULL,
-                    f"{self._queue.images} images wait already; try again in {max(1, wait)} s.",
-                    max(1, wait),
-                ) from None
+                raise self._queue_full(len(inputs)) from None
         if not self._to_wake:
             # All that arrives in one turn of the loop goes into one batch, even if the device is idle.
             self._to_wake = True
@@ -135,6 +134,12 @@ class DeviceThread:
         if self._timer is None:
             self._timer = self._loop.call_later(self._deadline_seconds, self._drop_late)
         return ticket
+
+    def _queue_full(self, images: int) -> RequestError:
+        self._dropped["queue_full"](images)
+        wait = max(1, math.ceil(self._throughput.seconds_for(self._queue.images)))
+        sentence = f"{self._queue.images} images wait already; try again in {wait} s."
+        return retry_later(Refusal.QUEUE_FULL, sentence, wait)
 
     def _drop_late(self) -> None:
         """Gives up what is late, since the device may be busy or stuck for longer than that.

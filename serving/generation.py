@@ -74,6 +74,7 @@ async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Gene
 
 
 async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
+    runtime.thread_of(engine).check_room(request.images)
     prepared = await _prepare(runtime, partial(prepare, request, engine.card), request.images)
     compose = partial(generated, request, prepared, offer, engine.card)
     return await _answer(runtime, engine, prepared.inputs, compose, offer, prepared.seeds)

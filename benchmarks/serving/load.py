@@ -5,13 +5,19 @@ random times (Poisson) that wait for nobody, which show what a closed loop hides
 import asyncio
 import json
 import random
+import re
 import shutil
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvloop
+
 from benchmarks.serving.servers import Server
+
+_CALLERS = 64  # connections that are there from the start
+_LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,36 +63,71 @@ class Arrival:
 
 def open_loop(server: Server, body: str, rate: float, seconds: float) -> list[Arrival]:
     """Sends ``rate`` requests a second at random times, each whether or not those before it are answered."""
-    return asyncio.run(_open_loop(server.port, body, rate, seconds))
+    return uvloop.run(_open_loop(server.port, body, rate, seconds))
 
 
 async def _open_loop(port: int, body: str, rate: float, seconds: float) -> list[Arrival]:
+    loop = asyncio.get_running_loop()
     arrivals: list[Arrival] = []
-    free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    free: list[_Caller] = []
+    every: list[_Caller] = []
 
-    async def ask(seed: int) -> None:
-        started = time.monotonic()
-        reader, writer = free.pop() if free else await asyncio.open_connection("127.0.0.1", port)
-        content = (body % seed).encode()
-        writer.write(
-            b"POST /generate HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\naccept: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (len(content), content)
-        )
-        status, *headers = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
-        length = next(header for header in headers if header.startswith(b"content-length:"))
-        await reader.readexactly(int(length.partition(b":")[2]))
-        arrivals.append(Arrival(int(status.split()[1]), (time.monotonic() - started) * 1000))
-        free.append((reader, writer))
+    async def new_caller() -> _Caller:
+        _, caller = await loop.create_connection(lambda: _Caller(arrivals, free), "127.0.0.1", port)
+        every.append(caller)
+        return caller
 
+    async def call_on_new(seed: int) -> None:
+        (await new_caller()).ask(body % seed)
+
+    for caller in await asyncio.gather(*(new_caller() for _ in range(_CALLERS))):
+        free.append(caller)
     clock = random.Random(0)
     begin = due = time.monotonic()
     seed = 0
     async with asyncio.TaskGroup() as group:
         while due < begin + seconds:
-            await asyncio.sleep(due - time.monotonic())
+            if due > time.monotonic():
+                await asyncio.sleep(due - time.monotonic())
             seed += 1
-            group.create_task(ask(seed))
+            if free:
+                free.pop().ask(body % seed)
+            else:
+                group.create_task(call_on_new(seed))
             due += clock.expovariate(rate)
-    for _, writer in free:
-        writer.close()
+    while len(free) < len(every):
+        await asyncio.sleep(0.01)
+    for caller in every:
+        caller.close()
     return arrivals
+
+
+class _Caller(asyncio.Protocol):
+    """A connection that asks, notes how that went, and is free again. Bare, as it shares the cores with the server."""
+
+    def __init__(self, arrivals: list[Arrival], free: list["_Caller"]) -> None:
+        self._arrivals = arrivals
+        self._free = free
+        self._answer = b""
+
+    def connection_made(self, transport: asyncio.WriteTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def ask(self, content: str) -> None:
+        self._started = time.monotonic()
+        self._transport.write(
+            b"POST /generate HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\naccept: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(content), content.encode())
+        )
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        head, end, body = self._answer.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if end and length and len(body) == int(length[1]):
+            self._arrivals.append(Arrival(int(head[9:12]), (time.monotonic() - self._started) * 1000))
+            self._answer = b""
+            self._free.append(self)
+
+    def close(self) -> None:
+        self._transport.close()
