@@ -18,13 +18,15 @@ _EXPORTED = "exported"
 
 
 def export_winner(study: Study, to: Path, name: str | None) -> Path:
-    """Writes the best run of the best settings as a bundle, once for all workers, and returns its folder.
+    """Writes the winner's final run, or the best of its re-runs, as a bundle, once for all workers.
+
+    Returns its folder.
 
     Raises ``TrainingError`` if it was trained where this machine cannot see it, or cannot be exported.
     """
     with study_lock(study.folder):
-        winner = study.finalists()[0]
-        path = study.run_folder(winner.best)
+        best = study.final() or study.finalists()[0].best
+        path = study.run_folder(best)
         key = f"{path.relative_to(study.folder)} → {to.resolve()} {name or ''}"
         attributes: dict[str, Any] = study.search.study.user_attrs
         done = attributes.get(_EXPORTED, {})
@@ -34,7 +36,7 @@ def export_winner(study: Study, to: Path, name: str | None) -> Path:
             raise TrainingError(f"the winner was trained on another machine: export there, or copy {path} to here")
         run = RunFolder.open(path)
         bundle = export(
-            run, to, name, tuning=tuning_record(study), scores=_scores(study, run, winner.best.user_attrs[SCORES])
+            run, to, name, tuning=tuning_record(study), scores=_scores(study, run, best.user_attrs[SCORES])
         )
         study.search.study.set_user_attr(_EXPORTED, {**done, key: str(bundle.resolve())})
     return bundle

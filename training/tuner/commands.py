@@ -44,6 +44,10 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="How many settings are tried, all workers together.")] = 30,
     images: Annotated[int | None, typer.Option(min=1, help="The budget of each run; the preset's without it.")] = None,
     seeds: Annotated[int, typer.Option(min=0, max=99, help="On so many fresh seeds the best are run again.")] = 3,
+    final_images: Annotated[
+        int | None,
+        typer.Option(min=1, help="The winner is trained once more, with this budget; that is what is exported."),
+    ] = None,
     sampler: Annotated[Literal["tpe", "random"], typer.Option(help="What proposes the next settings.")] = "tpe",
     prune: Annotated[bool, typer.Option(help="Whether hopeless runs end early.")] = True,
     storage: Annotated[
@@ -73,14 +77,14 @@ def tune(
             judge = _judge(out, loaded)
             if workers > 1:
                 options = {"data": data, "out": out, "trials": trials, "images": images, "seeds": seeds}
-                options |= {"sampler": sampler, "storage": storage, "grace": grace, "export": export, "name": name}
+                options |= {"final-images": final_images, "sampler": sampler, "storage": storage, "grace": grace, "export": export, "name": name}
                 given = [f"--{key}={value}" for key, value in options.items() if value is not None]
                 run_workers(workers, ["tune", space, "--prune" if prune else "--no-prune", *given])
                 return
             precision = best_precision(processes.device) if base.precision == "auto" else base.precision
             plan = Plan(chosen, base.images, sampler, prune, precision)
             study = Study(out, open_storage(storage, out, grace), plan, Workshop(data, loaded, judge, processes))
-            work(study, trials, seeds)
+            work(study, trials, seeds, final_images)
             _conclude(study, export, name)
     except Stopped:
         console.print(f"stopped; go on with the same command: the study is in {out}", highlight=False, soft_wrap=True)

@@ -22,7 +22,7 @@ from training.trained import trained_generator
 from training.tuner import plots
 from training.tuner.pruning import PRESET
 from training.tuner.queue import identity_of
-from training.tuner.study import ENDED, IMAGES, SCORES, SEED, SETTINGS, Finalist, Study
+from training.tuner.study import BUDGET, ENDED, IMAGES, SCORES, SEED, SETTINGS, Finalist, Study
 from training.tuner.trial import fixed_settings
 
 REPORT_FILE = "report.html"
@@ -59,7 +59,7 @@ def write_report(study: Study) -> Path:
         ratio=winner.mean / preset.mean if winner and preset and preset.mean else None,
         finalists=[(identity_of(finalist.trial), told(finalist), finalist) for finalist in finalists],
         told=told,
-        samples=[(title, samples(study, finalist)) for title, finalist in _shown(winner, preset)],
+        samples=[(title, samples(study, run)) for title, run in _shown(study, winner, preset)],
         changes=_changes(study, winner),
         command=train_command(study, winner) if winner else None,
         trials=[_line(trial) for trial in sorted(trials, key=_order)],
@@ -88,24 +88,25 @@ def told(finalist: Finalist) -> str:
 
 
 def train_command(study: Study, winner: Finalist) -> str:
-    """The command line that takes the winner's steps again."""
-    run = winner.best
+    """The command line that takes the steps of the winner's final run again, or of its best."""
+    run = study.final() or winner.best
     plan = study.plan
+    images = run.user_attrs.get(BUDGET, plan.images)
     settings = {
         **plan.space.settings,
         **run.user_attrs[SETTINGS],
         "precision": plan.precision,
         "seed": run.user_attrs.get(SEED, plan.base.seed),
-        "judge.every": fixed_settings(plan.images)["judge.every"],
+        "judge.every": fixed_settings(images)["judge.every"],
     }
     given = [f"--set {shlex.quote(f'{key}={_yaml(value)}')}" for key, value in settings.items()]
     begin = f"python -m training fit {shlex.quote(plan.space.preset)} --data {shlex.quote(study.workshop.source)}"
-    return " \\\n  ".join([f"{begin} --images {plan.images}", *given])
+    return " \\\n  ".join([f"{begin} --images {images}", *given])
 
 
-def samples(study: Study, finalist: Finalist) -> str | None:
-    """A grid of the best run's samples as the address of an image; None where this machine does not see the run."""
-    path = study.run_folder(finalist.best)
+def samples(study: Study, trial: FrozenTrial) -> str | None:
+    """A grid of a run's samples as the address of an image; None where this machine does not see the run."""
+    path = study.run_folder(trial)
     if not (path / "best.pt").is_file():
         return None
     run = RunFolder.open(path)
@@ -120,10 +121,12 @@ def _png(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _shown(winner: Finalist | None, preset: Finalist | None) -> list[tuple[str, Finalist]]:
-    found = [(f"trial {identity_of(winner.trial)}, the winner", winner)] if winner else []
+def _shown(study: Study, winner: Finalist | None, preset: Finalist | None) -> list[tuple[str, FrozenTrial]]:
+    found = [(f"trial {identity_of(winner.trial)}, the winner", winner.best)] if winner else []
     if preset and preset is not winner:
-        found.append(("the preset", preset))
+        found.append(("the preset", preset.best))
+    if final := study.final():
+        found.append((f"the winner, trained for {final.user_attrs[BUDGET]:,} images", final))
     return found
 
 

@@ -29,10 +29,13 @@ from training.tuner.trial import Workshop, fixed_settings
 SETTINGS, ENDED, IMAGES, SCORES, SEED, OF = "settings", "ended", "images_seen", "scores", "seed", "of"
 """A trial's attributes: what was drawn, why it ended early, what it has cost, what the judge says; in re-runs the seed
 and the trial that is run again."""
+BUDGET = "budget"
+"""And of a final run: its images."""
 
 BEST = 3
 """So many of the best trials are run again, and the preset."""
 _SEEDS_AT_MOST = 100
+_BUDGETS_AT_MOST = 10**12
 
 SamplerName = Literal["tpe", "random"]
 
@@ -54,10 +57,11 @@ class Plan:
         """The preset with the space's settings and the study's budget. Raises ``TrainingError``."""
         return self.config({})
 
-    def config(self, drawn: Values, seed: int | None = None) -> Config:
-        """The configuration of a run. Raises ``TrainingError``."""
+    def config(self, drawn: Values, seed: int | None = None, images: int | None = None) -> Config:
+        """The configuration of a run, of the study's budget or another. Raises ``TrainingError``."""
         own = {} if seed is None else {"seed": seed}
-        values = self.space.values_of({**drawn, **fixed_settings(self.images), "precision": self.precision, **own})
+        fixed = fixed_settings(images or self.images)
+        values = self.space.values_of({**drawn, **fixed, "precision": self.precision, **own})
         return parse_config(values, f"space over preset {self.space.preset}")
 
 
@@ -91,7 +95,7 @@ class Finalist:
 
 
 class Study:
-    """The trials of a search, and the re-runs of the best."""
+    """The trials of a search, the re-runs of the best, and the final run of the winner."""
 
     def __init__(self, folder: Path, storage: Storage, plan: Plan, workshop: Workshop) -> None:
         """Begins a study, or goes on with the one that is there.
@@ -106,9 +110,11 @@ class Study:
             search = self._open(self.name, plan.sampler, plan.prune)
             _check_same(search, self._about())
             reruns = self._open(f"{self.name}-reruns", "random", prune=False)
+            finals = self._open(f"{self.name}-finals", "random", prune=False)
             write_whole(folder / "space.yaml", dump_space(plan.space).encode())
         self.search = Queue(search, storage, folder / "trials", lock)
         self.reruns = Queue(reruns, storage, folder / "reruns", lock)
+        self.finals = Queue(finals, storage, folder / "finals", lock)
         self.search.add(PRESET, plan.space.parameters_of(plan.base), {SETTINGS: {}})
 
     def draw(self, trial: optuna.Trial, identity: int) -> Values:
@@ -127,6 +133,10 @@ class Study:
     def rerun_folder(self, rerun: FrozenTrial | optuna.Trial) -> Path:
         """Where a re-run trains."""
         return self.folder / "reruns" / f"{rerun.user_attrs[OF]:04d}-seed{rerun.user_attrs[SEED]}"
+
+    def final_folder(self, final: FrozenTrial | optuna.Trial) -> Path:
+        """Where the winner trains for good."""
+        return self.folder / "finals" / f"{final.user_attrs[OF]:04d}-{final.user_attrs[BUDGET]}"
 
     def ranking(self) -> list[FrozenTrial]:
         """The trials that have spent their budget, best first."""
@@ -151,6 +161,25 @@ class Study:
                 }
                 self.reruns.add(identity * _SEEDS_AT_MOST + number, {}, attributes)
 
+    def plan_final(self, images: int) -> None:
+        """Puts the winner's best run into the queue of final runs, with a budget of its own."""
+        finalists = self.finalists()
+        if finalists:
+            winner = finalists[0]
+            identity, seed = identity_of(winner.trial), winner.best.user_attrs.get(SEED, self.plan.base.seed)
+            attributes = {OF: identity, SEED: seed, BUDGET: images, SETTINGS: winner.trial.user_attrs[SETTINGS]}
+            self.finals.add(identity * _BUDGETS_AT_MOST + images, {}, attributes)
+
+    def final(self) -> FrozenTrial | None:
+        """The winner's final run, the longest if there are several."""
+        finalists = self.finalists()
+        runs = [
+            run
+            for run in self.finals.trials
+            if run.state == TrialState.COMPLETE and run.user_attrs[OF] == identity_of(finalists[0].trial)
+        ]
+        return max(runs, key=lambda run: int(run.user_attrs[BUDGET]), default=None)
+
     def finalists(self) -> list[Finalist]:
         """The best trials and the preset, by their mean on fresh seeds where they were run again."""
         complete = [run for run in self.reruns.trials if run.state == TrialState.COMPLETE]
@@ -162,7 +191,9 @@ class Study:
         return sorted(found, key=lambda finalist: finalist.mean)
 
     def run_folder(self, run: FrozenTrial) -> Path:
-        """Where a trial or a re-run has trained."""
+        """Where a trial, a re-run or a final run has trained."""
+        if BUDGET in run.user_attrs:
+            return self.final_folder(run)
         return self.rerun_folder(run) if OF in run.user_attrs else self.trial_folder(identity_of(run))
 
     def images_seen(self) -> int:

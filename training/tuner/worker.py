@@ -10,24 +10,28 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from training.config import Config
 from training.console import console
 from training.tuner.pruning import Halving
 from training.tuner.queue import Claim, Queue
-from training.tuner.study import ENDED, IMAGES, OF, SCORES, SEED, SETTINGS, Study
+from training.tuner.study import BUDGET, ENDED, IMAGES, OF, SCORES, SEED, SETTINGS, Study
 from training.tuner.trial import Ended, Result, forget_checkpoints, train
 
 PATIENCE_SECONDS = 1.0
 """Between two looks at what other workers do."""
 
 
-def work(study: Study, trials: int, seeds: int) -> None:
-    """Returns when ``trials`` trials and the re-runs of the best are done, by whomever.
+def work(study: Study, trials: int, seeds: int, final_images: int | None = None) -> None:
+    """Returns when ``trials`` trials, the re-runs of the best and the winner's final run are done, by whomever.
 
     Raises ``Stopped`` on SIGTERM or Ctrl-C during a run.
     """
     _until_done(study.search, lambda claim: _search(study, claim), trials)
     study.plan_reruns(seeds)
     _until_done(study.reruns, lambda claim: _rerun(study, claim), None)
+    if final_images:
+        study.plan_final(final_images)
+        _until_done(study.finals, lambda claim: _run_finally(study, claim), None)
 
 
 def _until_done(queue: Queue, run: Callable[[Claim], None], limit: int | None) -> None:
@@ -69,20 +73,27 @@ def _search(study: Study, claim: Claim) -> None:
 
 
 def _rerun(study: Study, claim: Claim) -> None:
+    attributes = claim.trial.user_attrs
+    name = f"trial {attributes[OF]} with seed {attributes[SEED]}"
+    config = study.plan.config(attributes[SETTINGS], attributes[SEED])
+    _run_to_the_end(study, study.reruns.study, claim, name, study.rerun_folder(claim.trial), config)
+
+
+def _run_finally(study: Study, claim: Claim) -> None:
+    attributes = claim.trial.user_attrs
+    name = f"trial {attributes[OF]} for {attributes[BUDGET]} images"
+    config = study.plan.config(attributes[SETTINGS], attributes[SEED], attributes[BUDGET])
+    _run_to_the_end(study, study.finals.study, claim, name, study.final_folder(claim.trial), config)
+
+
+def _run_to_the_end(
+    study: Study, runs: optuna.Study, claim: Claim, name: str, path: Path, config: Config
+) -> None:
     def report(value: float, step: int) -> str | None:
         claim.trial.report(value, step)
         return None
 
-    attributes = claim.trial.user_attrs
-    path = study.rerun_folder(claim.trial)
-    config = study.plan.config(attributes[SETTINGS], attributes[SEED])
-    _finish(
-        study.reruns.study,
-        claim,
-        f"trial {attributes[OF]} with seed {attributes[SEED]}",
-        path,
-        lambda: train(path, config, study.workshop, report),
-    )
+    _finish(runs, claim, name, path, lambda: train(path, config, study.workshop, report))
 
 
 def _finish(study: optuna.Study, claim: Claim, name: str, path: Path, run: Callable[[], Result]) -> None:

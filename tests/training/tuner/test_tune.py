@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -123,6 +124,33 @@ def test_the_command_in_the_report_trains_the_winner_again(
     found = torch.load(tmp_path / "again" / "best.pt", weights_only=True)
     assert expected["fxd"] == found["fxd"]
     assert all(torch.equal(value, found["generator"][name]) for name, value in expected["generator"].items())
+
+
+def test_the_winner_is_trained_for_good_with_a_budget_of_its_own(
+    finished: Path, tmp_path: Path, train: Callable[..., None], digits: Path
+) -> None:
+    study = tmp_path / "first"
+    shutil.copytree(finished, study)
+    options = ["--out", study, "--images", str(IMAGES), "--trials", "6", "--seeds", "2", "--final-images", "960"]
+    for _ in range(2):  # the second time, there is nothing left to do
+        train("tune", study / "space.yaml", "--data", digits, *options, "--export", tmp_path / "zoo")
+    (run,) = counted(study, "first-finals")
+    assert run.user_attrs["images_seen"] == 960
+    (bundle,) = [path.parent for path in tmp_path.glob("zoo/*/*/card.json")]
+    training = read_bundle(bundle).card.training
+    assert training is not None
+    assert training.images_seen <= 960
+    before = RunFolder.open(_winner(finished)).config
+    after = RunFolder.open(study / "finals" / f"{run.user_attrs['of']:04d}-960").config
+    assert (before.images, after.images) == (IMAGES, 960)
+    assert (before.seed, before.network, before.generator_optimizer) == (
+        after.seed,
+        after.network,
+        after.generator_optimizer,
+    )
+    page = (study / "report.html").read_text()
+    assert "the winner, trained for 960 images" in page
+    assert "--images 960" in page
 
 
 def _winner(finished: Path) -> Path:
