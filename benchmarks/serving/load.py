@@ -80,8 +80,7 @@ async def _open_loop(port: int, body: str, rate: float, seconds: float) -> list[
     async def call_on_new(seed: int) -> None:
         (await new_caller()).ask(body % seed)
 
-    for caller in await asyncio.gather(*(new_caller() for _ in range(_CALLERS))):
-        free.append(caller)
+    free += await asyncio.gather(*(new_caller() for _ in range(_CALLERS)))
     clock = random.Random(0)
     begin = due = time.monotonic()
     seed = 0

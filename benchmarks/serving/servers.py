@@ -1,14 +1,15 @@
 """Servers under test: processes that are started, waited for, weighed and stopped."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -44,40 +45,56 @@ class Server:
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str], ready: str, port: int, log: Path) -> Iterator[Server]:
+def running(
+    command: list[str],
+    environment: dict[str, str],
+    port: int,
+    log: Path,
+    is_ready: Callable[[], bool],
+    cwd: Path = ROOT,
+    seconds: float = 60,
+) -> Iterator[Server]:
+    """Starts a server, waits until it is ready, and stops it and whatever it has started."""
     began = time.monotonic()
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
     try:
-        while not _answers(f"http://127.0.0.1:{port}{ready}"):
-            if process.poll() is not None or time.monotonic() - began > 60:
+        while not is_ready():
+            if process.poll() is not None or time.monotonic() - began > seconds:
                 raise RuntimeError(f"{' '.join(command)} did not start:\n{log.read_text()}")
             time.sleep(0.02)
         yield Server(process, port, time.monotonic() - began)
     finally:
         process.terminate()
-        process.wait(60)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def figment(zoo: Path, home: Path, **settings: object) -> AbstractContextManager[Server]:
     """``bentoml serve`` with the bundles of ``zoo``; ``settings`` without their prefix."""
-    port = _free_port()
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
     environment |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "FIGMENT_MODELS": str(zoo)}
     environment |= {f"FIGMENT_{name.upper()}": str(value) for name, value in settings.items()}
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]
-    return _running(command, environment, "/readyz", port, home / "log")
+    return running(command, environment, port, home / "log", lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
 
 
 def limit(generator: Path, home: Path) -> AbstractContextManager[Server]:
     """The bare micro-batcher with one generator."""
-    port = _free_port()
+    port = free_port()
     environment = os.environ | {"GENERATOR": str(generator), "THREADS": str(usable_cores())}
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "uvicorn", "--factory", "benchmarks.serving.limit:MicroBatcher"]
     options = ["--log-level", "error", "--lifespan", "off", "--port", str(port)]
-    return _running(command + options, environment, "/", port, home / "limit.log")
+    return running(
+        command + options, environment, port, home / "limit.log", lambda: _answers(f"http://127.0.0.1:{port}/")
+    )
 
 
 def usable_cores() -> int:
@@ -85,7 +102,8 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -35,9 +35,7 @@ def export_winner(study: Study, to: Path, name: str | None) -> Path:
         if not (path / "best.pt").is_file():
             raise TrainingError(f"the winner was trained on another machine: export there, or copy {path} to here")
         run = RunFolder.open(path)
-        bundle = export(
-            run, to, name, tuning=tuning_record(study), scores=_scores(study, run, best.user_attrs[SCORES])
-        )
+        bundle = export(run, to, name, tuning=tuning_record(study), scores=_scores(study, run, best.user_attrs[SCORES]))
         study.search.study.set_user_attr(_EXPORTED, {**done, key: str(bundle.resolve())})
     return bundle
 

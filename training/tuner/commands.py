@@ -77,7 +77,14 @@ def tune(
             judge = _judge(out, loaded)
             if workers > 1:
                 options = {"data": data, "out": out, "trials": trials, "images": images, "seeds": seeds}
-                options |= {"final-images": final_images, "sampler": sampler, "storage": storage, "grace": grace, "export": export, "name": name}
+                options |= {
+                    "final-images": final_images,
+                    "sampler": sampler,
+                    "storage": storage,
+                    "grace": grace,
+                    "export": export,
+                    "name": name,
+                }
                 given = [f"--{key}={value}" for key, value in options.items() if value is not None]
                 run_workers(workers, ["tune", space, "--prune" if prune else "--no-prune", *given])
                 return

@@ -86,9 +86,7 @@ def _run_finally(study: Study, claim: Claim) -> None:
     _run_to_the_end(study, study.finals.study, claim, name, study.final_folder(claim.trial), config)
 
 
-def _run_to_the_end(
-    study: Study, runs: optuna.Study, claim: Claim, name: str, path: Path, config: Config
-) -> None:
+def _run_to_the_end(study: Study, runs: optuna.Study, claim: Claim, name: str, path: Path, config: Config) -> None:
     def report(value: float, step: int) -> str | None:
         claim.trial.report(value, step)
         return None

@@ -1,0 +1,32 @@
+"""Ray Serve."""
+
+import os
+
+import ray
+from ray import serve
+from starlette.requests import Request
+from work import MAX_BATCH, Generator
+
+
+@serve.deployment(max_ongoing_requests=200)
+class Images:
+    """One seed a request, of which Ray Serve makes batches."""
+
+    def __init__(self) -> None:
+        self._generator = Generator()
+
+    @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=0.002)
+    async def pngs(self, seeds: list[int]) -> list[list[str]]:
+        """A base64 PNG for each seed."""
+        return [[png] for png in self._generator.pngs(seeds)]
+
+    async def __call__(self, request: Request) -> object:
+        """Answers a request."""
+        return await self.pngs((await request.json())["seeds"][0])
+
+
+if __name__ == "__main__":
+    variables = {name: os.environ[name] for name in ("GENERATOR", "THREADS", "PYTHONPATH")}
+    ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": variables})
+    serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"])})
+    serve.run(Images.bind(), blocking=True, route_prefix="/images")
