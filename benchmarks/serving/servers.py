@@ -1,7 +1,6 @@
 """Servers under test: processes that are started, waited for, weighed and stopped."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -57,9 +56,7 @@ def running(
     """Starts a server, waits until it is ready, and stops it and whatever it has started."""
     began = time.monotonic()
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=output)
     try:
         while not is_ready():
             if process.poll() is not None or time.monotonic() - began > seconds:
@@ -67,11 +64,17 @@ def running(
             time.sleep(0.02)
         yield Server(process, port, time.monotonic() - began)
     finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(60)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _stop(psutil.Process(process.pid))
+
+
+def _stop(process: psutil.Process) -> None:
+    """Asks a server to end, and ends what it leaves behind."""
+    family = [process, *process.children(recursive=True)]
+    process.terminate()
+    _, left = psutil.wait_procs(family, 20)
+    for survivor in left:
+        with suppress(psutil.NoSuchProcess):
+            survivor.kill()
 
 
 def figment(zoo: Path, home: Path, **settings: object) -> AbstractContextManager[Server]:

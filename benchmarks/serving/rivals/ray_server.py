@@ -26,7 +26,6 @@ class Images:
 
 
 if __name__ == "__main__":
-    variables = {name: os.environ[name] for name in ("GENERATOR", "THREADS", "PYTHONPATH")}
-    ray.init(log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": variables})
+    ray.init(num_cpus=int(os.environ["THREADS"]), log_to_driver=False, include_dashboard=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"])})
     serve.run(Images.bind(), blocking=True, route_prefix="/images")
