@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import zipfile
@@ -233,6 +234,24 @@ def test_metrics(client):
         assert family.type != "counter" or all(sample.name.endswith("_total") for sample in family.samples)
     providers = {sample.labels["provider"] for sample in families["figment_model_info"].samples}
     assert providers == {"cpu"}
+
+
+def test_a_scan_of_invented_paths_and_models_invents_no_labels(client):
+    def labels():
+        families = text_string_to_metric_families(client.get("/metrics").text)
+        return {tuple(sample.labels.items()) for family in families for sample in family.samples}
+
+    prefixes = ("", "models/", "images/", "images/mlp/", "v2/models/", "playground/", "generate/")
+    for prefix in prefixes:
+        client.get(f"/{prefix}first")
+    client.post("/generate", json={"model": "first", "seeds": [1]})
+    before, asked = labels(), metric(client, "figment_requests_total", route="other", code="404")
+    for number in range(40):
+        for prefix in prefixes:
+            client.get(f"/{prefix}{number}-{random.getrandbits(64):x}.php")
+        client.post("/generate", json={"model": f"invented-{number}", "seeds": [1]})
+    assert labels() == before
+    assert metric(client, "figment_requests_total", route="other", code="404") >= asked + 40
 
 
 def test_promtool_has_nothing_to_say(client):
