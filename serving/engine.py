@@ -29,7 +29,7 @@ _ONNX_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uin
 _COMPARED_VALUES = 2**19
 _COMPARED_IMAGES = (16, 512)
 _LARGEST_SUSPECT = 3
-_COMPARED_UNSUSPECTED = 64
+_COMPARED_UNSUSPECTED = 16
 
 # A largest batch that takes no longer than this gains nothing from a second thread but the cost of waking it.
 _ONE_THREAD_SECONDS = 0.002
