@@ -225,7 +225,8 @@ def open_engine(bundle: Bundle, devices: Devices, max_batch: int) -> Engine:
         return Engine(bundle.card, session, provider, max_batch, devices.hardware)
 
     engine = devices.open(bundle.onnx, prepare)
-    if engine.batch_seconds < _ONE_THREAD_SECONDS and devices.hardware.intra_op_threads > 1:
+    quick = engine.provider == SHORT_NAME[CPU] and engine.batch_seconds < _ONE_THREAD_SECONDS
+    if quick and devices.hardware.intra_op_threads > 1:
         return devices.open(bundle.onnx, prepare, threads=1)
     return engine
 

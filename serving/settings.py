@@ -1,5 +1,6 @@
 """The settings of the service: environment variables ``FIGMENT_…``, each with its unit and its range."""
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,9 +19,22 @@ Device = Literal["auto", "cuda", "tensorrt", "cpu"]
 LogFormat = Literal["text", "json"]
 
 
+# Linux's control group of a container (version 2): microseconds of processor time in each period, or "max".
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+
+
 def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use: those it may run on, or fewer where a container's limit is below that.
+
+    A container with a limit of two cores sees all of its machine's. With a thread for each, it would use its share up in
+    no time, and stand still for the rest of every period.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _CPU_MAX.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
 
 
 def _split(value: Any) -> Any:
@@ -62,7 +76,7 @@ class Settings(BaseSettings):
         default_factory=usable_cores, description="threads that encode images; unset: one per core"
     )
     intra_op_threads: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default_factory=usable_cores, description="threads of ONNX Runtime on the CPU; unset: one per core"
+        default_factory=usable_cores, description="threads of ONNX Runtime on the CPU, at most; unset: one per core"
     )
     workers: int = Field(
         default=1, ge=1, le=64, description="processes, each with its own queue; with several GPUs, one for each card"

@@ -11,9 +11,10 @@ from typing import Any
 from benchmarks.serving.generators import NOISE_DIM
 from benchmarks.serving.limit import feed, open_session
 from benchmarks.serving.load import closed_loop
-from benchmarks.serving.servers import figment, usable_cores
+from benchmarks.serving.servers import figment
 from serving.encoding import encode
 from serving.requests import Format
+from serving.settings import usable_cores
 
 IMAGES = 64
 _CONNECTIONS = 3  # one in the device, one at the encoders, one on its way

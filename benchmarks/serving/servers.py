@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from serving.settings import usable_cores
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -98,11 +100,6 @@ def limit(generator: Path, home: Path) -> AbstractContextManager[Server]:
     return running(
         command + options, environment, port, home / "limit.log", lambda: _answers(f"http://127.0.0.1:{port}/")
     )
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_port() -> int:

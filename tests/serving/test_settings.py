@@ -50,5 +50,18 @@ def test_settings_come_from_the_environment(monkeypatch):
     assert settings.default_model is None
 
 
+@pytest.mark.parametrize(
+    ("limit", "threads"), [("200000 100000\n", 2), ("250000 100000\n", 3), ("50000 100000\n", 1), ("max 100000\n", 8)]
+)
+def test_a_container_is_given_no_more_threads_than_its_share_of_the_cores(monkeypatch, tmp_path, limit, threads):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    (tmp_path / "cpu.max").write_text(limit)
+    monkeypatch.setattr("serving.settings._CPU_MAX", tmp_path / "cpu.max")
+    settings = load_settings()
+    assert (settings.intra_op_threads, settings.encode_threads) == (threads, threads)
+    monkeypatch.setattr("serving.settings._CPU_MAX", tmp_path / "nowhere")
+    assert load_settings().intra_op_threads == 8
+
+
 def test_every_setting_is_described():
     assert all(field.description for field in Settings.model_fields.values())
