@@ -26,8 +26,8 @@ _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 def usable_cores() -> int:
     """The cores that this process may use: those it may run on, or fewer where a container's limit is below that.
 
-    A container with a limit of two cores sees all of its machine's. With a thread for each, it would use its share up in
-    no time, and stand still for the rest of every period.
+    A container with a limit of two cores sees all of its machine's. With a thread for each, it would use up its share
+    in no time, and stand still for the rest of every period.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
