@@ -5,33 +5,21 @@ second run on the same data starts at once. A fingerprint of the decoded images 
 """
 
 import hashlib
-import io
 import json
-import os
-import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import datasets
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
-from PIL import Image
-from rich.progress import track
 
 from training.config import DataConfig
-from training.console import console
-from training.errors import TrainingError
 
 IMAGES_FILE = "images.npy"
 LABELS_FILE = "labels.npy"
 META_FILE = "meta.json"
-
-_PLAIN_GREY = {"1", "L"}
-_PLAIN_COLOUR = {*_PLAIN_GREY, "P", "RGB"}
 
 
 @dataclass(frozen=True)
@@ -64,12 +52,17 @@ def load_images(source: str, config: DataConfig) -> TrainingImages:
             name, identity = path.resolve().name.removesuffix(".parquet"), _state_of(path)
             table = None
         else:
-            name, table = source, _read_hub(source)
+            # It takes half a second to import, and images that are mapped already need none of it.
+            from training.decoding import read_hub
+
+            name, table = source, read_hub(source)
             identity = table._fingerprint
         key = hashlib.sha256(json.dumps([identity, config.model_dump()]).encode()).hexdigest()[:32]
         folder = Path(platformdirs.user_cache_dir("figment")) / "datasets" / key
         if not folder.is_dir():
-            _decode(table if table is not None else _read_local(path, scratch), config, folder)
+            from training.decoding import decode, read_local
+
+            decode(table if table is not None else read_local(path, scratch), config, folder)
     return _map(name, folder)
 
 
@@ -77,95 +70,6 @@ def _state_of(path: Path) -> list[Any]:
     """What changes when the files of DATA do: names, sizes and times."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return [[str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in files]
-
-
-def _read_local(path: Path, scratch: str) -> datasets.Dataset:
-    datasets.disable_progress_bars()
-    if path.is_dir():
-        builder, arguments = "imagefolder", {"data_dir": str(path)}
-    elif path.suffix == ".parquet":
-        builder, arguments = "parquet", {"data_files": str(path)}
-    else:
-        raise TrainingError(f"{path} is neither a folder of images nor a .parquet file")
-    try:
-        return datasets.load_dataset(builder, split="train", cache_dir=scratch, **arguments)
-    except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as error:
-        cause = error.__cause__ or error
-        raise TrainingError(f"cannot read images from {path}: {_one_line(cause)}") from error
-
-
-def _read_hub(name: str) -> datasets.Dataset:
-    datasets.disable_progress_bars()
-    try:
-        return datasets.load_dataset(name, split="train")
-    except Exception as error:  # the library lets errors of several HTTP clients through
-        raise TrainingError(
-            f"{name} is no folder or file here, and no Hugging Face data set of that name could be loaded: "
-            f"{_one_line(error)}"
-        ) from error
-
-
-def _decode(table: datasets.Dataset, config: DataConfig, folder: Path) -> None:
-    if "image" not in table.column_names:
-        raise TrainingError(f"the data has no column 'image'; its columns are {', '.join(table.column_names)}")
-    if len(table) == 0:
-        raise TrainingError("the data holds no images")
-    labels, label_names = _labels_of(table)
-    table = table.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent))
-    try:
-        kept, broken = _write_images(table, config, draft / IMAGES_FILE)
-        digest = hashlib.sha256()
-        for image in np.load(draft / IMAGES_FILE, mmap_mode="r"):
-            digest.update(image.tobytes())
-        if labels is not None:
-            np.save(draft / LABELS_FILE, labels[kept])
-            digest.update(labels[kept].tobytes())
-        digest.update(json.dumps(label_names).encode())
-        meta = {"fingerprint": digest.hexdigest(), "label_names": label_names, "broken": broken}
-        (draft / META_FILE).write_text(json.dumps(meta))
-        try:
-            draft.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster, with the same result
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _write_images(table: datasets.Dataset, config: DataConfig, path: Path) -> tuple[list[int], list[str]]:
-    """Decodes into ``path``; returns the rows that are in it, and the files that are broken, each with the reason.
-
-    Raises ``TrainingError`` if more are broken than ``broken_share`` allows, or all.
-    """
-    shape = (config.resolution, config.resolution, config.channels)
-    allowed = int(config.broken_share * len(table))
-    kept: list[int] = []
-    broken: list[str] = []
-    with path.open("wb") as file:
-        _npy_header(file, (len(table), *shape))
-        for index, image in enumerate(_fitted(table, config)):
-            if isinstance(image, str):
-                broken.append(image)
-            else:
-                kept.append(index)
-                file.write(image.tobytes())
-        if len(broken) > allowed or not kept:
-            shown = "; ".join(broken[:3]) + ("; …" if len(broken) > 3 else "")
-            raise TrainingError(
-                f"{len(broken)} of {len(table)} images cannot be decoded, and data.broken_share "
-                f"{config.broken_share:g} allows {allowed}: {shown}"
-            )
-        file.seek(0)
-        _npy_header(file, (len(kept), *shape))  # of the same length whatever the count
-    return kept, broken
-
-
-def _npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _map(name: str, folder: Path) -> TrainingImages:
@@ -179,90 +83,3 @@ def _map(name: str, folder: Path) -> TrainingImages:
         label_names=tuple(names) if names else None,
         broken=tuple(meta["broken"]),
     )
-
-
-def _labels_of(table: datasets.Dataset) -> tuple[NDArray[np.int64] | None, list[str] | None]:
-    if "label" not in table.column_names:
-        return None, None
-    values = table["label"][:]
-    missing = sum(value is None or value == -1 for value in values)
-    if missing:
-        raise TrainingError(f"{missing} of {len(values)} images have no label; label all of them or none")
-    feature = table.features["label"]
-    if isinstance(feature, datasets.ClassLabel):
-        return np.array(values, dtype=np.int64), list(feature.names)
-    if not all(isinstance(value, int | str) for value in values):
-        raise TrainingError(f"the column 'label' must hold integers or names, not {feature}")
-    distinct = sorted(set(values))
-    position = {value: index for index, value in enumerate(distinct)}
-    return np.array([position[value] for value in values], dtype=np.int64), [str(value) for value in distinct]
-
-
-def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.uint8] | str]:
-    """Each image uint8 [H, W, C], or what is broken about it."""
-    first_size: tuple[int, int] | None = None
-    rows = track(table, "Decoding images", len(table), console=console, disable=not console.is_terminal)
-    for index, row in enumerate(rows):
-        where = row["image"]["path"] or f"image {index}"
-        try:
-            image: Image.Image = Image.open(_open(row["image"]))
-            image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            yield f"{where} ({_one_line(error)})"
-            continue
-        image = _to_mode(image, config.channels, where)
-        first_size = first_size or image.size
-        if config.fit == "pad":
-            if image.size != first_size:
-                raise TrainingError(
-                    f"{where} has {_size(image.size)} pixels, the images before it {_size(first_size)}; "
-                    "to crop and resize them all, add --set data.fit=crop"
-                )
-            image = _pad(image, config.resolution, where)
-        else:
-            image = _crop(image, config.resolution)
-        yield np.asarray(image, dtype=np.uint8).reshape(config.resolution, config.resolution, config.channels)
-
-
-def _open(value: dict[str, Any]) -> Any:
-    return io.BytesIO(value["bytes"]) if value["bytes"] is not None else os.fspath(value["path"])
-
-
-def _to_mode(image: Image.Image, channels: int, where: str) -> Image.Image:
-    if image.has_transparency_data:
-        if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-            raise TrainingError(f"{where} has transparent pixels; flatten it onto a background first")
-        image = image.convert("RGB") if image.mode != "LA" else image.convert("L")
-    if channels == 3 and image.mode in _PLAIN_COLOUR:
-        return image.convert("RGB")
-    if channels == 1 and image.mode in _PLAIN_GREY:
-        return image.convert("L")
-    if channels == 1 and image.mode in _PLAIN_COLOUR:
-        raise TrainingError(f"{where} is in colour; add --set data.channels=3, or convert the images to grey first")
-    raise TrainingError(f"{where} has the mode {image.mode}, which is none of {', '.join(sorted(_PLAIN_COLOUR))}")
-
-
-def _pad(image: Image.Image, side: int, where: str) -> Image.Image:
-    if max(image.size) > side:
-        raise TrainingError(
-            f"{where} has {_size(image.size)} pixels and does not fit into {side} × {side}; "
-            "raise data.resolution, or add --set data.fit=crop"
-        )
-    canvas = Image.new(image.mode, (side, side))
-    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return canvas
-
-
-def _crop(image: Image.Image, side: int) -> Image.Image:
-    short = min(image.size)
-    left, top = (image.width - short) // 2, (image.height - short) // 2
-    # Cropped first: resize's own box would let the filter reach beyond it.
-    return image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.LANCZOS)
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]} × {size[1]}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

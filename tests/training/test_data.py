@@ -39,7 +39,7 @@ def test_a_parquet_file_is_decoded_once(digits: Path, monkeypatch: pytest.Monkey
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(training.data, "_decode", refuse)
+    monkeypatch.setattr("training.decoding.decode", refuse)
     again = load_images(str(digits), PAD)
     assert again.fingerprint == first.fingerprint
     np.testing.assert_array_equal(again.images, first.images)
@@ -175,6 +175,7 @@ def test_a_file_without_images_names_its_columns(tmp_path: Path) -> None:
         load_images(str(tmp_path / "odd.parquet"), PAD)
 
 
-def test_a_name_that_is_neither_here_nor_on_the_hub_is_one_sentence() -> None:
+def test_a_name_that_is_neither_here_nor_on_the_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)  # without a network, its client tries for 20 seconds
     with pytest.raises(TrainingError, match=re.escape("nobody/nothing is no folder or file here")):
         load_images("nobody/nothing", PAD)
