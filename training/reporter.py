@@ -13,7 +13,6 @@ from training.data import TrainingImages
 from training.feed import batch_indices
 from training.monitor import Monitor, cut_after
 from training.observer import Observer, crossed
-from training.plots import plot_run
 from training.run_folder import RunFolder
 from training.sampling import grid_inputs, image_grid, sample, side_by_side
 from training.state import Best, TrainingState, write_tensors
@@ -86,6 +85,8 @@ class Reporter(Observer):
         self._state.save(self._run.checkpoints)
 
     def _draw(self, images_seen: int) -> None:
+        from training.plots import plot_run  # matplotlib takes half a second to import
+
         fakes = image_grid(sample(self._state.average, self._noise, self._label), self._columns)
         reals = image_grid(self._reals, self._columns)
         self._monitor.picture(self._run.samples / f"{images_seen:012d}.png", side_by_side(fakes, reals), images_seen)
