@@ -92,7 +92,7 @@ def tune(
             plan = Plan(chosen, base.images, sampler, prune, precision)
             study = Study(out, open_storage(storage, out, grace), plan, Workshop(data, loaded, judge, processes))
             work(study, trials, seeds, final_images)
-            _conclude(study, export, name)
+            _conclude(study, final_images, export, name)
     except Stopped:
         console.print(f"stopped; go on with the same command: the study is in {out}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
@@ -125,10 +125,9 @@ def _judge(out: Path, data: TrainingImages) -> Judge:
     return load_judge(path)
 
 
-def _conclude(study: Study, export: Path | None, name: str | None) -> None:
-    from training.tuner.card import (
-        export_winner,
-    )  # ONNX and its runtime take a second to import, and only this needs them
+def _conclude(study: Study, final_images: int | None, export: Path | None, name: str | None) -> None:
+    # ONNX and its runtime take a second to import, and only this needs them.
+    from training.tuner.card import export_winner
     from training.tuner.report import told, write_report
 
     finalists = study.finalists()
@@ -138,5 +137,10 @@ def _conclude(study: Study, export: Path | None, name: str | None) -> None:
         )
     best = finalists[0]
     print(f"{study.folder}: trial {identity_of(best.trial)} is the best, {told(best)}. Report: {write_report(study)}")
+    if final_images and (reason := study.why_final_ended(final_images)):
+        raise TrainingError(
+            f"the winner's final run of {final_images} images ended early: {reason}. Nothing was exported; ask for "
+            "another --final-images, or for none: what is exported then has trained for the study's own budget"
+        )
     if export:
         print(export_winner(study, export, name))

@@ -166,9 +166,20 @@ class Study:
         finalists = self.finalists()
         if finalists:
             winner = finalists[0]
-            identity, seed = identity_of(winner.trial), winner.best.user_attrs.get(SEED, self.plan.base.seed)
-            attributes = {OF: identity, SEED: seed, BUDGET: images, SETTINGS: winner.trial.user_attrs[SETTINGS]}
-            self.finals.add(identity * _BUDGETS_AT_MOST + images, {}, attributes)
+            seed = winner.best.user_attrs.get(SEED, self.plan.base.seed)
+            attributes = {
+                OF: identity_of(winner.trial),
+                SEED: seed,
+                BUDGET: images,
+                SETTINGS: winner.trial.user_attrs[SETTINGS],
+            }
+            self.finals.add(_final_identity(winner, images), {}, attributes)
+
+    def why_final_ended(self, images: int) -> str | None:
+        """Why the winner's final run of this budget ended early, if it did."""
+        identity = _final_identity(self.finalists()[0], images)
+        run = next((run for run in self.finals.trials if identity_of(run) == identity), None)
+        return run.user_attrs[ENDED] if run and run.state == TrialState.PRUNED else None
 
     def final(self) -> FrozenTrial | None:
         """The winner's final run, the longest if there are several."""
@@ -219,6 +230,10 @@ class Study:
             "data": self.workshop.data.fingerprint,
             "judge": self.workshop.judge.name,
         }
+
+
+def _final_identity(winner: Finalist, images: int) -> int:
+    return identity_of(winner.trial) * _BUDGETS_AT_MOST + images
 
 
 def study_lock(folder: Path) -> FileLock:

@@ -153,6 +153,25 @@ def test_the_winner_is_trained_for_good_with_a_budget_of_its_own(
     assert "--images 960" in page
 
 
+def test_a_winner_whose_final_run_fails_is_not_exported_in_another_shape(
+    finished: Path,
+    tmp_path: Path,
+    train: Callable[..., None],
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = tmp_path / "first"
+    shutil.copytree(finished, study)
+    monkeypatch.setattr("training.tuner.failures.FIRST_STEPS", 0)
+    monkeypatch.setattr("training.tuner.failures.SAME_IMAGE", 10.0)  # no generator varies as much
+    options = ["--out", study, "--images", str(IMAGES), "--trials", "6", "--seeds", "2", "--final-images", "960"]
+    for _ in range(2):  # the second time, it is known to have failed
+        with pytest.raises(TrainingError, match=r"final run of 960 images ended early: one image for every noise.*"):
+            train("tune", study / "space.yaml", "--data", digits, *options, "--export", tmp_path / "zoo")
+    assert not list(tmp_path.glob("zoo/*/*/card.json"))
+    assert (study / "report.html").is_file()
+
+
 def _winner(finished: Path) -> Path:
     """The folder of the run that was exported."""
     reruns = counted(finished, f"{finished.name}-reruns")
