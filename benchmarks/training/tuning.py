@@ -1,106 +1,112 @@
-"""What the tuner is worth: TPE with pruning against random search, and the winner against the preset.
+r"""What the tuner is worth: the images that TPE with pruning needs to come to what random search has found.
 
-    python -m benchmarks.training.tuning digits --data MNIST.parquet --out tuning --trials 30 --images 120000
+    python -m benchmarks.training.tuning digits --data MNIST.parquet --out tuning --trials 30 --images 20000 \
+      --repeats 12 --set network.width=16 --set judge.samples=1000
 
-Two studies over the same space, budget, judge and trial 0. Random search spends every trial's budget; TPE with pruning
-goes on until it has seen as many images. Told are the images after which TPE has reached random search's best, and, of
-TPE's winner, the mean on three fresh seeds beside the preset's. A study that was cut short goes on.
+A repetition is two studies over the same space, with the same budget, judge and trial 0. Random search spends every
+trial's budget; TPE with pruning goes on until one of its trials is as good as random search's best, or until it has
+seen as many images. One such pair says little, since the best of thirty random trials is a matter of luck: so there
+are several, as many at a time as there are cores. What is finished is not done again.
 """
 
 import argparse
 import json
-import time
+import math
+import multiprocessing
+import statistics
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 from optuna.trial import FrozenTrial, TrialState
 
+from serving.settings import usable_cores
+from training.config_file import parse_yaml
+from training.console import console
 from training.data import load_images
 from training.device import best_precision
 from training.distributed import joined_processes
 from training.errors import TrainingError
+from training.judge.files import write_whole
 from training.judge.train import judge_for
-from training.tuner.pruning import PRESET
-from training.tuner.queue import identity_of
-from training.tuner.report import write_report
-from training.tuner.space import read_space
+from training.tuner.space import Space, read_space
 from training.tuner.storage import Journal
 from training.tuner.study import IMAGES, Plan, SamplerName, Study
 from training.tuner.trial import Workshop
 from training.tuner.worker import work
 
-SEEDS = 3
-
 
 def main() -> None:
-    """Searches twice, runs the best again, and writes OUT/tuning.json."""
+    """Compares, prints the table and writes OUT/tuning.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("space", help="a space that ships, or a YAML file")
     parser.add_argument("--data", required=True, help="training images, as for fit")
-    parser.add_argument("--out", type=Path, required=True, help="the folder of both studies and the result")
-    parser.add_argument("--trials", type=int, default=30, help="of random search; TPE gets as many images")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of all studies and the result")
+    parser.add_argument("--trials", type=int, default=30, help="of random search; TPE gets as many images at most")
     parser.add_argument("--images", type=int, help="the budget of each run; the preset's without it")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="fresh seeds for the best")
+    parser.add_argument("--repeats", type=int, default=1, help="pairs of studies")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in every trial, as for fit")
     options = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    judge_for(load_images(options.data, _plan(options, "random").base.data))  # once, not in every process
 
-    began = time.perf_counter()
-    random = search(options, "random", prune=False)
-    work(random, options.trials, seeds=0)
-    tpe = search(options, "tpe", prune=True)
-    trials = options.trials
-    while True:
-        work(tpe, trials, seeds=0)
-        if tpe.images_seen() >= random.images_seen():
-            break
-        trials += 1
-    work(tpe, trials, options.seeds)
-
-    result = compare(random, tpe)
-    result["seconds"] = time.perf_counter() - began
-    result["reports"] = [str(write_report(study)) for study in (random, tpe)]
+    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn"), _use_one_core) as pool:
+        repetitions = [*pool.map(partial(compare, options), range(options.repeats))]
+    result = summary(repetitions)
     (options.out / "tuning.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    for number, row in enumerate(repetitions):
+        print(
+            f"{number:3}  random: {row['random_best']:8.3f} after {row['random_best_images']:8} of "
+            f"{row['random_images']} images   TPE: {row['tpe_best']:8.3f}, as good after {row['tpe_images_to_it']}, "
+            f"{row['tpe_ended_early']} of {row['tpe_trials']} trials ended early"
+        )
+    print({key: value for key, value in result.items() if key != "repetitions"})
 
 
-def search(options: argparse.Namespace, sampler: SamplerName, prune: bool) -> Study:
-    """A study with this sampler, begun or gone on with."""
-    space, faults = read_space(options.space)
-    if faults:
-        raise TrainingError("; ".join(faults))
-    folder = options.out / sampler
-    folder.mkdir(parents=True, exist_ok=True)
-    with joined_processes() as processes:
-        images = options.images or space.base_values()["images"]
-        plan = Plan(space, images, sampler, prune, best_precision(processes.device))
-        data = load_images(options.data, plan.base.data)
-        shop = Workshop(options.data, data, judge_for(data), processes)
-        return Study(folder, Journal(folder), plan, shop)
-
-
-def compare(random: Study, tpe: Study) -> dict[str, Any]:
-    """The figures."""
-    goal = min(trial.value for trial in random.ranking() if trial.value is not None)
+def compare(options: argparse.Namespace, number: int) -> dict[str, Any]:
+    """One repetition's figures, from its file where it is done."""
+    folder = options.out / f"{number:02d}"
+    done = folder / "comparison.json"
+    if done.exists():
+        figures: dict[str, Any] = json.loads(done.read_text())
+        return figures
+    console.quiet = True
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    random = _study(options, folder, "random")
+    work(random, options.trials, seeds=0)
+    goal = random.ranking()[0].value
+    assert goal is not None  # of a trial that has spent its budget
+    tpe = _study(options, folder, "tpe")
     reached = images_until(tpe.search.trials, goal)
-    finalists = tpe.finalists()
-    winner = finalists[0]
-    preset = next(finalist for finalist in finalists if identity_of(finalist.trial) == PRESET)
+    while reached is None and tpe.images_seen() < random.images_seen():
+        work(tpe, len(tpe.search.trials) + 1, seeds=0)
+        reached = images_until(tpe.search.trials, goal)
+    figures = {
+        "random_best": goal,
+        "random_best_images": images_until(random.search.trials, goal),
+        "random_images": random.images_seen(),
+        "tpe_best": tpe.ranking()[0].value,
+        "tpe_images": tpe.images_seen(),
+        "tpe_images_to_it": reached,
+        "tpe_trials": len(tpe.search.trials),
+        "tpe_ended_early": sum(trial.state == TrialState.PRUNED for trial in tpe.search.trials),
+        "share": None if reached is None else reached / random.images_seen(),
+    }
+    write_whole(done, json.dumps(figures).encode())
+    return figures
+
+
+def summary(repetitions: list[dict[str, Any]]) -> dict[str, Any]:
+    """All repetitions together; one in which TPE did not come to the goal counts as worse than any in which it did."""
+    shares = [math.inf if row["share"] is None else row["share"] for row in repetitions]
+    median = statistics.median(shares)
     return {
-        "judge": tpe.workshop.judge.name,
-        "images_each": tpe.plan.images,
-        "random": {"trials": len(random.search.trials), "images": random.images_seen(), "best": goal},
-        "tpe": {
-            "trials": len(tpe.search.trials),
-            "ended_early": sum(trial.state == TrialState.PRUNED for trial in tpe.search.trials),
-            "images": tpe.images_seen(),
-            "best": tpe.ranking()[0].value,
-        },
-        "tpe_images_to_random_best": reached,
-        "share_of_random_images": None if reached is None else reached / random.images_seen(),
-        "winner": {"trial": identity_of(winner.trial), "objectives": winner.values, "mean": winner.mean},
-        "preset": {"objectives": preset.values, "mean": preset.mean},
-        "winner_of_preset": winner.mean / preset.mean,
+        "repetitions": repetitions,
+        "median_share_of_random_images": None if math.isinf(median) else median,
+        "within_half": sum(share <= 0.5 for share in shares),
+        "of": len(shares),
     }
 
 
@@ -108,10 +114,35 @@ def images_until(trials: list[FrozenTrial], goal: float) -> int | None:
     """Images that trials, one after the other, have seen when the first of them is as good as the goal."""
     seen = 0
     for trial in trials:
-        seen += int(trial.user_attrs[IMAGES])
-        if trial.value is not None and trial.value <= goal:
+        seen += int(trial.user_attrs.get(IMAGES, 0))
+        if trial.value is not None and trial.state == TrialState.COMPLETE and trial.value <= goal:
             return seen
     return None
+
+
+def _use_one_core() -> None:
+    torch.set_num_threads(1)
+
+
+def _plan(options: argparse.Namespace, sampler: SamplerName) -> Plan:
+    space, faults = read_space(options.space)
+    if faults:
+        raise TrainingError("; ".join(faults))
+    changes = {key: parse_yaml(text, key) for key, _, text in (change.partition("=") for change in options.set)}
+    space = Space(preset=space.preset, settings={**space.settings, **changes}, search=space.search)
+    images = options.images or space.base_values()["images"]
+    return Plan(space, images, sampler, sampler == "tpe", best_precision(torch.device("cpu")))
+
+
+def _study(options: argparse.Namespace, folder: Path, sampler: SamplerName) -> Study:
+    """Begun, or gone on with."""
+    plan = _plan(options, sampler)
+    with joined_processes() as processes:
+        data = load_images(options.data, plan.base.data)
+        (folder / sampler).mkdir(parents=True, exist_ok=True)
+        return Study(
+            folder / sampler, Journal(folder / sampler), plan, Workshop(options.data, data, judge_for(data), processes)
+        )
 
 
 if __name__ == "__main__":
