@@ -21,6 +21,7 @@ from serving import documentation, endpoints, image_address, oip, oip_paths, pag
 from serving.admission import Admission
 from serving.cross_origin import CrossOrigin
 from serving.errors import STATUS, Refusal, RequestError
+from serving.pause import Pause
 from serving.quick_http import QuickRequest
 from serving.runtime import Phase, Runtime
 from serving.settings import Settings
@@ -61,6 +62,7 @@ class Application:
         self._admission = Admission(settings)
         self._bentoml = bentoml_app
         self._create_runtime = create_runtime
+        self._pause = Pause()
         # Inside of the counting, so that the questions which browsers ask before a request are counted, too.
         self._respond = CrossOrigin(self._dispatch, settings.cors_origins) if settings.cors_origins else self._dispatch
 
@@ -72,6 +74,10 @@ class Application:
             await self._live(scope, receive, send)
         else:
             await self._bentoml(scope, receive, send)
+
+    def count_connection(self) -> None:
+        """Notes that a client has connected."""
+        self._pause.count_connection()
 
     def count_refused(self, status: int) -> None:
         """Counts what was refused before it was a request."""
@@ -114,6 +120,8 @@ class Application:
         except RequestError as error:
             if error.refusal is Refusal.DISCONNECTED:
                 return None
+            if error.refusal is Refusal.QUEUE_FULL:
+                self._pause.ask()
             response = _refusal(request, error)
         if scope["method"] == "HEAD":
             response.body = b""

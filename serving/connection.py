@@ -25,11 +25,13 @@ class Connection(HttpToolsProtocol):
     """Uvicorn's protocol, with limits on how a request arrives."""
 
     seconds: ClassVar[float]
+    count_connection: ClassVar[Callable[[], None]]
     count_refused: ClassVar[Callable[[int], None]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection begins, and with it the time for its first request."""
         super().connection_made(transport)
+        type(self).count_connection()
         # Uvicorn writes a line for its log at every request, and lets the logger drop it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
         self.url = b""
@@ -131,12 +133,16 @@ class Connection(HttpToolsProtocol):
         type(self).count_refused(error.status)
 
 
-def limit_connections(seconds: float, count_refused: Callable[[int], None]) -> None:
+def limit_connections(
+    seconds: float, count_connection: Callable[[], None], count_refused: Callable[[int], None]
+) -> None:
     """Has uvicorn use ``Connection``, with so many seconds for a request to arrive.
 
     BentoML, which starts uvicorn, has no setting for that, so this changes what uvicorn takes when none is made.
-    ``count_refused`` is called with the status of whatever is refused before it is a request.
+    ``count_connection`` is called for each connection, ``count_refused`` with the status of whatever is refused before
+    it is a request.
     """
     Connection.seconds = seconds
+    Connection.count_connection = staticmethod(count_connection)
     Connection.count_refused = staticmethod(count_refused)
     HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"

@@ -51,7 +51,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Hardware:
-    """What of the machine a process uses: threads of ONNX Runtime on the CPU, or one GPU by its number.
+    """What of the machine a process uses: so many cores of the CPU, or one GPU by its number.
 
     ``cuda_graphs`` has every batch size recorded once and replayed, which spares the launch of each kernel; it is for
     graphs that run on the GPU as a whole.

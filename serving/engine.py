@@ -9,7 +9,8 @@ smaller batch sizes are used only if they are seen, before the engine is ready, 
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,19 +25,23 @@ logger = logging.getLogger("figment.engine")
 
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
 
-# How much is compared for each batch size. Sums that differ in the last bit change but one pixel in some fifty
-# thousand, so small images are compared by the hundred; beyond the smallest sizes, no other kernel is expected.
+# How much is compared for a batch of one, and while that differs for two and three. Sums that differ in the last bit
+# change but one pixel in some fifty thousand, so small images are compared by the hundred. Beyond, no other kernel is
+# expected: the kernels for few rows are found out by the fewest.
 _COMPARED_VALUES = 2**19
 _COMPARED_IMAGES = (16, 512)
 _LARGEST_SUSPECT = 3
 _COMPARED_UNSUSPECTED = 16
 
-# A largest batch that takes no longer than this gains nothing from a second thread but the cost of waking it.
-_ONE_THREAD_SECONDS = 0.002
+# A largest batch that one thread makes in this time gains nothing from a second one but the cost of waking it.
+_ONE_THREAD_SECONDS = 0.003
 
 _MOST_PADDING = 8  # that is, one image in so many
 
 Images = NDArray[np.uint8]
+
+# Calls a function with each of some numbers, like ``map``, and perhaps at the same time.
+RunAll = Callable[[Callable[[int], Images], range], Iterator[Images]]
 
 
 @dataclass(slots=True)
@@ -75,22 +80,44 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
 
 
 class Engine:
-    """One generator on one device. Not thread-safe but for ``join``: one thread runs it."""
+    """One generator on one device.
 
-    def __init__(self, card: Card, session: Session, provider: str, max_batch: int, hardware: Hardware) -> None:
+    On a GPU, one thread at a time runs it. On a CPU, ``parallel`` threads may: each batch is computed by one core, so
+    that none waits for another at the end of every operator, and a core that has other things to do delays its own
+    batch alone. Only a batch that would leave cores idle is computed by all of them.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        session: Session,
+        provider: str,
+        max_batch: int,
+        hardware: Hardware,
+        open_wide: Callable[[], Session] | None = None,
+    ) -> None:
         """Checks that the graph is the card's, and warms every batch size up.
+
+        On a CPU ``session`` is to have one thread; ``open_wide`` opens one with a thread for each core, if there are
+        several.
 
         Raises ``BundleError`` if the graph is not the card's.
         """
         check_signature(card, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
         self.card = card
         self.provider = SHORT_NAME[provider]
+        self.parallel = 1
         self._session = session
+        self._wide: Session | None = None
         self._bound: dict[int, _Bound] = {}
         self._hardware = hardware
         self._on_gpu = provider != CPU
         self.buckets = bucket_sizes(max_batch)
-        self._warm_up()
+        self._batch_seconds = math.inf
+        if self._on_gpu:
+            self._warm_up_gpu()
+        else:
+            self._warm_up_cpu(open_wide)
 
     @property
     def max_batch(self) -> int:
@@ -119,9 +146,12 @@ class Engine:
         count = sum(map(len, parts))
         return Joined(self._padded(parts, count + self.padding(count)), count)
 
-    def run(self, batch: Joined) -> Images:
-        """The images of a batch, uint8 [N, H, W, C]."""
-        return (self._run_bound(batch.feed) if self._on_gpu else self._run(batch.feed))[: batch.count]
+    def run(self, batch: Joined, alone: bool = False) -> Images:
+        """The images of a batch, uint8 [N, H, W, C]; ``alone`` says that the device has nothing else to do."""
+        if self._on_gpu:
+            return self._run_bound(batch.feed)[: batch.count]
+        session = self._wide if alone and self._wide is not None else self._session
+        return _run(session, batch.feed)[: batch.count]
 
     def _padded(self, parts: Sequence[Inputs], size: int) -> dict[str, NDArray[Any]]:
         feed: dict[str, NDArray[Any]] = {
@@ -140,49 +170,73 @@ class Engine:
             row = end
         return feed
 
-    def _run(self, feed: dict[str, NDArray[Any]]) -> Images:
-        images: Images = self._session.run(["images"], feed)[0]
-        return images
-
     def _run_bound(self, feed: dict[str, NDArray[Any]]) -> Images:
         size = len(feed["noise"])
         if size not in self._bound:
             self._bound[size] = _Bound(self._session, self.card, feed, "cuda", self._hardware)
         return self._bound[size].run(feed)
 
-    def _warm_up(self) -> None:
-        image = self.card.image
-        values = image.height * image.width * image.channels
-        compared = min(max(-(-_COMPARED_VALUES // values), _COMPARED_IMAGES[0]), _COMPARED_IMAGES[1])
-        seeds = range(1 if self._on_gpu else compared)
-        label = labels_for_seeds(seeds, len(self.card.labels)) if self.card.labels else None
-        inputs = Inputs(noise_for_seeds(seeds, self.card.noise_dim), label, np.ones(len(seeds), np.float32))
-        started = time.perf_counter()
-        reference = self._in_batches_of(self.max_batch, inputs)
-        self.batch_seconds = (time.perf_counter() - started) / math.ceil(len(inputs) / self.max_batch)
-        exact = [self.max_batch]
-        for size in self.buckets[-2::-1]:
-            few = inputs if size <= _LARGEST_SUSPECT else inputs.part(0, max(size, _COMPARED_UNSUSPECTED))
-            # A GPU's images are not promised to be the same to the bit: it is only warmed up.
-            if self._on_gpu or np.array_equal(self._in_batches_of(size, few), reference[: len(few)]):
-                exact.insert(0, size)
-        if len(exact) < len(self.buckets):
+    def _warm_up_gpu(self) -> None:
+        """Runs every size once: a GPU's images are not promised to be the same to the bit."""
+        inputs = self._inputs_of(1)
+        for size in reversed(self.buckets):
+            self._run_bound(self._padded([inputs], size))
+
+    def _warm_up_cpu(self, open_wide: Callable[[], Session] | None) -> None:
+        """Runs every size, and keeps those that give the images of the largest."""
+        image, threads = self.card.image, self._hardware.intra_op_threads
+        compared = -(-_COMPARED_VALUES // (image.height * image.width * image.channels))
+        inputs = self._inputs_of(min(max(compared, _COMPARED_IMAGES[0]), _COMPARED_IMAGES[1]))
+        with ThreadPoolExecutor(threads) as pool:
+            reference = self._in_batches_of(self.max_batch, inputs, self._session, pool.map)
+
+            def is_exact(size: int, suspect: bool, session: Session, run_all: RunAll) -> bool:
+                some = inputs if suspect else inputs.part(0, max(size, _COMPARED_UNSUSPECTED))
+                return np.array_equal(self._in_batches_of(size, some, session, run_all), reference[: len(some)])
+
+            smaller: list[int] = []
+            for size in self.buckets[:-1]:
+                suspect = not smaller and size <= _LARGEST_SUSPECT
+                if is_exact(size, suspect, self._session, pool.map):
+                    smaller.append(size)
+        if len(smaller) + 1 < len(self.buckets):
+            filled_up = ", ".join(str(size) for size in self.buckets[:-1] if size not in smaller)
             logger.info(
                 "%s/%d: batches of %s are filled up, since alone their images differ from those of larger batches",
                 self.card.name,
                 self.card.version,
-                ", ".join(str(size) for size in self.buckets if size not in exact),
+                filled_up,
             )
-        self.buckets = tuple(exact)
+        self.buckets = (*smaller, self.max_batch)
+        if threads == 1 or open_wide is None or self._batch_seconds < _ONE_THREAD_SECONDS:
+            return
+        self.parallel = threads
+        wide = open_wide()
+        sizes = {count + self.padding(count) for count in range(1, min(threads, self.max_batch + 1))}
+        if all(is_exact(size, False, wide, map) for size in sizes):
+            self._wide = wide
 
-    def _in_batches_of(self, size: int, inputs: Inputs) -> Images:
+    def _inputs_of(self, count: int) -> Inputs:
+        label = labels_for_seeds(range(count), len(self.card.labels)) if self.card.labels else None
+        return Inputs(noise_for_seeds(range(count), self.card.noise_dim), label, np.ones(count, np.float32))
+
+    def _in_batches_of(self, size: int, inputs: Inputs, session: Session, run_all: RunAll) -> Images:
         """All images, each batch filled up to just this size."""
-        batches = []
-        for start in range(0, len(inputs), size):
+
+        def batch(start: int) -> Images:
             part = inputs.part(start, min(start + size, len(inputs)))
-            feed = self._padded([part], size)
-            batches.append((self._run_bound(feed) if self._on_gpu else self._run(feed))[: len(part)])
-        return np.concatenate(batches)
+            started = time.perf_counter()
+            images = _run(session, self._padded([part], size))[: len(part)]
+            if size == self.max_batch:
+                self._batch_seconds = min(self._batch_seconds, time.perf_counter() - started)
+            return images
+
+        return np.concatenate([*run_all(batch, range(0, len(inputs), size))])
+
+
+def _run(session: Session, feed: dict[str, NDArray[Any]]) -> Images:
+    images: Images = session.run(["images"], feed)[0]
+    return images
 
 
 class _Bound:
@@ -221,14 +275,13 @@ def open_engine(bundle: Bundle, devices: Devices, max_batch: int) -> Engine:
     Raises ``BundleError`` if its graph is not what its card says, ``DeviceError`` if the device cannot be used.
     """
 
-    def prepare(session: Session, provider: str) -> Engine:
-        return Engine(bundle.card, session, provider, max_batch, devices.hardware)
+    def open_wide() -> Session:
+        return devices.open(bundle.onnx, lambda session, _: session)
 
-    engine = devices.open(bundle.onnx, prepare)
-    quick = engine.provider == SHORT_NAME[CPU] and engine.batch_seconds < _ONE_THREAD_SECONDS
-    if quick and devices.hardware.intra_op_threads > 1:
-        return devices.open(bundle.onnx, prepare, threads=1)
-    return engine
+    def prepare(session: Session, provider: str) -> Engine:
+        return Engine(bundle.card, session, provider, max_batch, devices.hardware, open_wide)
+
+    return devices.open(bundle.onnx, prepare, threads=1)
 
 
 def _tensors(nodes: Sequence[Any]) -> list[Tensor]:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from serving.answers import Answer, Picture, generated, walked
-from serving.device_thread import Made
 from serving.engine import Engine, Inputs
 from serving.errors import Refusal, RequestError
 from serving.image_address import ImageAddress
@@ -18,6 +17,7 @@ from serving.json_body import read_json
 from serving.negotiation import Offer, animation_offers, negotiate, offer_for, offers_of
 from serving.requests import GenerateRequest, read_request
 from serving.runtime import Runtime
+from serving.ticket import Made
 
 # Up to these sizes, work is done in less time than handing it to a thread takes.
 SMALL_BODY_BYTES = 16 * 1024

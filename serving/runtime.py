@@ -13,7 +13,7 @@ from typing import Any
 from models.bundle import BundleError
 from serving.catalogue import Catalogue, Loaded, Refused, load_bundles, open_bundle
 from serving.device import DeviceError, Devices
-from serving.device_thread import DeviceThread
+from serving.device_threads import DeviceThreads
 from serving.encoder import Encoder
 from serving.engine import Engine
 from serving.errors import Refusal, RequestError, retry_later
@@ -70,7 +70,7 @@ class Runtime:
         self.catalogue = Catalogue((), None)
         self._refused: dict[str, Refused] = {}
         self._failure: str | None = None
-        self._threads: dict[Engine, DeviceThread] = {}
+        self._threads: dict[Engine, DeviceThreads] = {}
         self._hand = _Hand()
         self._tasks: set[asyncio.Task[None]] = set()
         metrics.ready.set(0)
@@ -127,7 +127,7 @@ class Runtime:
             self._begin(self._retire(engine))
         for engine in after - before:
             self._tell_loaded(engine, True)
-            self._threads[engine] = DeviceThread(
+            self._threads[engine] = DeviceThreads(
                 engine, self.encoder, self.settings.queue_images, self.settings.deadline_seconds, self.metrics
             )
 
@@ -179,7 +179,7 @@ class Runtime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def thread_of(self, engine: Engine) -> DeviceThread:
+    def thread_of(self, engine: Engine) -> DeviceThreads:
         """The thread that runs a loaded generator.
 
         Raises ``RequestError`` if it has been unloaded since it was found.

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         default_factory=usable_cores, description="threads that encode images; unset: one per core"
     )
     intra_op_threads: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default_factory=usable_cores, description="threads of ONNX Runtime on the CPU, at most; unset: one per core"
+        default_factory=usable_cores, description="cores that compute on a CPU; unset: all"
     )
     workers: int = Field(
         default=1, ge=1, le=64, description="processes, each with its own queue; with several GPUs, one for each card"

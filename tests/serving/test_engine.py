@@ -6,7 +6,7 @@ import pytest
 
 from models.bundle import BundleError, read_bundle
 from models.noise import labels_for_seeds, noise_for_seeds
-from serving.device import CPU, Devices, Hardware, open_onnxruntime
+from serving.device import CPU, CUDA, Devices, Hardware, open_onnxruntime
 from serving.engine import Engine, Inputs, _Bound, bucket_sizes, open_engine
 
 SEEDS = range(320)
@@ -36,8 +36,9 @@ def inputs_for(card, seeds):
 def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads, monkeypatch):
     monkeypatch.setattr("serving.engine._ONE_THREAD_SECONDS", 0)
     engine = open_engine(bundles[name], Devices("cpu", Hardware(threads)), 32)
+    assert (engine.parallel, engine._wide is not None) == (threads, threads > 1)
     inputs = inputs_for(engine.card, SEEDS)
-    alone = np.concatenate([engine.run(engine.join([inputs.part(i, i + 1)])) for i in SEEDS])
+    alone = np.concatenate([engine.run(engine.join([inputs.part(i, i + 1)]), alone=True) for i in SEEDS])
     assert alone.std() > 10
     assert len(np.unique(alone.reshape(len(alone), -1), axis=0)) == len(alone)
     for size in range(2, 33):
@@ -82,7 +83,7 @@ def test_labels_and_truncation_reach_the_graph(bundles):
     assert not np.array_equal(images[0], images[2])
 
 
-@pytest.mark.parametrize(("seconds", "used"), [(0, 4), (1e9, 1)])
+@pytest.mark.parametrize(("seconds", "used"), [(0, [1, 4]), (1e9, [1])])
 def test_whoever_gains_nothing_from_a_second_thread_gets_one(bundles, monkeypatch, seconds, used):
     opened = []
 
@@ -92,8 +93,8 @@ def test_whoever_gains_nothing_from_a_second_thread_gets_one(bundles, monkeypatc
 
     monkeypatch.setattr("serving.engine._ONE_THREAD_SECONDS", seconds)
     engine = open_engine(bundles["mlp"], Devices("cpu", Hardware(4), opener), 8)
-    assert engine.batch_seconds > 0
-    assert opened[-1] == used
+    assert opened == used
+    assert engine.parallel == used[-1]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,26 @@ def test_bound_buffers_give_the_same_images_each_time(bundles, cuda_graphs):
     first, second = bound.run(feed(range(4))), bound.run(feed(range(4, 8)))
     assert np.array_equal(first, session.run(None, feed(range(4)))[0])
     assert np.array_equal(second, session.run(None, feed(range(4, 8)))[0])
+
+
+def test_the_way_through_a_gpu_gives_the_same_images(bundles, monkeypatch):
+    """All of it but the device: every size is warmed up and bound once, batches are filled up and never cut."""
+    opened = []
+
+    def bound(session, card, feed, device, hardware):
+        assert device == "cuda"
+        opened.append(len(feed["noise"]))
+        return _Bound(session, card, feed, "cpu", hardware)
+
+    monkeypatch.setattr("serving.engine._Bound", bound)
+    bundle = bundles["conv"]
+    engine = Engine(bundle.card, open_onnxruntime(bundle.onnx, CPU, Hardware(1)), CUDA, 8, Hardware(4))
+    assert (engine.provider, engine.parallel, engine.room(5)) == ("cuda", 1, 8)
+    inputs = inputs_for(bundle.card, range(5))
+    images = engine.run(engine.join([inputs]), alone=True)
+    on_cpu = open_engine(bundle, Devices("cpu", Hardware(1)), 8)
+    assert np.array_equal(images, on_cpu.run(on_cpu.join([inputs])))
+    assert sorted(opened) == [1, 2, 3, 4, 6, 8]
 
 
 def test_a_graph_that_is_not_its_cards_is_refused(bundles, generators, tmp_path):

@@ -1,13 +1,14 @@
-"""The thread around an engine: what happens to requests when things go wrong. Engines are made up."""
+"""The threads around an engine: what happens to requests when things go wrong. Engines are made up."""
 
 import asyncio
+import sys
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from serving.device_thread import DeviceThread
+from serving.device_threads import DeviceThreads
 from serving.encoder import Encoder
 from serving.engine import Inputs, Joined
 from serving.errors import Refusal, RequestError
@@ -21,11 +22,14 @@ class FakeEngine:
     provider = "cpu"
     max_batch = 4
 
-    def __init__(self):
+    def __init__(self, parallel=1):
+        self.parallel = parallel
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.joined = []
         self.batches = []
+        self.alone = []
+        self.at_once = self.most_at_once = 0
 
     def padding(self, images):
         return 4 - images
@@ -38,11 +42,15 @@ class FakeEngine:
         self.joined.append(noise[:, 0].astype(int).tolist())
         return Joined({"noise": noise}, len(noise))
 
-    def run(self, batch):
+    def run(self, batch, alone):
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
         self.entered.set()
         self.gate.wait(10)
+        self.at_once -= 1
         noise = batch.feed["noise"]
         self.batches.append(noise[:, 0].astype(int).tolist())
+        self.alone.append(alone)
         if 13 in noise:
             raise RuntimeError("the device does not like 13")
         return noise.astype(np.uint8).reshape(-1, 1, 1, 1)
@@ -52,14 +60,14 @@ def inputs(*values):
     return Inputs(np.array(values, np.float32).reshape(-1, 1), None, np.ones(len(values), np.float32))
 
 
-def scenario(steps, *, queue_images=100, deadline=10.0):
+def scenario(steps, *, queue_images=100, deadline=10.0, parallel=1):
     """Runs ``steps(thread, engine)`` on an event loop, and returns what was counted."""
     metrics = Metrics()
 
     async def main():
-        engine = FakeEngine()
+        engine = FakeEngine(parallel)
         encoder = Encoder(1)
-        thread = DeviceThread(engine, encoder, queue_images, deadline, metrics)
+        thread = DeviceThreads(engine, encoder, queue_images, deadline, metrics)
         try:
             await asyncio.wait_for(steps(thread, engine), 10)
         finally:
@@ -201,6 +209,69 @@ def test_a_full_batch_is_formed_while_the_device_works_and_one_with_room_waits_f
     scenario(steps)
 
 
+async def reached(condition):
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def test_whichever_thread_is_idle_forms_the_next_batch():
+    async def steps(thread, engine):
+        turns = threading.Semaphore(0)
+        engine.gate.wait = lambda seconds: turns.acquire(timeout=seconds)
+        tickets = [await occupied(thread, engine)]
+        for values_ahead in ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12)):
+            tickets += [thread.submit(inputs(value)) for value in values_ahead]
+            await formed_ahead(engine, *values_ahead)
+            turns.release()
+            await tickets[values_ahead[0] - 1].future
+        turns.release()
+        assert [values(await ticket.future) for ticket in tickets] == [[value] for value in range(13)]
+
+    scenario(steps)
+
+
+def test_cores_that_are_free_share_what_waits():
+    async def steps(thread, engine):
+        tickets = [thread.submit(inputs(value)) for value in range(6)]
+        await reached(lambda: engine.at_once == 3)
+        assert sorted(map(len, engine.joined)) == [2, 2, 2]
+        late = thread.submit(inputs(*range(6, 12)))
+        await asyncio.sleep(0.05)
+        assert engine.at_once == 3, "no core has two batches"
+        engine.gate.set()
+        assert [values(await ticket.future) for ticket in tickets] == [[value] for value in range(6)]
+        assert values(await late.future) == [*range(6, 12)]
+        assert engine.most_at_once == 3
+        assert not any(engine.alone)
+
+    scenario(steps, parallel=3)
+
+
+def test_a_request_whose_parts_are_made_at_once_is_joined_in_order():
+    async def steps(thread, engine):
+        engine.gate.set()
+        for _ in range(20):
+            large = [thread.submit(inputs(*range(start, start + 31))) for start in (20, 100)]
+            assert [values(await ticket.future) for ticket in large] == [[*range(20, 51)], [*range(100, 131)]]
+
+    scenario(steps, parallel=3)
+
+
+def test_few_images_on_idle_cores_are_one_batch_for_all_of_them():
+    async def steps(thread, engine):
+        first = await occupied(thread, engine)
+        beside = thread.submit(inputs(1, 2))
+        await reached(lambda: engine.at_once == 3)
+        engine.gate.set()
+        assert (values(await first.future), values(await beside.future)) == ([0], [1, 2])
+        assert (len(engine.alone), engine.alone.count(True)) == (3, 1), "what comes beside it has a core of its own"
+        await reached(lambda: thread._calm)
+        assert values(await thread.submit(inputs(3, 4)).future) == [3, 4]
+        assert (engine.batches[3:], engine.alone[3:]) == ([[3, 4]], [True])
+
+    scenario(steps, parallel=3)
+
+
 def test_who_goes_after_his_batch_was_formed_never_reaches_the_device_and_his_neighbours_do():
     async def steps(thread, engine):
         await occupied(thread, engine)
@@ -240,6 +311,21 @@ def test_one_with_many_images_and_many_with_one_take_turns():
         assert order.index(6) < 16, "six small requests wait for at most as many images of the large one, and a batch"
 
     scenario(steps)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has no niceness of its own elsewhere")
+@pytest.mark.parametrize(("before", "after"), [(0, 10), (15, 15)])
+def test_threads_that_compute_yield_and_never_ask_for_more_than_they_had(before, after, monkeypatch):
+    asked = []
+    monkeypatch.setattr("os.getpriority", lambda which, who: before)
+    monkeypatch.setattr("os.setpriority", lambda which, who, niceness: asked.append(niceness))
+
+    async def steps(thread, engine):
+        engine.gate.set()
+        assert values(await thread.submit(inputs(1)).future) == [1]
+
+    scenario(steps)
+    assert asked == [after, after]
 
 
 def test_the_rest_of_a_broken_request_is_not_tried():
@@ -287,7 +373,7 @@ def test_a_dead_thread_is_a_fault():
         engine.gate.set()
         thread._hand_on = None
         thread.submit(inputs(1))
-        await asyncio.to_thread(thread._thread.join, 5)
+        await asyncio.to_thread(thread._threads[0].join, 5)
         assert "has died" in thread.fault(10)
 
     scenario(steps)

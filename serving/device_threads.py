@@ -1,57 +1,35 @@
-"""The thread that keeps one generator busy, and the event loop's end of it.
+"""The threads that keep one generator busy, and the event loop's end of them.
 
-The event loop submits and cancels; the thread takes what waits whenever it is free, runs it, and sends all finished
-requests on to the encoder with one call. If as much waits as a batch holds, a second thread forms the next batch while
-the device works; less is left in the queue until the device is free, since more may come. Both threads wait on
-conditions: there is no timer and no polling.
+The event loop submits and cancels; a thread takes what waits whenever the device has room for a batch, runs it, and
+sends all finished requests on to the encoder with one call. A GPU has room for one batch, the cores for one each. If as
+much waits as a batch holds, one thread more forms the next batch while the GPU works; less is left in the queue until
+the device is free, since more may come. Threads wait on a condition: there is no timer and no polling.
 """
 
 import asyncio
 import contextlib
 import logging
 import math
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from serving.batching import Batch, BatchQueue, Entry, QueueFullError, Slice, Throughput
+from serving.batching import Batch, BatchQueue, QueueFullError, Slice, Throughput
 from serving.encoder import Encoder, Job
 from serving.engine import Engine, Images, Inputs, Joined
 from serving.errors import Refusal, RequestError, retry_later
 from serving.metrics import Metrics
+from serving.places import Places
+from serving.ticket import Made, Outcome, Ticket, deliver, too_late
 
 logger = logging.getLogger("figment.device")
-
-
-@dataclass(slots=True)
-class Made:
-    """A request's images, uint8 [N, H, W, C], the seconds that they waited and took, and when they were there."""
-
-    images: Images
-    queue_seconds: float
-    inference_seconds: float
-    finished: float
-
-
-@dataclass(eq=False)
-class Ticket(Entry):
-    """A request in the hands of a ``DeviceThread``."""
-
-    inputs: Inputs
-    finish: Callable[[Made], Any] | None
-    future: asyncio.Future[Any]
-    submitted: float
-    images_made: Images | None = field(default=None, init=False)
-    made: int = field(default=0, init=False)
-    given_up: bool = field(default=False, init=False)
-    reason: str | None = field(default=None, init=False)
-    queue_seconds: float = field(default=0.0, init=False)
-    inference_seconds: float = field(default=0.0, init=False)
 
 
 @dataclass(slots=True)
@@ -62,15 +40,15 @@ class _Formed:
     joined: Joined
 
 
-# A finished request: its images, or why there are none.
-Outcome = tuple[Ticket, Made | RequestError]
-
 _JOIN_SECONDS = 10
+
+# Linux's: a thread that computes for milliseconds leaves its core at once to one that has to answer or to refuse.
+_NICENESS = 10
 
 DROP_REASONS = ("queue_full", "deadline", "disconnected", "draining")
 
 
-class DeviceThread:
+class DeviceThreads:
     """One engine, its queue and its threads. What is public is for the event loop."""
 
     def __init__(
@@ -82,11 +60,12 @@ class DeviceThread:
         self._loop = asyncio.get_running_loop()
         self._queue = BatchQueue[Ticket](queue_images)
         self._throughput = Throughput()
-        lock = threading.Lock()
-        self._changed = threading.Condition(lock)  # for the device's thread
-        self._full = threading.Condition(lock)  # for the one that forms batches ahead
-        self._ahead: _Formed | None = None
-        self._forming = False
+        self._lock = threading.Lock()
+        self._free = threading.Condition(self._lock)  # for as many threads as batches run at once
+        self._full = threading.Condition(self._lock)  # for the one that forms a batch ahead
+        self._busy = 0  # batches that are taken and not yet handed on
+        self._calm = True  # nothing was left to do when the last batch was done
+        self._device = Places(engine.parallel)
         self._closed = False
         self._to_wake = False
         self._open: dict[Ticket, None] = {}
@@ -101,11 +80,14 @@ class DeviceThread:
             reason: metrics.dropped_images.labels(model, reason).inc for reason in DROP_REASONS
         }
         self._told_queued = 0
-        self._working_since: float | None = None
-        self._thread = threading.Thread(target=self._run, name=f"device-{model}", daemon=True)
-        self._former = threading.Thread(target=self._form_ahead, name=f"form-{model}", daemon=True)
-        self._thread.start()
-        self._former.start()
+        self._working_since: dict[int, float] = {}
+        self._threads = [
+            threading.Thread(target=self._run, args=[index], name=f"device-{model}-{index}", daemon=True)
+            # Where one batch fills the device, a second thread forms the next one ahead.
+            for index in range(max(2, engine.parallel))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def check_room(self, images: int) -> None:
         """Raises ``RequestError`` if there is no room for so many images: asked early, it spares making their noise."""
@@ -120,7 +102,7 @@ class DeviceThread:
         """
         now = time.monotonic()
         ticket = Ticket(len(inputs), now + self._deadline_seconds, inputs, finish, self._loop.create_future(), now)
-        with self._changed:
+        with self._lock:
             try:
                 self._queue.add(ticket)
             except QueueFullError:
@@ -157,54 +139,54 @@ class DeviceThread:
 
     def _wake(self) -> None:
         self._to_wake = False
-        with self._changed:
-            self._changed.notify()
-            if self._may_form_ahead():
-                self._full.notify()
+        with self._lock:
+            self._wake_one()
             self._tell_queued()
 
     def drop(self, ticket: Ticket, reason: str) -> None:
         """Gives a request up: what waits of it is never made."""
-        with self._changed:
+        with self._lock:
             ticket.given_up, ticket.reason = True, reason
             waited = self._queue.cancel(ticket)
             self._tell_queued()
         self._forget(waited, reason)
         if not ticket.future.done():
-            ticket.future.set_exception(_too_late(reason))
+            ticket.future.set_exception(too_late(reason))
 
     def drop_all(self, reason: str) -> None:
         """Gives up all requests that wait."""
-        with self._changed:
+        with self._lock:
             waiting = [(ticket, ticket.waiting) for ticket in self._queue.cancel_all()]
             self._tell_queued()
         for ticket, waited in waiting:
             self._forget(waited, reason)
             if not ticket.future.done():
-                ticket.future.set_exception(_too_late(reason))
+                ticket.future.set_exception(too_late(reason))
 
     def fault(self, stuck_seconds: float) -> str | None:
-        """Why this thread will make no more images: it has died, or is on one batch for so long. Else nothing."""
+        """Why too few images will be made: a thread has died, or is on one batch for so long. Else nothing."""
         model = f"{self._engine.card.name}/{self._engine.card.version}"
-        since = self._working_since
+        with self._lock:
+            since = min(self._working_since.values(), default=None)
         if since is not None and time.monotonic() - since > stuck_seconds:
             return f"The device has worked on one batch of {model} for more than {stuck_seconds:g} s."
-        alive = self._thread.is_alive() and self._former.is_alive()
+        alive = all(thread.is_alive() for thread in self._threads)
         return None if alive or self._closed else f"A thread that runs {model} has died."
 
     def close(self) -> None:
-        """Ends the threads, after the batch that is worked on; nobody is to wait for what is left.
+        """Ends the threads, after the batches that are worked on; nobody is to wait for what is left.
 
         A device that is stuck is left behind: it must not keep the process from ending.
         """
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._queue.cancel_all()
             self._tell_queued()
-            self._changed.notify()
-            self._full.notify()
-        self._thread.join(_JOIN_SECONDS)
-        self._former.join(_JOIN_SECONDS)
+            self._free.notify_all()
+            self._full.notify_all()
+        deadline = time.monotonic() + _JOIN_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _forget(self, images: int, reason: str) -> None:
         self._dropped[reason](images)
@@ -214,64 +196,81 @@ class DeviceThread:
         self._queued.inc(self._queue.images - self._told_queued)
         self._told_queued = self._queue.images
 
-    def _run(self) -> None:
+    def _run(self, index: int) -> None:
+        if sys.platform == "linux":  # where it is a thread's own; it may be raised by anybody, lowered by few
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+        ready = self._free if index < self._engine.parallel else self._full
         while True:
-            with self._changed:
-                while not self._closed and self._ahead is None and (self._forming or not self._queue.images):
-                    self._changed.wait()
+            with self._lock:
+                while not self._closed and not self._may_take():
+                    ready.wait()
                 if self._closed:
                     return
-                formed, self._ahead = self._ahead, None
-                batch = self._take() if formed is None else None
-                self._working_since = time.monotonic()
-                if self._may_form_ahead():
-                    self._full.notify()
-            if batch is not None:
-                formed = self._form(batch)
-            elif formed is not None:
-                formed = self._without_given_up(formed)
-            if formed is not None:
-                self._hand_on(self._make(formed))
-            self._working_since = None
-
-    def _may_form_ahead(self) -> bool:
-        """With the lock held."""
-        busy = self._working_since is not None
-        return busy and self._ahead is None and not self._forming and self._queue.images >= self._engine.max_batch
-
-    def _form_ahead(self) -> None:
-        while True:
-            with self._full:
-                while not self._closed and not self._may_form_ahead():
-                    self._full.wait()
-                if self._closed:
-                    return
-                batch = self._take()
-                self._forming = True
+                batch, alone = self._take()
+                self._wake_one()
             formed = self._form(batch)
-            with self._full:
-                self._ahead, self._forming = formed, False
-                self._changed.notify()
+            with self._device:
+                outcomes = self._work_on(index, formed, alone) if formed is not None else []
+            self._hand_on(outcomes)
+            with self._lock:
+                # Nobody is woken: this thread looks itself what waits by now.
+                self._busy -= 1
+                self._calm = not self._busy and not self._queue.images
 
-    def _take(self) -> Batch[Ticket]:
-        """With the lock held."""
-        batch = self._queue.take(time.monotonic(), self._engine.room(self._queue.images))
+    def _may_take(self) -> bool:
+        """With the lock held: whether a thread is to take a batch, for a device that is free or ahead of it."""
+        waiting = self._queue.images
+        return waiting > 0 and (self._busy < self._engine.parallel or waiting >= self._engine.max_batch)
+
+    def _wake_one(self) -> None:
+        """With the lock held: a thread that waits for a free device or, if there is none, whoever is left over."""
+        if self._may_take():
+            self._free.notify()
+            if self._busy >= self._engine.parallel:
+                self._full.notify()
+
+    def _take(self) -> tuple[Batch[Ticket], bool]:
+        """The next batch, with the lock held, and whether it is alone on the device.
+
+        Where several batches run at once, those that are free share what waits. Only if that is not an image for each,
+        and nothing came while the last batch was made, it is one batch for all of them: who runs beside it would delay
+        each of its operators.
+        """
+        waiting, free = self._queue.images, max(1, self._engine.parallel - self._busy)
+        alone = self._calm and not self._busy and waiting < self._engine.parallel
+        share = waiting if alone else -(-waiting // free)
+        batch = self._queue.take(time.monotonic(), self._engine.room(share))
+        self._busy += 1
         self._tell_queued()
-        return batch
+        return batch, alone
 
     def _form(self, batch: Batch[Ticket]) -> _Formed | None:
         """Nothing if all of the batch came too late."""
         late: list[Outcome] = []
         for ticket in batch.expired:
             self._forget(ticket.waiting, "deadline")
-            late.append((ticket, _too_late("deadline")))
+            late.append((ticket, too_late("deadline")))
         self._hand_on(late)
         if not batch.slices:
             return None
         return _Formed(batch.slices, self._engine.join([_inputs(piece) for piece in batch.slices]))
 
+    def _work_on(self, index: int, formed: _Formed, alone: bool) -> list[Outcome]:
+        """Runs a batch, and returns the requests that are finished by it."""
+        left = self._without_given_up(formed)
+        if left is None:
+            return []
+        with self._lock:
+            self._working_since[index] = time.monotonic()
+        try:
+            return self._make(left, alone)
+        finally:
+            with self._lock:
+                del self._working_since[index]
+
     def _without_given_up(self, formed: _Formed) -> _Formed | None:
-        """What is left of a batch that was formed ahead, once those who gave up meanwhile are out of it."""
+        """What is left of a batch once those who gave up since it was formed are out of it."""
         left = [piece for piece in formed.slices if not piece.entry.given_up]
         if len(left) == len(formed.slices):
             return formed
@@ -294,19 +293,18 @@ class DeviceThread:
         if ends:
             # The loop is gone if the service is killed while the device works.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(_deliver, ends)
+                self._loop.call_soon_threadsafe(deliver, ends)
 
-    def _make(self, formed: _Formed) -> list[Outcome]:
-        """Runs a batch, and returns the requests that are finished by it."""
+    def _make(self, formed: _Formed, alone: bool) -> list[Outcome]:
         count = formed.joined.count
         started = time.monotonic()
         try:
-            images = self._engine.run(formed.joined)
+            images = self._engine.run(formed.joined, alone)
         except Exception as error:
             return self._make_singly(formed, error)
         finished = time.monotonic()
         seconds = finished - started
-        self._throughput.record(count, seconds)
+        self._throughput.record(count, seconds if alone else seconds / self._engine.parallel)
         self._inference.observe(seconds)
         self._batch_images.observe(count)
         if padding := self._engine.padding(count):
@@ -318,20 +316,37 @@ class DeviceThread:
                 piece.entry.queue_seconds = started - piece.entry.submitted
                 self._queue_wait.observe(piece.entry.queue_seconds)
             stop = row + piece.stop - piece.start
-            if made := _hand_over(piece, images[row:stop], seconds, finished):
+            if made := self._hand_over(piece, images[row:stop], seconds, finished):
                 outcomes.append((piece.entry, made))
             row = stop
         return outcomes
+
+    def _hand_over(self, piece: Slice[Ticket], images: Images, seconds: float, finished: float) -> Made | None:
+        """Gives a request its share of a batch, and returns all its images if that was the last of them."""
+        ticket = piece.entry
+        if len(images) == ticket.images:
+            return Made(images, ticket.queue_seconds, seconds, finished)
+        # Other shares may come at the same moment: only the pixels go to places of their own.
+        with self._lock:
+            if ticket.images_made is None:
+                ticket.images_made = np.empty((ticket.images, *images.shape[1:]), np.uint8)
+        ticket.images_made[piece.start : piece.stop] = images
+        with self._lock:
+            ticket.inference_seconds += seconds
+            ticket.made += len(images)
+            if ticket.made < ticket.images:
+                return None
+        return Made(ticket.images_made, ticket.queue_seconds, ticket.inference_seconds, finished)
 
     def _make_singly(self, formed: _Formed, error: Exception) -> list[Outcome]:
         """One request may have broken the batch: its neighbours are made without it."""
         if len(formed.slices) > 1:
             logger.warning("A batch of %d requests failed, each is tried alone: %s", len(formed.slices), error)
-            alone = [_Formed([piece], self._engine.join([_inputs(piece)])) for piece in formed.slices]
-            return [outcome for one in alone for outcome in self._make(one)]
+            singles = [_Formed([piece], self._engine.join([_inputs(piece)])) for piece in formed.slices]
+            return [outcome for one in singles for outcome in self._make(one, False)]
         ticket = formed.slices[0].entry
         logger.error("A request failed on the device", exc_info=error)
-        with self._changed:
+        with self._lock:
             ticket.given_up = True
             self._queue.cancel(ticket)
             self._tell_queued()
@@ -343,38 +358,3 @@ def _inputs(piece: Slice[Ticket]) -> Inputs:
     if piece.stop - piece.start == ticket.images:
         return ticket.inputs
     return ticket.inputs.part(piece.start, piece.stop)
-
-
-def _hand_over(piece: Slice[Ticket], images: Images, seconds: float, finished: float) -> Made | None:
-    """Gives a request its share of a batch, and returns all its images if that was the last of them."""
-    ticket = piece.entry
-    ticket.inference_seconds += seconds
-    ticket.made += len(images)
-    if len(images) == ticket.images:
-        ticket.images_made = images
-    else:
-        if ticket.images_made is None:
-            ticket.images_made = np.empty((ticket.images, *images.shape[1:]), np.uint8)
-        ticket.images_made[piece.start : piece.stop] = images
-    if ticket.made < ticket.images:
-        return None
-    return Made(ticket.images_made, ticket.queue_seconds, ticket.inference_seconds, finished)
-
-
-def _deliver(outcomes: list[Outcome]) -> None:
-    for ticket, outcome in outcomes:
-        # It may have been given up while the device worked on it.
-        if ticket.future.done():
-            continue
-        if isinstance(outcome, Made):
-            ticket.future.set_result(outcome)
-        else:
-            ticket.future.set_exception(outcome)
-
-
-def _too_late(reason: str) -> RequestError:
-    if reason == "deadline":
-        return RequestError(Refusal.DEADLINE, "The images were not made before the request's deadline.")
-    if reason == "disconnected":
-        return RequestError(Refusal.DISCONNECTED, "The client has gone.")
-    return retry_later(Refusal.UNAVAILABLE, "The service is shutting down.", 1)
