@@ -42,12 +42,12 @@ def query(prometheus, expression):
     end = time.monotonic() + 40
     while time.monotonic() < end:
         try:
-            answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": expression}).json()
+            answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": expression}).raise_for_status().json()
             values = [float(result["value"][1]) for result in answer["data"]["result"]]
             if values and sum(values):
                 return sum(values)
-        except httpx.TransportError:
-            pass
+        except httpx.HTTPError:
+            pass  # it does not listen yet, or answers 503 while it reads its storage
         time.sleep(0.3)
     raise AssertionError(f"{expression} has no value")
 
