@@ -1,7 +1,7 @@
 # On a fresh machine with Python 3.11 or newer:
-#   make serve   the service on port 3000, with the generator that ships (no torch is installed)
+#   make serve   the service on port 3000, with the generators that ship (no torch is installed)
 #   make test    everything installed, the whole test suite
-#   make bench   the tables of docs/performance.md, on this machine (it needs wrk)
+#   make bench   the tables of docs/performance.md, on this machine (it needs wrk and a C compiler)
 #   make install what training, tests and lint need, without running anything
 # PORT=, HOST= and every FIGMENT_… variable pass through.
 
