@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from serving.admission import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES, address_too_long, headers_too_large
 from serving.errors import Refusal, RequestError, too_slow
 from serving.oip_paths import error_body
+from serving.presence import Presence
 
 # Admission measures what has arrived; this bounds what may, and so leaves room for all that is not measured there.
 _MAX_LOOSE_BYTES = 2 * (MAX_ADDRESS_BYTES + MAX_HEADER_BYTES)
@@ -32,6 +33,7 @@ class Connection(HttpToolsProtocol):
         """A connection begins, and with it the time for its first request."""
         super().connection_made(transport)
         type(self).count_connection()
+        self._presence = Presence()
         # Uvicorn writes a line for its log at every request, and lets the logger drop it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
         self.url = b""
@@ -45,6 +47,7 @@ class Connection(HttpToolsProtocol):
         """The connection has ended."""
         self._stop_timer()
         super().connection_lost(exc)
+        self._presence.end()
 
     def data_received(self, data: bytes) -> None:
         """Some bytes, of one request or of several."""
@@ -60,6 +63,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self._presence.tell(self.scope)  # type: ignore[arg-type]
         self._loose_bytes = 0
         self._head_is_open = self._is_arriving = True
 

@@ -9,15 +9,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
 from serving.body import body_limit, check_is_json, read_body
-from serving.errors import Refusal, RequestError
 from serving.generation import Generated, generate, generate_at, interpolate
 from serving.image_address import ImageAddress, matches
 from serving.metrics import CONTENT_TYPE
+from serving.presence import cancelled_if_client_goes
 from serving.quick_http import QuickResponse
 from serving.runtime import Phase, Runtime
-
-# A task that watches a connection costs as much as a small image does.
-_WATCHED_AFTER_SECONDS = 0.05
 
 
 async def generate_images(runtime: Runtime, request: Request, receive: Receive) -> Response:
@@ -40,7 +37,7 @@ async def _images(
         check_is_json(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
         body = await read_body(request, receive, limit, runtime.settings.deadline_seconds)
-        async with cancelled_if_client_goes(receive):
+        with cancelled_if_client_goes(request.scope):
             made = await make(runtime, body, request.headers.get("accept"))
     return QuickResponse(made.body, made.media_type, [*told(made), (b"vary", b"Accept")])
 
@@ -49,7 +46,7 @@ async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Re
     """``GET /images/{model}/{seed}.{format}``: one image, for browsers and caches."""
     with runtime.request_in_hand():
         address = ImageAddress(request.scope["path"], request.scope["query_string"].decode("latin-1"))
-        async with cancelled_if_client_goes(receive):
+        with cancelled_if_client_goes(request.scope):
             made = await generate_at(runtime, address)
     # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
     etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
@@ -100,38 +97,3 @@ async def show_ready(runtime: Runtime, request: Request, receive: Receive) -> Re
 async def show_metrics(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /metrics``: for Prometheus."""
     return Response(await asyncio.to_thread(runtime.metrics.exposition), headers={"Content-Type": CONTENT_TYPE})
-
-
-class cancelled_if_client_goes:  # noqa: N801 - a context manager
-    """Cancels what is done inside when the client closes its connection.
-
-    Raises ``RequestError`` in that case. The watch begins late: most requests are answered before it would.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._gone = False
-        self._watcher: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._timer = asyncio.get_running_loop().call_later(_WATCHED_AFTER_SECONDS, self._begin)
-
-    def _begin(self) -> None:
-        self._watcher = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._gone = True
-        self._task.cancel()
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if self._gone and kind is asyncio.CancelledError:
-            self._task.uncancel()
-            raise RequestError(Refusal.DISCONNECTED, "The client has gone.") from None

@@ -9,13 +9,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
 from serving.body import body_limit, check_is_plain, read_body
-from serving.endpoints import cancelled_if_client_goes, told
+from serving.endpoints import told
 from serving.engine import Images
 from serving.errors import Refusal, RequestError
 from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, run
 from serving.oip_inputs import count_images, model_metadata, read_tensors
 from serving.oip_messages import HEADER_LENGTH, ResponseHead, image_numbers, read_infer_request
 from serving.oip_paths import ROOT, model_of, model_templates
+from serving.presence import cancelled_if_client_goes
 from serving.quick_http import QuickResponse
 from serving.runtime import Runtime
 
@@ -64,7 +65,7 @@ async def infer(runtime: Runtime, request: Request, receive: Receive) -> Respons
         _check_content(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
         body = await read_body(request, receive, limit, runtime.settings.deadline_seconds)
-        async with cancelled_if_client_goes(receive):
+        with cancelled_if_client_goes(request.scope):
             made, json_length = await _infer(runtime, request, body)
     headers = told(made)
     if json_length is not None:

@@ -9,6 +9,7 @@ import pytest
 from serving import endpoints
 from serving.device import Devices, Hardware
 from serving.metrics import Metrics
+from serving.presence import Presence
 from serving.quick_http import QuickRequest
 from serving.runtime import Phase, Runtime
 from serving.settings import Settings
@@ -27,6 +28,8 @@ REQUESTS = {
 async def ask(runtime, content, accept):
     headers = {"content-type": "application/json", "content-length": str(len(content)), "accept": accept}
     scope = {"type": "http", "method": "POST", "path": "/generate", "query_string": b""}
+    scope["state"] = {}
+    Presence().tell(scope)
     scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
     messages = [{"type": "http.request", "body": content}]
 
