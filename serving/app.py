@@ -14,15 +14,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import documentation, endpoints, image_address, oip, oip_paths, pages
 from serving.admission import Admission
 from serving.cross_origin import CrossOrigin
 from serving.errors import STATUS, Refusal, RequestError
-from serving.pause import Pause
-from serving.quick_http import QuickRequest
+from serving.quick_http import QuickJSON, QuickRequest
 from serving.runtime import Phase, Runtime
 from serving.settings import Settings
 
@@ -62,7 +61,6 @@ class Application:
         self._admission = Admission(settings)
         self._bentoml = bentoml_app
         self._create_runtime = create_runtime
-        self._pause = Pause()
         # Inside of the counting, so that the questions which browsers ask before a request are counted, too.
         self._respond = CrossOrigin(self._dispatch, settings.cors_origins) if settings.cors_origins else self._dispatch
 
@@ -74,10 +72,6 @@ class Application:
             await self._live(scope, receive, send)
         else:
             await self._bentoml(scope, receive, send)
-
-    def count_connection(self) -> None:
-        """Notes that a client has connected."""
-        self._pause.count_connection()
 
     def count_refused(self, status: int) -> None:
         """Counts what was refused before it was a request."""
@@ -120,8 +114,6 @@ class Application:
         except RequestError as error:
             if error.refusal is Refusal.DISCONNECTED:
                 return None
-            if error.refusal is Refusal.QUEUE_FULL:
-                self._pause.ask()
             response = _refusal(request, error)
         if scope["method"] == "HEAD":
             response.body = b""
@@ -156,10 +148,8 @@ def _request_id(scope: Scope) -> bytes:
 
 
 def _refusal(request: Request, error: RequestError) -> Response:
-    response = JSONResponse(oip_paths.error_body(error, request.scope["path"]), error.status)
-    for name, value in error.headers:
-        response.headers.append(name, value)
-    return response
+    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers]
+    return QuickJSON(oip_paths.error_body(error, request.scope["path"]), error.status, headers)
 
 
 def template_of(path: str) -> str:

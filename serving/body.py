@@ -1,11 +1,9 @@
 """A request's body, within a limit that holds before anything is parsed, and only if it says that it is JSON."""
 
-import asyncio
-
 from starlette.requests import Request
 from starlette.types import Receive
 
-from serving.errors import Refusal, RequestError, too_slow
+from serving.errors import Refusal, RequestError, client_gone
 
 # The room for everything in a body but noise: seeds, labels and names of 1024 images fit many times.
 _BASE_BYTES = 64 * 1024
@@ -34,29 +32,21 @@ def check_is_plain(request: Request) -> None:
             raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, f"{name}: the body must not be compressed.")
 
 
-async def read_body(request: Request, receive: Receive, limit: int, seconds: float) -> bytes:
-    """The whole body.
+async def read_body(request: Request, receive: Receive, limit: int) -> bytes:
+    """The whole body; whether it comes in time is the connection's to see to.
 
-    Raises ``RequestError`` as soon as it is known to be longer than ``limit`` bytes: from its ``Content-Length``, or
-    from what has come; if it takes longer than ``seconds`` to come; and if the client goes before its end.
+    Raises ``RequestError`` as soon as it is known to be longer than ``limit`` bytes, from its ``Content-Length`` or
+    from what has come, and if the client goes before its end.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > 15 or int(declared) > limit):
         raise _too_large(limit)
-    try:
-        async with asyncio.timeout(seconds):
-            return await _read_all(receive, limit)
-    except TimeoutError:
-        raise too_slow(seconds) from None
-
-
-async def _read_all(receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise RequestError(Refusal.DISCONNECTED, "The client has gone.")
+            raise client_gone()
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:

@@ -8,13 +8,14 @@ import json
 import logging
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.admission import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES, address_too_long, headers_too_large
-from serving.errors import Refusal, RequestError, too_slow
+from serving.errors import Refusal, RequestError, client_gone, too_slow
 from serving.oip_paths import error_body
 from serving.presence import Presence
 
@@ -26,13 +27,11 @@ class Connection(HttpToolsProtocol):
     """Uvicorn's protocol, with limits on how a request arrives."""
 
     seconds: ClassVar[float]
-    count_connection: ClassVar[Callable[[], None]]
     count_refused: ClassVar[Callable[[int], None]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection begins, and with it the time for its first request."""
         super().connection_made(transport)
-        type(self).count_connection()
         self._presence = Presence()
         # Uvicorn writes a line for its log at every request, and lets the logger drop it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
@@ -47,7 +46,7 @@ class Connection(HttpToolsProtocol):
         """The connection has ended."""
         self._stop_timer()
         super().connection_lost(exc)
-        self._presence.end()
+        self._presence.end(client_gone)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes, of one request or of several."""
@@ -115,8 +114,8 @@ class Connection(HttpToolsProtocol):
             # What still comes of the body is for nobody.
             self.transport.close()
         else:
-            # Whoever reads the body has a limit of its own, and answers.
-            self._limit_time()
+            # Whoever reads the body is told, and answers.
+            self._presence.end(partial(too_slow, self.seconds))
 
     def _refuse(self, error: RequestError) -> None:
         self._is_arriving = False
@@ -137,16 +136,12 @@ class Connection(HttpToolsProtocol):
         type(self).count_refused(error.status)
 
 
-def limit_connections(
-    seconds: float, count_connection: Callable[[], None], count_refused: Callable[[int], None]
-) -> None:
+def limit_connections(seconds: float, count_refused: Callable[[int], None]) -> None:
     """Has uvicorn use ``Connection``, with so many seconds for a request to arrive.
 
     BentoML, which starts uvicorn, has no setting for that, so this changes what uvicorn takes when none is made.
-    ``count_connection`` is called for each connection, ``count_refused`` with the status of whatever is refused before
-    it is a request.
+    ``count_refused`` is called with the status of whatever is refused before it is a request.
     """
     Connection.seconds = seconds
-    Connection.count_connection = staticmethod(count_connection)
     Connection.count_refused = staticmethod(count_refused)
     HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"

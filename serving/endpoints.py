@@ -12,7 +12,7 @@ from serving.body import body_limit, check_is_json, read_body
 from serving.generation import Generated, generate, generate_at, interpolate
 from serving.image_address import ImageAddress, matches
 from serving.metrics import CONTENT_TYPE
-from serving.presence import cancelled_if_client_goes
+from serving.presence import while_client_waits
 from serving.quick_http import QuickResponse
 from serving.runtime import Phase, Runtime
 
@@ -36,8 +36,8 @@ async def _images(
     with runtime.request_in_hand():
         check_is_json(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
-        body = await read_body(request, receive, limit, runtime.settings.deadline_seconds)
-        with cancelled_if_client_goes(request.scope):
+        with while_client_waits(request.scope):
+            body = await read_body(request, receive, limit)
             made = await make(runtime, body, request.headers.get("accept"))
     return QuickResponse(made.body, made.media_type, [*told(made), (b"vary", b"Accept")])
 
@@ -46,7 +46,7 @@ async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Re
     """``GET /images/{model}/{seed}.{format}``: one image, for browsers and caches."""
     with runtime.request_in_hand():
         address = ImageAddress(request.scope["path"], request.scope["query_string"].decode("latin-1"))
-        with cancelled_if_client_goes(request.scope):
+        with while_client_waits(request.scope):
             made = await generate_at(runtime, address)
     # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
     etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'

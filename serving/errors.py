@@ -92,6 +92,11 @@ def retry_later(refusal: Refusal, sentence: str, seconds: int) -> RequestError:
     return RequestError(refusal, sentence, headers=[("Retry-After", str(seconds))])
 
 
+def client_gone() -> RequestError:
+    """The refusal that nobody is left to read."""
+    return RequestError(Refusal.DISCONNECTED, "The client has gone.")
+
+
 def too_slow(seconds: float) -> RequestError:
     """The refusal of a request that does not arrive."""
     sentence = f"A request must arrive within {seconds:g} seconds."

@@ -16,7 +16,7 @@ from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, run
 from serving.oip_inputs import count_images, model_metadata, read_tensors
 from serving.oip_messages import HEADER_LENGTH, ResponseHead, image_numbers, read_infer_request
 from serving.oip_paths import ROOT, model_of, model_templates
-from serving.presence import cancelled_if_client_goes
+from serving.presence import while_client_waits
 from serving.quick_http import QuickResponse
 from serving.runtime import Runtime
 
@@ -64,8 +64,8 @@ async def infer(runtime: Runtime, request: Request, receive: Receive) -> Respons
     with runtime.request_in_hand():
         _check_content(request)
         limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
-        body = await read_body(request, receive, limit, runtime.settings.deadline_seconds)
-        with cancelled_if_client_goes(request.scope):
+        with while_client_waits(request.scope):
+            body = await read_body(request, receive, limit)
             made, json_length = await _infer(runtime, request, body)
     headers = told(made)
     if json_length is not None:

@@ -1,6 +1,6 @@
 """Starlette's request and response without what a small image's few microseconds cannot pay for."""
 
-from functools import cached_property
+import json
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -25,18 +25,27 @@ class QuickHeaders(Headers):
 class QuickRequest(Request):
     """A request with such headers."""
 
-    @cached_property
-    def headers(self) -> Headers:
-        """The request's headers."""
-        return QuickHeaders(self.scope)
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope)
+        self._headers = QuickHeaders(scope)  # where Starlette's keeps them
 
 
 class QuickResponse(Response):
-    """A 200 with a body and headers that are ready to be sent."""
+    """An answer with a body and headers that are ready to be sent."""
 
-    def __init__(self, body: bytes, media_type: str, headers: list[tuple[bytes, bytes]]) -> None:
-        self.status_code = 200
+    def __init__(self, body: bytes, media_type: str, headers: list[tuple[bytes, bytes]], status: int = 200) -> None:
+        self.status_code = status
         self.background = None
         self.body = body
         about = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body))]
         self.raw_headers = headers + about
+
+
+class QuickJSON(QuickResponse):
+    """An answer in JSON."""
+
+    def __init__(self, content: Any, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(_ENCODE(content).encode(), "application/json", headers, status)
+
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode

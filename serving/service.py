@@ -47,7 +47,7 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             return runtime
 
         application = Application(super().to_asgi(is_main), create_runtime, settings)
-        limit_connections(settings.deadline_seconds, application.count_connection, application.count_refused)
+        limit_connections(settings.deadline_seconds, application.count_refused)
         return traced(application)
 
 

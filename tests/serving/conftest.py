@@ -235,6 +235,12 @@ class Server:
             assert time.monotonic() < end, self.log
             time.sleep(0.02)
 
+    def answer_with(self, status: int, path: str, seconds: float = 5) -> httpx.Response:
+        """Waits for an answer of this status at a path."""
+        answers: list[httpx.Response] = []
+        self.until(lambda: answers.append(httpx.get(self.url + path)) or answers[-1].status_code == status, seconds)
+        return answers[-1]
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
