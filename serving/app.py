@@ -19,8 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import documentation, endpoints, image_address, oip, oip_paths, pages
 from serving.admission import Admission
+from serving.body import check_is_json
 from serving.cross_origin import CrossOrigin
 from serving.errors import STATUS, Refusal, RequestError
+from serving.generation import SMALL_BODY_BYTES, check_room
 from serving.quick_http import QuickJSON, QuickRequest
 from serving.runtime import Phase, Runtime
 from serving.settings import Settings
@@ -47,6 +49,9 @@ _ROUTES: dict[str, tuple[str, Endpoint]] = {
 
 # What BentoML's clients and tools ask for. Its index page is not among them: that loads scripts from other hosts.
 _BENTOML_PATHS = frozenset({"/schema.json", "/docs.json", "/healthz"})
+
+# What may be refused before it is a request, see ``Application.shed``.
+_SHED = b"/generate"
 
 _OTHER = "other"
 
@@ -77,6 +82,38 @@ class Application:
         """Counts what was refused before it was a request."""
         self._runtime.metrics.requests_of(_OTHER, str(status)).inc()
 
+    def may_shed(self, method: bytes, address: bytes) -> bool:
+        """Whether ``shed`` may have an answer."""
+        return method == b"POST" and address == _SHED and self._runtime.is_crowded
+
+    def shed(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Response | None:
+        """The refusal of a request for images that a full queue has no room for; ``None`` for all others.
+
+        What is asked beyond a service's capacity takes its time from the cores that serve the rest. So it is refused
+        here, by the same checks in the same order, before a task and ASGI's messages are made for it.
+        """
+        started = time.monotonic()
+        path = _SHED.decode()
+        request = QuickRequest(
+            {"type": "http", "path": path, "raw_path": _SHED, "query_string": b"", "headers": headers}
+        )
+        # Of a long body no more than its length is looked at here; to a page of another origin, more is to be said.
+        if len(body) > SMALL_BODY_BYTES or "origin" in request.headers:
+            return None
+        try:
+            self._admission.check(request.scope)
+            check_is_json(request)
+            check_room(self._runtime, body, request.headers.get("accept"))
+        except RequestError as error:
+            if error.refusal is not Refusal.QUEUE_FULL:
+                return None
+            response = _refusal(request, error)
+        else:
+            return None
+        response.raw_headers.append((b"x-request-id", _request_id(request.scope)))
+        self._count(path, response.status_code, started)
+        return response
+
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._runtime = self._create_runtime()
         _drain_on_signals(self._runtime)
@@ -100,6 +137,9 @@ class Application:
             await send(message)
 
         await self._respond(scope, receive, send_counted)
+        self._count(route, status, started)
+
+    def _count(self, route: str, status: int, started: float) -> None:
         metrics = self._runtime.metrics
         metrics.requests_of(route, str(status)).inc()
         metrics.request_duration_of(route).observe(time.monotonic() - started)

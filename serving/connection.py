@@ -7,7 +7,6 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.admission import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES, address_too_long, headers_too_large
+from serving.app import Application
 from serving.errors import Refusal, RequestError, client_gone, too_slow
 from serving.oip_paths import error_body
 from serving.presence import Presence
@@ -27,7 +27,8 @@ class Connection(HttpToolsProtocol):
     """Uvicorn's protocol, with limits on how a request arrives."""
 
     seconds: ClassVar[float]
-    count_refused: ClassVar[Callable[[int], None]]
+    application: ClassVar[Application]
+    sheds: ClassVar[bool]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection begins, and with it the time for its first request."""
@@ -36,6 +37,7 @@ class Connection(HttpToolsProtocol):
         # Uvicorn writes a line for its log at every request, and lets the logger drop it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
         self.url = b""
+        self._held: bytes | None = None
         # Those since a request's beginning that are not of its body: its head, or what may follow its body.
         self._loose_bytes = 0
         self._head_is_open = self._is_arriving = True
@@ -52,6 +54,8 @@ class Connection(HttpToolsProtocol):
         """Some bytes, of one request or of several."""
         self._loose_bytes += len(data)
         super().data_received(data)
+        if self._held is not None:
+            self._let_in()
         if not self._is_arriving:
             self._stop_timer()
         elif self._loose_bytes > _MAX_LOOSE_BYTES:
@@ -62,6 +66,8 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        # The answer to one that came in the same bytes may have begun the wait for this one.
+        self._unset_keepalive_if_required()
         self._presence.tell(self.scope)  # type: ignore[arg-type]
         self._loose_bytes = 0
         self._head_is_open = self._is_arriving = True
@@ -69,17 +75,47 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request's head is read."""
         self._head_is_open = False
-        super().on_headers_complete()
+        if self._may_shed():
+            self._held = b""
+        else:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Some of a request's body."""
         self._loose_bytes = 0
-        super().on_body(body)
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held += body
 
     def on_message_complete(self) -> None:
         """A request is read."""
         self._is_arriving = False
+        if self._held is not None:
+            response = self.application.shed(self.headers, self._held)
+            if response is not None:
+                self._held = None
+                self._write(response.status_code, response.raw_headers, response.body)
+                self.on_response_complete()
+                return
+            self._let_in()
         super().on_message_complete()
+
+    def _may_shed(self) -> bool:
+        return (
+            self.sheds
+            and self.application.may_shed(self.parser.get_method(), self.url)
+            and (self.cycle is None or self.cycle.response_complete)
+            and self.parser.should_keep_alive()
+            and not (self.access_log or self.expect_100_continue or self.flow.write_paused)
+        )
+
+    def _let_in(self) -> None:
+        """Makes a request of what has been held back."""
+        held, self._held = self._held, None
+        super().on_headers_complete()
+        if held:
+            super().on_body(held)
 
     def send_400_response(self, msg: str) -> None:
         """Refuses what the parser cannot follow."""
@@ -119,29 +155,34 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: RequestError) -> None:
         self._is_arriving = False
+        self._held = None
         self._stop_timer()
         if self.transport.is_closing():
             return
         body = json.dumps(error_body(error, self.url.partition(b"?")[0].decode("latin-1"))).encode()
         headers = [
-            *self.server_state.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"x-request-id", uuid.uuid4().hex.encode()),
             (b"connection", b"close"),
         ]
-        lines = [name + b": " + value + b"\r\n" for name, value in headers]
-        self.transport.write(b"".join((STATUS_LINE[error.status], *lines, b"\r\n", body)))
+        self._write(error.status, headers, body)
         self.transport.close()
-        type(self).count_refused(error.status)
+        self.application.count_refused(error.status)
+
+    def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes | memoryview) -> None:
+        lines = [name + b": " + value + b"\r\n" for name, value in (*self.server_state.default_headers, *headers)]
+        self.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
 
 
-def limit_connections(seconds: float, count_refused: Callable[[int], None]) -> None:
+def limit_connections(seconds: float, application: Application, sheds: bool) -> None:
     """Has uvicorn use ``Connection``, with so many seconds for a request to arrive.
 
     BentoML, which starts uvicorn, has no setting for that, so this changes what uvicorn takes when none is made.
-    ``count_refused`` is called with the status of whatever is refused before it is a request.
+    ``application`` is told of whatever is refused before it is a request; with ``sheds``, so is what it would refuse
+    for want of room.
     """
     Connection.seconds = seconds
-    Connection.count_refused = staticmethod(count_refused)
+    Connection.sheds = sheds
+    Connection.application = application
     HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"

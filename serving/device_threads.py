@@ -89,6 +89,11 @@ class DeviceThreads:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for a single image."""
+        return not self._queue.has_room(1)
+
     def check_room(self, images: int) -> None:
         """Raises ``RequestError`` if there is no room for so many images: asked early, it spares making their noise."""
         if not self._queue.has_room(images):

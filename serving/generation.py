@@ -46,14 +46,20 @@ async def generate(runtime: Runtime, body: bytes, accept: str | None) -> Generat
     Raises ``RequestError``. If the task is cancelled, what waits of the request is never made.
     """
     request = await _read(runtime, read_request, body)
-    offer = offer_for(request.format, request.images == 1 or request.layout == "grid", accept)
-    return await _generate(runtime, runtime.catalogue.find(request.model, request.version), request, offer)
+    engine, offer = _let_in(runtime, request, accept)
+    return await _generate(runtime, engine, request, offer)
+
+
+def check_room(runtime: Runtime, body: bytes, accept: str | None) -> None:
+    """Raises the ``RequestError`` that ``generate`` would before it makes anything, such as that a queue is full."""
+    _let_in(runtime, _read_json(read_request, body, runtime.settings.max_images), accept)
 
 
 async def generate_at(runtime: Runtime, address: ImageAddress) -> Generated:
     """Makes the image at an address. Raises ``RequestError``, and may be cancelled, as ``generate``."""
     engine = runtime.catalogue.find(address.model, address.version)
     request = address.request(engine.card)
+    runtime.thread_of(engine).check_room(request.images)
     return await _generate(runtime, engine, request, offers_of(request.format, one_image=True)[0])
 
 
@@ -73,8 +79,14 @@ async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Gene
     return await _answer(runtime, engine, walk.inputs, compose, offer, ends)
 
 
-async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
+def _let_in(runtime: Runtime, request: GenerateRequest, accept: str | None) -> tuple[Engine, Offer]:
+    offer = offer_for(request.format, request.images == 1 or request.layout == "grid", accept)
+    engine = runtime.catalogue.find(request.model, request.version)
     runtime.thread_of(engine).check_room(request.images)
+    return engine, offer
+
+
+async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
     prepared = await _prepare(runtime, partial(prepare, request, engine.card), request.images)
     compose = partial(generated, request, prepared, offer, engine.card)
     return await _answer(runtime, engine, prepared.inputs, compose, offer, prepared.seeds)

@@ -189,6 +189,11 @@ class Runtime:
             raise retry_later(Refusal.UNAVAILABLE, f"model: {_name(engine)} has just been unloaded.", 1)
         return thread
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the service is ready and has a queue that is full."""
+        return self.phase is Phase.READY and any(thread.is_full for thread in self._threads.values())
+
     def check_alive(self) -> None:
         """Raises ``RequestError`` if a device's thread has died or is stuck: only a new process helps then."""
         for thread in self._threads.values():

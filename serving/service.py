@@ -47,8 +47,10 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             return runtime
 
         application = Application(super().to_asgi(is_main), create_runtime, settings)
-        limit_connections(settings.deadline_seconds, application.count_refused)
-        return traced(application)
+        outermost = traced(application)
+        # A span is of a request: what is refused before it is one would have none.
+        limit_connections(settings.deadline_seconds, application, sheds=outermost is application)
+        return outermost
 
 
 def _workers() -> int:

@@ -3,8 +3,12 @@
 import asyncio
 
 import pytest
+from _bentoml_sdk import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
 
+from serving import tracing
+from serving.connection import Connection
+from serving.service import Figment
 from serving.tracing import traced
 
 
@@ -26,6 +30,15 @@ def exporter_set():
 
 def test_nothing_is_put_around_the_application_where_no_exporter_is_set():
     assert traced(application) is application
+
+
+@pytest.mark.parametrize(("around", "sheds"), [(lambda inner: inner, True), (lambda inner: application, False)])
+def test_only_what_has_no_span_is_refused_before_it_is_a_request(monkeypatch, around, sheds):
+    monkeypatch.setattr(Connection, "sheds", None, raising=False)
+    monkeypatch.setattr(tracing, "traced", around)
+    monkeypatch.setattr(Service, "to_asgi", lambda *_: application)  # it would make a provider without an exporter
+    Figment.to_asgi()
+    assert Connection.sheds is sheds
 
 
 def test_a_span_is_named_by_the_route(exporter_set):

@@ -1,0 +1,201 @@
+"""A full queue refuses at the connection, as it would have after the request was let in; nothing else does."""
+
+import asyncio
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.runtime import Phase
+from tests.serving.in_process import Client, application, configured, queue_of, request
+
+FULL = {"model": "mlp", "seeds": [1, 2]}
+ROOMY = {"model": "conv", "seeds": [3], "format": "npy"}
+
+
+class Served:
+    """The service with one full queue, in an event loop that runs only while it is asked something."""
+
+    def __init__(self, zoo, **settings):
+        self.loop = asyncio.new_event_loop()
+        self._opened = application(zoo, **settings)
+        self.application, self.runtime = self.loop.run_until_complete(self._opened.__aenter__())
+        self.full = queue_of(self.runtime, "mlp")
+        self.full.images = 4
+
+    def close(self):
+        self.full.images = 0
+        self.loop.run_until_complete(self._opened.__aexit__(None, None, None))
+        self.runtime.close()
+        self.loop.close()
+
+    def ask(self, *parts, times=1, sheds=True, prepare=lambda client: None):
+        """The answers to what arrives in these parts, and whether the last one was refused at the connection."""
+
+        async def main():
+            client = Client(configured(self.application, sheds))
+            prepare(client)
+            for part in parts:
+                client.send(part)
+            shed = client.server_end.cycle is None
+            answers = await client.answered(times)
+            client.leave()
+            return answers, shed
+
+        return self.loop.run_until_complete(main())
+
+    def metric(self, name, **labels):
+        return self.runtime.metrics._registry.get_sample_value(name, labels) or 0
+
+
+@pytest.fixture(scope="module")
+def served(zoo):
+    served = Served(zoo)
+    yield served
+    served.close()
+
+
+def told(answer):
+    """An answer without what is another one in each."""
+    status, headers, body = answer
+    return status, {**headers, "x-request-id": ""}, body
+
+
+def test_a_full_queue_refuses_at_the_connection_what_it_would_refuse(served):
+    (answer,), shed = served.ask(request(FULL))
+    (usual,), usually_shed = served.ask(request(FULL), sheds=False)
+    assert shed
+    assert not usually_shed
+    assert told(answer) == told(usual)
+    assert answer[0] == 429
+    assert answer[1]["retry-after"]
+    assert "4 images wait already" in json.loads(answer[2])["error"]
+
+
+def test_it_is_counted_once(served):
+    def counted():
+        requests = served.metric("figment_requests_total", route="/generate", code="429")
+        times = served.metric("figment_request_duration_seconds_count", route="/generate")
+        return requests, times, served.metric("figment_dropped_images_total", model="mlp", reason="queue_full")
+
+    before = counted()
+    _, shed = served.ask(request(FULL))
+    assert shed
+    assert counted() == (before[0] + 1, before[1] + 1, before[2] + 2)
+
+
+def test_the_clients_own_request_id_is_told(served):
+    (answer,), _ = served.ask(request(FULL, "X-Request-ID: mine"))
+    assert answer[1]["x-request-id"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [
+        (400, request(b'{"model": "mlp", ')),
+        (404, request({"model": "none", "seeds": [1]})),
+        (406, request(FULL, "Accept: text/plain")),
+        (413, request({"model": "mlp", "count": 100_000})),
+        (415, request(FULL, "Content-Type: text/plain")),
+        (415, request(FULL, "Content-Encoding: gzip")),
+        (422, request({"model": "mlp"})),
+        (200, request(ROOMY)),
+    ],
+)
+def test_all_others_are_let_in(served, status, asked):
+    (answer,), shed = served.ask(asked)
+    assert not shed
+    (usual,), _ = served.ask(asked, sheds=False)
+    assert (answer[0], answer[2]) == (usual[0], usual[2])
+    assert answer[0] == status
+
+
+def test_whoever_has_no_key_is_not_told_of_the_queue(zoo):
+    served = Served(zoo, api_keys=["a-key-of-some-length"])
+    try:
+        assert served.ask(request(FULL))[0][0][0] == 401
+        (answer,), shed = served.ask(request(FULL, "Authorization: Bearer a-key-of-some-length"))
+        assert (answer[0], shed) == (429, True)
+    finally:
+        served.close()
+
+
+def pause_writing(client):
+    client.server_end.flow.write_paused = True
+    asyncio.get_running_loop().call_later(0.05, client.server_end.flow.resume_writing)
+
+
+def log_access(client):
+    client.server_end.access_log = True
+
+
+@pytest.mark.parametrize(
+    ("parts", "prepare"),
+    [
+        pytest.param([request(FULL, "Origin: https://example.com")], None, id="a page of another origin asks"),
+        pytest.param([request(FULL, "Connection: close")], None, id="the connection is to end"),
+        pytest.param([request(FULL, "Expect: 100-continue")], None, id="it waits to be told to go on"),
+        pytest.param([request(FULL)[:-5], request(FULL)[-5:]], None, id="the body comes in parts"),
+        pytest.param([request(json.dumps(FULL).encode() + b" " * 2**14)], None, id="the body is long"),
+        pytest.param([request(FULL)], pause_writing, id="the client does not read"),
+        pytest.param([request(FULL)], log_access, id="there is an access log"),
+    ],
+)
+def test_who_is_refused_the_usual_way(served, parts, prepare):
+    (answer,), shed = served.ask(*parts, prepare=prepare or (lambda client: None))
+    assert answer[0] == 429
+    assert not shed
+
+
+def test_a_service_that_drains_says_so(served):
+    served.runtime.phase = Phase.DRAINING
+    try:
+        assert served.ask(request(FULL))[0][0][0] == 503
+    finally:
+        served.runtime.phase = Phase.READY
+
+
+def test_room_again(served):
+    served.full.images = 0
+    try:
+        assert served.ask(request(FULL))[0][0][0] == 200
+    finally:
+        served.full.images = 4
+
+
+def test_an_idle_connection_is_closed_after_a_refusal_and_not_while_another_request_is_in_hand(served):
+    async def main():
+        client = Client(configured(served.application))
+        client.send(request(FULL))
+        idle = client.server_end.timeout_keep_alive_task
+        assert idle is not None
+        client.send(request(FULL) + request(ROOMY))
+        assert idle.cancelled()
+        assert client.server_end.timeout_keep_alive_task is None
+        await client.answered(3)
+        assert client.server_end.timeout_keep_alive_task is not None
+        client.leave()
+
+    served.loop.run_until_complete(main())
+
+
+REQUESTS = {
+    429: request(FULL),
+    200: request(ROOMY),
+    422: request({"model": "mlp"}),
+    404: b"GET /nowhere HTTP/1.1\r\nHost: figment\r\n\r\n",
+}
+
+
+@given(
+    statuses=st.lists(st.sampled_from([*REQUESTS]), min_size=1, max_size=6),
+    cuts=st.lists(st.integers(0, 1000), max_size=6),
+)
+def test_requests_are_answered_in_their_order_however_they_arrive(served, statuses, cuts):
+    data = b"".join(REQUESTS[status] for status in statuses)
+    at = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
+    parts = [data[start:stop] for start, stop in pairwise(at)]
+    answers, _ = served.ask(*parts, times=len(statuses))
+    assert [answer[0] for answer in answers] == statuses
