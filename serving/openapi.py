@@ -134,7 +134,7 @@ def _paths() -> Schema:
                 MODEL,
                 parameter("seed", "path", {"type": "integer", "minimum": 0, "maximum": MAX_SEED}, 42),
                 parameter("format", "path", {"type": "string", "enum": ["png", "jpg", "webp"]}, "png"),
-                *query_of(Query, label="7", truncation=0.7, version=2, quality=90),
+                *query_of(Query, label="7", truncation=0.7, version=3, quality=90),
                 parameter("If-None-Match", "header", TEXT),
             )
         ),

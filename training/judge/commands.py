@@ -76,7 +76,7 @@ def evaluate(
 ) -> None:
     """Judges a generator: prints and writes every score with its protocol.
 
-    Example: python -m training evaluate models/zoo/digits/2 --data mnist.parquet
+    Example: python -m training evaluate models/zoo/digits/3 --data mnist.parquet
     """
     # ONNX Runtime and the measures take a second to import, and only this needs them.
     from training.judge.evaluate import evaluate as evaluated

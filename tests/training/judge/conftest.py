@@ -50,4 +50,4 @@ def judge_file(judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A copy of the generator that ships: evaluating a bundle changes its card."""
-    return shutil.copytree(Path(__file__).parents[3] / "models" / "zoo" / "digits" / "2", tmp_path / "zoo/digits/2")
+    return shutil.copytree(Path(__file__).parents[3] / "models" / "zoo" / "digits" / "3", tmp_path / "zoo/digits/3")

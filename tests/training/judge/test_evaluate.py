@@ -24,7 +24,7 @@ from training.judge.tally import METRICS, tally
 Train = Callable[..., None]
 SAMPLES = 256
 
-SHIPPED = Path(__file__).parents[3] / "models/zoo/digits/2"
+SHIPPED = Path(__file__).parents[3] / "models/zoo/digits/3"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def evaluated(
 ) -> tuple[Path, Path]:
     """The generator that ships, evaluated: its bundle, and where the results are."""
     root = tmp_path_factory.mktemp("evaluated")
-    bundle = shutil.copytree(SHIPPED, root / "zoo/digits/2")
+    bundle = shutil.copytree(SHIPPED, root / "zoo/digits/3")
     evaluate_bundle(train, bundle, digits, judge_file, root / "out")
     return bundle, root / "out"
 
