@@ -26,7 +26,7 @@ from serving.openapi_parts import (
 
 _ERROR = "InferenceError"
 
-_VERSION = parameter("version", "path", {"type": "string", "pattern": f"^{VERSION_PATTERN}$"}, "2", "of the model")
+_VERSION = parameter("version", "path", {"type": "string", "pattern": f"^{VERSION_PATTERN}$"}, "3", "of the model")
 
 _SEED = {"name": "seed", "datatype": "UINT32", "shape": [2], "data": [42, 43]}
 _LABEL = {"name": "label", "datatype": "INT64", "shape": [2], "data": [7, 7]}
