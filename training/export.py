@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
@@ -218,12 +217,14 @@ def _checked_name(name: str) -> str:
         ) from None
 
 
-def _session(graph: bytes) -> onnxruntime.InferenceSession:
+def _session(graph: bytes) -> Any:
+    import onnxruntime
+
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 
 def _run(
-    session: onnxruntime.InferenceSession,
+    session: Any,
     noise: NDArray[np.float32],
     label: NDArray[np.int64] | None,
     truncation: NDArray[np.float32],
@@ -233,12 +234,12 @@ def _run(
     return images
 
 
-def _tensor(node: onnxruntime.NodeArg) -> Tensor:
+def _tensor(node: Any) -> Tensor:
     dtype = node.type.removeprefix("tensor(").removesuffix(")")
     return Tensor(node.name, {"float": "float32"}.get(dtype, dtype), tuple(node.shape))
 
 
-def _samples_png(session: onnxruntime.InferenceSession, card: Card) -> bytes:
+def _samples_png(session: Any, card: Card) -> bytes:
     noise, label = grid_inputs(card.noise_dim, len(card.labels or ()))
     truncation = np.ones(len(noise), dtype=np.float32)
     images = _run(session, noise.numpy(), None if label is None else label.numpy(), truncation)

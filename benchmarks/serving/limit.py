@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import orjson
 from PIL import Image
 
@@ -23,6 +22,8 @@ _random = np.random.RandomState()
 
 def open_session(path: str, threads: int) -> Any:
     """Bare ONNX Runtime."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
