@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.admission import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES, address_too_long, headers_too_large
 from serving.app import Application
+from serving.corked import Corked
 from serving.errors import Refusal, RequestError, client_gone, too_slow
 from serving.oip_paths import error_body
 from serving.presence import Presence
@@ -78,7 +79,7 @@ class Connection(HttpToolsProtocol):
         if self._may_shed():
             self._held = b""
         else:
-            super().on_headers_complete()
+            self._begin_cycle()
 
     def on_body(self, body: bytes) -> None:
         """Some of a request's body."""
@@ -110,10 +111,16 @@ class Connection(HttpToolsProtocol):
             and not (self.access_log or self.expect_100_continue or self.flow.write_paused)
         )
 
+    def _begin_cycle(self) -> None:
+        super().on_headers_complete()
+        # What has no body is sent by its first write alone, as is the word to go on.
+        if self.parser.get_method() != b"HEAD" and not self.expect_100_continue:
+            self.cycle.transport = Corked(self.transport)  # type: ignore[assignment]
+
     def _let_in(self) -> None:
         """Makes a request of what has been held back."""
         held, self._held = self._held, None
-        super().on_headers_complete()
+        self._begin_cycle()
         if held:
             super().on_body(held)
 

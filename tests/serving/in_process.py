@@ -58,11 +58,12 @@ def configured(served, sheds=True):
 
 
 class Client(asyncio.Transport):
-    """A client's connection: what the server writes to it, and the answers in that."""
+    """A client's connection: what the server writes to it, write by write, and the answers in that."""
 
     def __init__(self, config):
         super().__init__()
         self.answers = []
+        self.packets = []
         self._parser = httptools.HttpResponseParser(self)
         self.server_end = Connection(config, ServerState(), {}, asyncio.get_running_loop())
         self.server_end.connection_made(self)
@@ -85,6 +86,7 @@ class Client(asyncio.Transport):
 
     # asyncio.Transport
     def write(self, data):
+        self.packets.append(data)
         self._parser.feed_data(data)
 
     def pause_reading(self):

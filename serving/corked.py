@@ -1,0 +1,40 @@
+"""An answer's head goes with the first of its body: two packets are two system calls, and wake the client twice."""
+
+import asyncio
+
+
+class Corked:
+    """A transport as uvicorn's cycle of one request uses it: its first write, the head, waits for the second.
+
+    ASGI has it so: a server "must not start sending the response to the client until it has received at least one
+    Response Body event".
+    """
+
+    __slots__ = ("_head", "_transport", "_written")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+        self._written = False
+
+    def write(self, data: bytes) -> None:
+        """Sends all but the head, and that with what comes next."""
+        if not self._written:
+            self._written = True
+            self._head = data
+        elif self._head is None:
+            self._transport.write(data)
+        else:
+            head, self._head = self._head, None
+            self._transport.writelines((head, data))
+
+    def close(self) -> None:
+        """Ends the connection once all is sent."""
+        if self._head is not None:
+            self._transport.write(self._head)
+            self._head = None
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection ends or has ended."""
+        return self._transport.is_closing()
