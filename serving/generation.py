@@ -104,7 +104,7 @@ def _read_json(read: Callable[[Any, int], T], body: bytes, max_images: int) -> T
 
 
 async def _prepare(runtime: Runtime, job: Callable[[], T], images: int) -> T:
-    return job() if images <= SMALL_IMAGES else await runtime.encoder.run(job)
+    return job() if images <= SMALL_IMAGES else await runtime.encoder.run_alone(job)
 
 
 async def run(runtime: Runtime, engine: Engine, inputs: Inputs, finish: Callable[[Made], Any] | None = None) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Card
-from models.noise import MAX_SEED, labels_for_seeds, noise_for_seeds
+from models.noise import labels_for_seeds, noise_for_seeds
 from serving.engine import Inputs
 from serving.errors import invalid
 from serving.requests import GenerateRequest, Label, SeedRanges
@@ -32,7 +32,7 @@ def prepare(request: GenerateRequest, card: Card) -> Prepared:
         seeds, noise = None, given_noise(request.noise, card)
     else:
         if request.count is not None:
-            seeds = [secrets.randbelow(MAX_SEED + 1) for _ in range(count)]
+            seeds = np.frombuffer(secrets.token_bytes(4 * count), np.uint32).tolist()
         else:
             seeds = request.seeds.listed() if isinstance(request.seeds, SeedRanges) else request.seeds
         assert seeds is not None

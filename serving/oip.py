@@ -91,7 +91,7 @@ async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Gener
     message = read() if len(body) <= SMALL_BODY_BYTES else await runtime.encoder.run(read)
     count = count_images(message.inputs, card, runtime.settings.max_images)
     prepare = partial(read_tensors, message.inputs, card, count)
-    tensors = prepare() if count <= SMALL_IMAGES else await runtime.encoder.run(prepare)
+    tensors = prepare() if count <= SMALL_IMAGES else await runtime.encoder.run_alone(prepare)
     made = await run(runtime, engine, tensors.inputs)
     started = time.monotonic()
     head = ResponseHead(card.name, card.version, message.id, made.images.shape)

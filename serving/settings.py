@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         default=1, ge=1, le=64, description="processes, each with its own queue; with several GPUs, one for each card"
     )
     cuda_graphs: bool = Field(default=False, description="whether each batch size is recorded as a CUDA graph")
-    max_pixels: int = Field(default=2**26, ge=1, le=2**31, description="pixels of all images in one request, at most")
+    max_pixels: int = Field(default=2**26, ge=1, le=2**30, description="pixels of all images in one request, at most")
     api_keys: CommaSeparated = Field(
         default=(), description="keys, any of which every request but for health needs; unset: none", repr=False
     )

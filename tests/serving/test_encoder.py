@@ -41,6 +41,25 @@ def test_long_jobs_run_side_by_side():
     in_encoder(4, steps)
 
 
+def test_jobs_alone_come_one_after_the_other_while_others_run():
+    running, most = set(), []
+
+    def alone(number):
+        running.add(number)
+        most.append(len(running))
+        time.sleep(0.01)
+        running.remove(number)
+        return number
+
+    async def steps(encoder):
+        blocker = asyncio.ensure_future(encoder.run(lambda: time.sleep(0.05)))
+        assert await asyncio.gather(*(encoder.run_alone(lambda n=n: alone(n)) for n in range(6))) == [*range(6)]
+        await blocker
+
+    in_encoder(4, steps)
+    assert most == [1] * 6
+
+
 def test_many_short_jobs_share_a_turn():
     async def steps(encoder):
         for _ in range(60):
