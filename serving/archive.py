@@ -12,8 +12,8 @@ _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 
 _VERSION, _FLAGS, _STORED = 20, 0, 0
-# A fixed date, the first one there is, keeps an archive's bytes the same.
-_TIME, _DATE = 0, (1980 - 1980) << 9 | 1 << 5 | 1
+# The first of January 1980, before which there is no date: a fixed one keeps an archive's bytes the same.
+_TIME, _DATE = 0, 1 << 5 | 1
 _READABLE = 0o100644 << 16  # for tools that look at a Unix file's mode
 _UNIX = 3 << 8
 

@@ -6,8 +6,7 @@ import asyncio
 class Corked:
     """A transport as uvicorn's cycle of one request uses it: its first write, the head, waits for the second.
 
-    ASGI has it so: a server "must not start sending the response to the client until it has received at least one
-    Response Body event".
+    ASGI allows that: a server need not send anything before the first event with some of the body.
     """
 
     __slots__ = ("_head", "_transport", "_written")
