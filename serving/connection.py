@@ -23,6 +23,9 @@ from serving.presence import Presence
 # Admission measures what has arrived; this bounds what may, and so leaves room for all that is not measured there.
 _MAX_LOOSE_BYTES = 2 * (MAX_ADDRESS_BYTES + MAX_HEADER_BYTES)
 
+# Seconds. Event loops look at their connections between two timers, if those are not due at once.
+_ONE_TURN = 0.001
+
 
 class Connection(HttpToolsProtocol):
     """Uvicorn's protocol, with limits on how a request arrives."""
@@ -32,7 +35,7 @@ class Connection(HttpToolsProtocol):
     sheds: ClassVar[bool]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection begins, and with it the time for its first request."""
+        """A connection begins, and with it the wait for its first request."""
         super().connection_made(transport)
         self._presence = Presence()
         # Uvicorn writes a line for its log at every request, and lets the logger drop it.
@@ -42,8 +45,9 @@ class Connection(HttpToolsProtocol):
         # Those since a request's beginning that are not of its body: its head, or what may follow its body.
         self._loose_bytes = 0
         self._head_is_open = self._is_arriving = True
+        # Until then it is as idle as between two requests. With a short limit, this is what a busy client needs.
         self._timer: asyncio.TimerHandle | None = None
-        self._limit_time()
+        self._limit_time(max(self.seconds, self.timeout_keep_alive))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
@@ -62,11 +66,12 @@ class Connection(HttpToolsProtocol):
         elif self._loose_bytes > _MAX_LOOSE_BYTES:
             self._refuse(address_too_long() if len(self.url) > MAX_ADDRESS_BYTES else headers_too_large())
         elif self._timer is None:
-            self._limit_time()
+            self._limit_time(self.seconds)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self._stop_timer()
         # The answer to one that came in the same bytes may have begun the wait for this one.
         self._unset_keepalive_if_required()
         self._presence.tell(self.scope)  # type: ignore[arg-type]
@@ -138,13 +143,17 @@ class Connection(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Says nothing: the log is not for clients to fill."""
 
-    def _limit_time(self) -> None:
-        self._timer = self.loop.call_later(self.seconds, self._is_late)
+    def _limit_time(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self._may_be_late)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _may_be_late(self) -> None:
+        # If this loop was away, what came in time has not been read. It is before the next timer's turn.
+        self._timer = self.loop.call_later(_ONE_TURN, self._is_late)
 
     def _is_late(self) -> None:
         self._timer = None

@@ -1,0 +1,99 @@
+"""What a client sent in time is read, however long the event loop was away; the wait for a first word is no request's."""
+
+import asyncio
+import socket
+import time
+from functools import partial
+
+import pytest
+import uvloop
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from serving.connection import Connection, limit_connections
+
+LIMIT = 0.2
+SILENCE = 0.4
+HEAD = b"POST / HTTP/1.1\r\nHost: figment\r\nContent-Length: 2\r\n"
+
+
+async def echo(scope, receive, send):
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body, more = body + message["body"], message["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def busy(seconds, begin):
+    """Has the loop busy with another connection for so long; its timers are what it turns to next."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    here, there = socket.socketpair()
+
+    def work():
+        loop.remove_reader(here)
+        begin()
+        time.sleep(seconds)
+        done.set()
+
+    with here, there:
+        loop.add_reader(here, work)
+        there.send(b"a")
+        await done.wait()
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def served(request):
+    """Has a coroutine talk to a server with that limit, both in one loop; gives what it makes of the client's end."""
+
+    async def main(talk):
+        limit_connections(LIMIT, echo, sheds=False)
+        config = Config(echo, http=Connection, log_config=None, timeout_keep_alive=SILENCE)
+        config.load()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(partial(Connection, config, ServerState(), {}, loop), "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.setblocking(False)
+            await asyncio.sleep(LIMIT / 4)  # for the server to accept it
+            await talk(client)
+            answer = await asyncio.wait_for(loop.sock_recv(client, 65536), 5)
+        server.close()
+        return answer
+
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield lambda talk: runner.run(main(talk))
+
+
+@pytest.mark.parametrize("early", [b"", HEAD[:20], HEAD + b"\r\n", HEAD + b"\r\na"])
+def test_what_waits_unread_is_not_late(served, early):
+    whole = HEAD + b"\r\nab"
+
+    async def talk(client):
+        client.send(early)
+        await asyncio.sleep(LIMIT / 4)
+        await busy(SILENCE * 2, lambda: client.send(whole[len(early) :]))
+
+    answer = served(talk)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"ab")
+
+
+def test_the_time_begins_with_the_first_byte(served):
+    async def talk(client):
+        await asyncio.sleep(LIMIT * 1.2)
+        client.send(HEAD)
+        await asyncio.sleep(LIMIT / 2)
+        client.send(b"\r\nab")
+
+    assert served(talk).startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_is_late_is_refused(served):
+    async def talk(client):
+        client.send(HEAD)
+        await asyncio.sleep(LIMIT * 2)
+
+    assert served(talk).startswith(b"HTTP/1.1 408 ")
