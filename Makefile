@@ -26,7 +26,7 @@ serve: .venv/serving
 install: .venv/everything
 
 test: .venv/everything
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --numprocesses logical --maxprocesses 4 --dist loadscope
 
 lint: .venv/everything
 	$(BIN)/ruff format --check .
