@@ -1,4 +1,4 @@
-"""What a client sent in time is read, however long the event loop was away; the wait for a first word is no request's."""
+"""What a client sent in time is read, however long the loop was away; the wait for a first word is no request's."""
 
 import asyncio
 import socket
