@@ -45,8 +45,8 @@ class Connection(HttpToolsProtocol):
         # Those since a request's beginning that are not of its body: its head, or what may follow its body.
         self._loose_bytes = 0
         self._head_is_open = self._is_arriving = True
-        # Until then it is as idle as between two requests. With a short limit, this is what a busy client needs.
         self._timer: asyncio.TimerHandle | None = None
+        # Until its first byte it is as idle as between two requests: a short limit is not for a client that is busy.
         self._limit_time(max(self.seconds, self.timeout_keep_alive))
 
     def connection_lost(self, exc: Exception | None) -> None:
