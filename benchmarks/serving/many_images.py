@@ -1,7 +1,7 @@
 """64 images in one request, against bare ONNX Runtime and the bare encoder on the same cores, in turns.
 
-Drawing the noise is measured alone too, since a seed means one stream of numbers, which must be drawn. It has one thread,
-for NumPy holds the interpreter's lock for most of it.
+Drawing the noise is measured alone too, since a seed means one stream of numbers, which must be drawn. It has one
+thread, for NumPy holds the interpreter's lock for most of it.
 """
 
 import statistics
