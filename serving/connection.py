@@ -23,7 +23,8 @@ from serving.presence import Presence
 # Admission measures what has arrived; this bounds what may, and so leaves room for all that is not measured there.
 _MAX_LOOSE_BYTES = 2 * (MAX_ADDRESS_BYTES + MAX_HEADER_BYTES)
 
-# Seconds. Event loops look at their connections between two timers, if those are not due at once.
+# Seconds, for which a wait that is over goes on: if the loop was away, what came in time has not been read. Event loops
+# look at their connections between two timers, if those are not due at once.
 _ONE_TURN = 0.001
 
 
@@ -151,8 +152,11 @@ class Connection(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Between two requests it has been idle for long."""
+        self.timeout_keep_alive_task = self.loop.call_later(_ONE_TURN, super().timeout_keep_alive_handler)
+
     def _may_be_late(self) -> None:
-        # If this loop was away, what came in time has not been read. It is before the next timer's turn.
         self._timer = self.loop.call_later(_ONE_TURN, self._is_late)
 
     def _is_late(self) -> None:

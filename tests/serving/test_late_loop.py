@@ -11,6 +11,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from serving.connection import Connection, limit_connections
+from serving.errors import RequestError
+from serving.presence import while_client_waits
 
 LIMIT = 0.2
 SILENCE = 0.4
@@ -18,13 +20,14 @@ HEAD = b"POST / HTTP/1.1\r\nHost: figment\r\nContent-Length: 2\r\n"
 
 
 async def echo(scope, receive, send):
-    body, more = b"", True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        body, more = body + message["body"], message["more_body"]
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    body, status = b"", 200
+    try:
+        with while_client_waits(scope):
+            while len(body) < 2:
+                body += (await receive()).get("body", b"")
+    except RequestError as error:
+        body, status = b"--", error.status
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -81,6 +84,16 @@ def test_what_waits_unread_is_not_late(served, early):
     assert answer.endswith(b"ab")
 
 
+def test_the_next_request_waits_unread_while_the_connection_turns_idle(served):
+    async def talk(client):
+        client.send(HEAD + b"\r\nab")
+        assert (await asyncio.get_running_loop().sock_recv(client, 65536)).endswith(b"ab")
+        await asyncio.sleep(SILENCE * 0.8)
+        await busy(SILENCE, lambda: client.send(HEAD + b"\r\ncd"))
+
+    assert served(talk).endswith(b"cd")
+
+
 def test_the_time_begins_with_the_first_byte(served):
     async def talk(client):
         await asyncio.sleep(LIMIT * 1.2)
@@ -91,9 +104,10 @@ def test_the_time_begins_with_the_first_byte(served):
     assert served(talk).startswith(b"HTTP/1.1 200 ")
 
 
-def test_what_is_late_is_refused(served):
+@pytest.mark.parametrize("early", [HEAD, HEAD + b"\r\na"])
+def test_what_is_late_is_refused(served, early):
     async def talk(client):
-        client.send(HEAD)
+        client.send(early)
         await asyncio.sleep(LIMIT * 2)
 
     assert served(talk).startswith(b"HTTP/1.1 408 ")
