@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -99,7 +100,7 @@ class Runtime:
             reason = f"cannot load the bundles in {self.settings.models}: {error}"
             self._polls.failed(reason, error)
             if not self._loaded.engines:
-                self._apply(Loaded(failure=reason))
+                self._apply(replace(self._loaded, failure=reason))
         else:
             self._polls.succeeded()
 
@@ -214,7 +215,12 @@ class Runtime:
             "retained": [*loaded.retained],
         }
         if loaded.failure is not None:
-            status["reason"] = loaded.failure
+            never = (
+                ""
+                if self.settings.reload_seconds
+                else "; this stays so until a restart, without FIGMENT_RELOAD_SECONDS"
+            )
+            status["reason"] = loaded.failure + never
         if self.settings.reload_seconds:
             status["reload"] = self._polls.status()
         return status

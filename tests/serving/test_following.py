@@ -151,6 +151,7 @@ def test_every_start_ends_with_a_reason(folder, monkeypatch, error, reload_secon
                 assert (status["status"], status["models"]) == ("unusable", [])
                 assert f"cannot load the bundles in {folder}: " in status["reason"]
                 assert str(error) in status["reason"]
+                assert ("stays so until a restart" in status["reason"]) == (not reload_seconds)
                 patched.undo()
                 if reload_seconds:
                     await until(lambda: service.is_ready)
