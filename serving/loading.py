@@ -80,10 +80,6 @@ class BundleLoader:
             self._failure(poll),
         )
 
-    def start_over(self) -> None:
-        """Has the next ``poll`` open every bundle again."""
-        self._watcher.forget_all()
-
     def _failure(self, poll: Poll) -> str | None:
         if self._engines:
             if poll.present:

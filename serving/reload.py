@@ -66,10 +66,6 @@ class BundleWatcher:
         """Has the next ``poll`` add this bundle again."""
         self._handled.pop(folder, None)
 
-    def forget_all(self) -> None:
-        """Has the next ``poll`` add every bundle again."""
-        self._handled.clear()
-
 
 def settled(
     found: Mapping[Path, Stamp], last: Mapping[Path, Stamp], handled: Mapping[Path, Stamp]

@@ -95,8 +95,6 @@ class Runtime:
         try:
             self._apply(await run_in_daemon_thread(loader.poll))
         except Exception as error:
-            if not isinstance(error, OSError):
-                loader.start_over()
             reason = f"cannot load the bundles in {self.settings.models}: {error}"
             self._polls.failed(reason, error)
             if not self._loaded.engines:

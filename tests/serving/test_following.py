@@ -204,8 +204,9 @@ def test_a_load_that_never_ends_does_not_keep_the_process():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert all(thread.daemon for thread in threading.enumerate() if thread.name == "load")
+        holding = [thread.daemon for thread in threading.enumerate() if thread.name == "load"]
         held.set()
+        assert holding == [True]
 
     asyncio.run(hang())
 
