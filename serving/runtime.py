@@ -104,8 +104,8 @@ class Runtime:
 
     def _apply(self, loaded: Loaded) -> None:
         """Makes what is loaded the generators that requests find, and says so where that makes the service ready."""
-        if self.phase is Phase.DRAINING:
-            return
+        if self.phase not in (Phase.LOADING, Phase.UNUSABLE, Phase.READY):
+            return  # the process is about to end
         before, was_phase = self._loaded, self.phase
         self._serve(loaded)
         self._loaded = loaded
@@ -186,12 +186,6 @@ class Runtime:
         """Whether the service takes requests, and its bundles are still on disk for the next one to start with."""
         return self.phase is Phase.READY and self._loaded.failure is None
 
-    def check_ready(self) -> None:
-        """Raises ``RequestError`` unless the service is ready."""
-        if not self.is_ready:
-            reason = self._loaded.failure or f"the service is {self.phase.value}"
-            raise retry_later(Refusal.UNAVAILABLE, f"Not ready: {reason}.", self.retry_seconds)
-
     def check_alive(self) -> None:
         """Raises ``RequestError`` if a device's thread has died or is stuck: only a new process helps then."""
         for thread in self._threads.values():
@@ -213,12 +207,9 @@ class Runtime:
             "retained": [*loaded.retained],
         }
         if loaded.failure is not None:
-            never = (
-                ""
-                if self.settings.reload_seconds
-                else "; this stays so until a restart, without FIGMENT_RELOAD_SECONDS"
-            )
-            status["reason"] = loaded.failure + never
+            status["reason"] = loaded.failure
+            if not self.settings.reload_seconds:
+                status["reason"] += "; it stays so until a restart, since FIGMENT_RELOAD_SECONDS is 0"
         if self.settings.reload_seconds:
             status["reload"] = self._polls.status()
         return status
@@ -227,6 +218,12 @@ class Runtime:
     def retry_seconds(self) -> int:
         """After how many seconds a client that finds the service not ready should ask again."""
         return max(1, round(self.settings.drain_seconds)) if self.phase is Phase.DRAINING else _RETRY_LOADING_SECONDS
+
+    def check_ready(self) -> None:
+        """Raises ``RequestError`` unless the service is ready."""
+        if not self.is_ready:
+            reason = self._loaded.failure or f"the service is {self.phase.value}"
+            raise retry_later(Refusal.UNAVAILABLE, f"Not ready: {reason}.", self.retry_seconds)
 
     def request_in_hand(self) -> AbstractContextManager[None]:
         """Around the work for one request, which the drain waits for.
