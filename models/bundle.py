@@ -4,7 +4,9 @@ It holds ``generator.onnx`` (one file), ``card.json`` (what the generator is and
 ``samples.png``. Reading one verifies it; whatever does not fit is a ``BundleError`` that says so in a sentence.
 """
 
+import errno
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -26,6 +28,12 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 class BundleError(Exception):
     """A bundle is missing, broken, or not what its card says."""
+
+
+class BundleUnreadableError(BundleError):
+    """The system could not read a bundle's files now, and perhaps can later: no rights, too many open files, a lost
+    mount.
+    """
 
 
 class _Strict(BaseModel):
@@ -162,14 +170,17 @@ def check_signature(card: Card, inputs: Iterable[Tensor], outputs: Iterable[Tens
 def read_bundle(folder: Path) -> Bundle:
     """Reads and verifies ``NAME/VERSION/``: its card, that both fit the folder's name, and the hash of its graph.
 
-    The graph's signature is for whoever opens it: see ``check_signature``. Raises ``BundleError``.
+    The graph's signature is for whoever opens it: see ``check_signature``. Raises ``BundleError``, and of these
+    ``BundleUnreadableError`` where the files are there but cannot be read.
     """
     label = f"{folder.parent.name}/{folder.name}"
     try:
         text = (folder / CARD_FILE).read_bytes()
         onnx = (folder / GENERATOR_FILE).read_bytes()
     except OSError as error:
-        raise BundleError(f"{label}: cannot read {Path(error.filename).name} ({error.strerror})") from error
+        kind = BundleError if isinstance(error, FileNotFoundError) else BundleUnreadableError
+        file = Path(error.filename).name if error.filename else "its files"  # a failed read names no file
+        raise kind(f"{label}: cannot read {file} ({error.strerror})") from error
     try:
         card = Card.model_validate_json(text)
     except ValidationError as error:
@@ -185,15 +196,87 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(card, onnx)
 
 
-def bundle_folders(root: Path) -> list[Path]:
-    """Every ``NAME/VERSION`` folder below ``root``, by name and version.
+@dataclass(frozen=True)
+class FoundBundles:
+    """The content of a folder of bundles.
 
-    Raises ``BundleError`` if ``root`` is no folder.
+    ``folders`` are all ``NAME/VERSION``, by name and version; ``unreadable`` are models whose folder cannot be opened,
+    ``ignored`` are folders that look like bundles but are in no place for one, each with the reason.
     """
-    if not root.is_dir():
-        raise BundleError(f"{root} is not a folder of bundles")
-    versions = [path for path in root.glob("*/*") if path.is_dir() and path.name.isdecimal()]
-    return sorted(versions, key=lambda path: (path.parent.name, int(path.name)))
+
+    folders: list[Path]
+    unreadable: dict[str, str]
+    ignored: dict[str, str]
+
+
+def find_bundles(root: Path) -> FoundBundles:
+    """Lists the bundles below ``root``. Follows links; skips hidden entries and ``lost+found``.
+
+    Raises ``BundleError`` if ``root`` is no folder, ``OSError`` if it cannot be listed completely: a listing that has
+    failed must not look like an empty folder.
+    """
+    found = FoundBundles([], {}, {})
+    try:
+        models = _entries(root)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(f"{root} is not a folder of bundles") from None
+    for model in models:
+        if _is_folder(model):
+            _add_versions(found, root / model.name)
+        elif _leads_nowhere(model):
+            found.ignored[model.name] = "is a link that leads nowhere"
+    found.folders.sort(key=lambda path: (path.parent.name, int(path.name)))
+    return found
+
+
+def _add_versions(found: FoundBundles, model: Path) -> None:
+    try:
+        versions = _entries(model)
+    except PermissionError as error:
+        found.unreadable[model.name] = f"{model.name}: the folder cannot be read ({error.strerror})"
+        return
+    except (FileNotFoundError, NotADirectoryError):
+        return  # removed since its parent was listed
+    for version in versions:
+        name = f"{model.name}/{version.name}"
+        if version.name == CARD_FILE:
+            found.ignored[model.name] = f"holds {CARD_FILE} itself; a bundle lies in NAME/VERSION"
+        elif _leads_nowhere(version):
+            found.ignored[name] = "is a link that leads nowhere"
+        elif not _is_folder(version):
+            continue
+        elif version.name.isascii() and version.name.isdecimal():
+            found.folders.append(model / version.name)
+        else:
+            found.ignored[name] = "is named like no version; versions are whole numbers: 1, 2, …"
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    # Not Path.glob, which takes a folder that it cannot list for an empty one.
+    with os.scandir(folder) as entries:
+        kept = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "lost+found"]
+    return sorted(kept, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except PermissionError:
+        return True  # the error recurs when the folder is read, and names it there
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return False
+    try:
+        entry.stat()
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+    return False
 
 
 def next_version(root: Path, name: str) -> int:

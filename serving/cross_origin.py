@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from serving.oip_messages import HEADER_LENGTH
+from serving.openapi_parts import MADE
 
 
 class CrossOrigin(CORSMiddleware):
@@ -20,7 +21,7 @@ class CrossOrigin(CORSMiddleware):
             allow_origins=origins,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-Request-ID", HEADER_LENGTH],
-            expose_headers=["ETag", "Retry-After", "Server-Timing", "X-Figment-Seeds", "X-Request-ID", HEADER_LENGTH],
+            expose_headers=["ETag", "Retry-After", *MADE, "X-Request-ID", HEADER_LENGTH],
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:

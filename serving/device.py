@@ -111,29 +111,49 @@ class Devices:
         self._device = device
         self._opener = opener
         self._candidates = _CANDIDATES[device]
+        self._proven = False  # a bundle has run on the first candidate
 
     def open(self, onnx: bytes, prepare: Callable[[Session, str], T], threads: int | None = None) -> T:
-        """Opens a session of a graph, and returns what ``prepare(session, provider)`` makes of it; that is to run it.
+        """Opens a session of a graph, and returns ``prepare(session, provider)``, which is to run it.
 
         ``threads`` of ONNX Runtime in place of the hardware's.
 
-        Raises ``DeviceError`` if the device cannot be used; what goes wrong on the CPU is not about the device
-        and is raised as it is.
+        What fails on a device that no bundle has run on yet is tried on the CPU: if that fails, too, the graph is at
+        fault, and the CPU's error is raised; else the device is, and ``auto`` moves to the CPU for good. Once a bundle
+        has run on the device, an error there is about the bundle and is raised as ``RuntimeError``: nothing moves.
+
+        Raises ``DeviceError`` if the CPU can run the graph and the device that was asked for cannot.
+        """
+        provider = self._candidates[0]
+        try:
+            made = prepare(self.session(onnx, provider, threads), provider)
+        except Exception as error:
+            if provider == CPU or isinstance(error, BundleError):
+                raise
+            if self._proven:
+                raise RuntimeError(f"{SHORT_NAME[provider]}, which runs other bundles: {error}") from error
+            try:
+                on_cpu = prepare(self.session(onnx, CPU, threads), CPU)
+            except Exception:
+                logger.warning("A graph runs neither on the CPU nor on %s: %s", SHORT_NAME[provider], error)
+                raise
+            if CPU not in self._candidates:
+                raise DeviceError(f"FIGMENT_DEVICE={self._device} cannot be used: {error}") from error
+            logger.warning("No GPU is used, generators run on the CPU: %s", error)
+            # Said once, and decided for every bundle: half of them on each device is nobody's wish.
+            self._candidates = (CPU,)
+            return on_cpu
+        self._proven = True
+        return made
+
+    def session(self, onnx: bytes, provider: str, threads: int | None = None) -> Session:
+        """Opens a session of a graph on this very provider. ``threads`` as in ``open``.
+
+        Raises ``DeviceError`` if ONNX Runtime would use another one, and whatever ONNX Runtime raises.
         """
         hardware = self.hardware if threads is None else replace(self.hardware, intra_op_threads=threads)
-        for provider in self._candidates:
-            try:
-                session = self._opener(onnx, provider, hardware)
-                used = session.get_providers()[0]
-                if used != provider:
-                    raise DeviceError(f"{provider} did not load; ONNX Runtime would use {used}")
-                return prepare(session, provider)
-            except Exception as error:
-                if provider == CPU or isinstance(error, BundleError):
-                    raise
-                if self._device != "auto":
-                    raise DeviceError(f"FIGMENT_DEVICE={self._device} cannot be used: {error}") from error
-                logger.warning("No GPU is used, generators run on the CPU: %s", error)
-                # Said once, and decided for every bundle: half of them on each device is nobody's wish.
-                self._candidates = (CPU,)
-        raise AssertionError("the last candidate returns or raises")
+        session = self._opener(onnx, provider, hardware)
+        used = session.get_providers()[0]
+        if used != provider:
+            raise DeviceError(f"{provider} did not load; ONNX Runtime would use {used}")
+        return session

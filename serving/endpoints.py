@@ -1,6 +1,7 @@
 """What each route does: thin, between a request's headers and the code that knows no HTTP."""
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import Awaitable, Callable
 
@@ -14,7 +15,7 @@ from serving.image_address import ImageAddress, matches
 from serving.metrics import CONTENT_TYPE
 from serving.presence import while_client_waits
 from serving.quick_http import QuickResponse
-from serving.runtime import Phase, Runtime
+from serving.runtime import Runtime
 
 
 async def generate_images(runtime: Runtime, request: Request, receive: Receive) -> Response:
@@ -66,7 +67,16 @@ def told(made: Generated) -> list[tuple[bytes, bytes]]:
         made.inference_seconds * 1000,
         made.encode_seconds * 1000,
     )
-    return [(b"x-figment-seeds", ",".join(map(str, made.seeds or ())).encode()), (b"server-timing", timing)]
+    return [
+        *_model_headers(made.card.name, made.card.version),
+        (b"x-figment-seeds", ",".join(map(str, made.seeds or ())).encode()),
+        (b"server-timing", timing),
+    ]
+
+
+@functools.cache
+def _model_headers(model: str, version: int) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    return (b"x-figment-model", model.encode()), (b"x-figment-version", b"%d" % version)
 
 
 async def list_models(runtime: Runtime, request: Request, receive: Receive) -> Response:
@@ -89,7 +99,7 @@ async def show_alive(runtime: Runtime, request: Request, receive: Receive) -> Re
 
 async def show_ready(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /readyz``: whether images can be asked for, of which models, and which bundles were refused."""
-    if runtime.phase is Phase.READY:
+    if runtime.is_ready:
         return JSONResponse(runtime.status())
     return JSONResponse(runtime.status(), 503, {"Retry-After": str(runtime.retry_seconds)})
 

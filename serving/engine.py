@@ -276,7 +276,7 @@ def open_engine(bundle: Bundle, devices: Devices, max_batch: int) -> Engine:
     """
 
     def open_wide() -> Session:
-        return devices.open(bundle.onnx, lambda session, _: session)
+        return devices.session(bundle.onnx, CPU)
 
     def prepare(session: Session, provider: str) -> Engine:
         return Engine(bundle.card, session, provider, max_batch, devices.hardware, open_wide)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from models.bundle import Card
 from serving.answers import Answer, Picture, generated, walked
 from serving.engine import Engine, Inputs
 from serving.errors import Refusal, RequestError
@@ -30,8 +31,9 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Generated:
-    """An answer: its body, the seeds that went into it, and the seconds that each stage took."""
+    """An answer: the card of its generator, its body, the seeds in it, and the seconds that each stage took."""
 
+    card: Card
     body: bytes
     media_type: str
     seeds: list[int] | None
@@ -162,6 +164,7 @@ async def _answer(
     card = engine.card
     runtime.metrics.images_of(card.name, str(card.version), offer.format).inc(len(made.images))
     return Generated(
+        card,
         body,
         offer.media_type,
         seeds,

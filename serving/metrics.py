@@ -7,6 +7,7 @@ and what runs where (model_info, ready).
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import (
@@ -14,11 +15,13 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -104,7 +107,16 @@ class Metrics:
         )
         self.ready = Gauge(
             "figment_ready",
-            "1 if the service takes requests, else 0.",
+            "1 if /readyz says that the service is ready, else 0.",
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self.reload_failures = Counter(
+            "figment_reload_failures", "Looks into the folder of bundles that failed.", registry=registry
+        )
+        self.reload_success = Gauge(
+            "figment_reload_last_success_timestamp_seconds",
+            "When the folder of bundles was last read completely, in seconds since 1970; 0: not yet.",
             multiprocess_mode="livemin",
             registry=registry,
         )
@@ -115,13 +127,35 @@ class Metrics:
         self.images_of = functools.cache(self.images.labels)
         self.encode_of = functools.cache(self.encode.labels)
 
+    def forget_model(self, *labels: str) -> None:
+        """Removes a model from ``figment_model_info``; ``labels`` are its model, version, provider and SHA-256."""
+        if _of_several_processes():
+            # Nothing can be removed from the files; ``exposition`` leaves out what is 0 in all of them.
+            self.model_info.labels(*labels).set(0)
+        else:
+            self.model_info.remove(*labels)
+
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if not _of_several_processes():
             return generate_latest(self._registry)
         merged = CollectorRegistry()
-        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        merged.register(_LoadedModels())
         return generate_latest(merged)
+
+
+class _LoadedModels(Collector):
+    """The metrics of all processes, without the models that every process has unloaded."""
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in MultiProcessCollector(None).collect():  # type: ignore[no-untyped-call]
+            if metric.name == "figment_model_info":
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+
+def _of_several_processes() -> bool:
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 def _forget_dead_processes() -> None:

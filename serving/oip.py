@@ -40,8 +40,8 @@ async def show_live(runtime: Runtime, request: Request, receive: Receive) -> Res
 
 async def show_ready(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /v2/health/ready``: whether images can be asked for."""
-    with runtime.request_in_hand():
-        return JSONResponse({"ready": True})
+    runtime.check_ready()
+    return JSONResponse({"ready": True})
 
 
 async def show_model(runtime: Runtime, request: Request, receive: Receive) -> Response:
@@ -102,6 +102,7 @@ async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Gener
         content = await _in_json(runtime, head, made.images)
     runtime.metrics.images.labels(card.name, str(card.version), _FORMAT).inc(count)
     generated = Generated(
+        card,
         content,
         "application/json" if json_length is None else BINARY_TYPE,
         tensors.seeds,

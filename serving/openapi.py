@@ -67,9 +67,17 @@ _SCHEMAS: dict[str, Schema] = {
     "Models": object_of(default={"type": ["string", "null"]}, models=list_of(ref("Card"))),
     "Alive": object_of(status={"const": "alive"}),
     "Readiness": object_of(
-        status={"enum": ["loading", "ready", "unusable", "draining"]},
+        {
+            "reason": TEXT,
+            "reload": object_of(
+                {"succeeded": TEXT, "error": TEXT, "since": TEXT}, status={"enum": ["watching", "failing"]}
+            ),
+        },
+        status={"enum": ["loading", "ready", "emptied", "unusable", "draining"]},
         models=list_of(object_of(model=TEXT, version={"type": "integer"}, provider=TEXT)),
         refused=list_of(object_of(bundle=TEXT, reason=TEXT)),
+        ignored=list_of(object_of(folder=TEXT, reason=TEXT)),
+        retained=list_of(TEXT),
     ),
 }
 

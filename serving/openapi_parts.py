@@ -60,10 +60,12 @@ MAKING = (
 )
 
 # The headers that tell of made images.
-MADE = ("X-Figment-Seeds", "Server-Timing")
+MADE = ("X-Figment-Model", "X-Figment-Version", "X-Figment-Seeds", "Server-Timing")
 
 HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Request-ID": ("The request's own, if it had a usable one.", {"type": "string", "pattern": "^[!-~]{1,128}$"}),
+    "X-Figment-Model": ("The generator that made the images.", {"type": "string", "pattern": NAME_PATTERN}),
+    "X-Figment-Version": ("Its version.", {"type": "integer", "minimum": 1}),
     "X-Figment-Seeds": (
         "The images' seeds; empty for given noise.",
         {"type": "string", "pattern": "^([0-9]+(,[0-9]+)*)?$"},
@@ -80,9 +82,9 @@ HEADERS: dict[str, tuple[str, Schema]] = {
 }
 
 
-def object_of(**properties: Schema) -> Schema:
-    """An object that has all of these fields."""
-    return {"type": "object", "properties": properties, "required": list(properties)}
+def object_of(optional: dict[str, Schema] | None = None, /, **properties: Schema) -> Schema:
+    """An object that has all of these fields, and may have the ``optional`` ones."""
+    return {"type": "object", "properties": properties | (optional or {}), "required": list(properties)}
 
 
 def list_of(items: Schema) -> Schema:

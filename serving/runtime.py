@@ -1,24 +1,25 @@
 """The life of the service: loading, ready, draining; and all that runs meanwhile, from queues to threads."""
 
 import asyncio
-import contextlib
 import enum
 import gc
 import logging
-import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from models.bundle import BundleError
-from serving.catalogue import Catalogue, Loaded, Refused, load_bundles, open_bundle
-from serving.device import DeviceError, Devices
+from serving.catalogue import Catalogue, open_bundle
+from serving.daemon import run_in_daemon_thread
+from serving.device import Devices
 from serving.device_threads import DeviceThreads
 from serving.encoder import Encoder
 from serving.engine import Engine
 from serving.errors import Refusal, RequestError, retry_later
+from serving.loading import BundleLoader, Loaded
 from serving.metrics import Metrics
-from serving.reload import Watch
+from serving.poll_log import PollLog
 from serving.settings import Settings
 
 logger = logging.getLogger("figment.service")
@@ -30,7 +31,7 @@ _RETRY_LOADING_SECONDS = 2
 
 
 class Phase(enum.Enum):
-    """Where the service is in its life; only ``READY`` takes requests, ``UNUSABLE`` never gets there."""
+    """Where the service is in its life; only ``READY`` takes requests. ``UNUSABLE`` has nothing to serve."""
 
     LOADING = "loading"
     READY = "ready"
@@ -67,9 +68,10 @@ class Runtime:
         self.settings = settings
         self.metrics = metrics
         self.phase = Phase.LOADING
-        self.catalogue = Catalogue((), None)
-        self._refused: dict[str, Refused] = {}
-        self._failure: str | None = None
+        self.catalogue = Catalogue()
+        self._default = settings.default_model or ""
+        self._loaded = Loaded()
+        self._polls = PollLog(metrics)
         self._threads: dict[Engine, DeviceThreads] = {}
         self._hand = _Hand()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,63 +79,79 @@ class Runtime:
 
     def start(self, devices: Devices) -> None:
         """Begins to load the bundles, in the background: the service answers meanwhile that it is not ready."""
-        loop = asyncio.get_running_loop()
         self.encoder = Encoder(self.settings.encode_threads)
+        opened = partial(open_bundle, devices=devices, max_batch=self.settings.max_batch)
+        self._begin(self._follow(BundleLoader(self.settings.models, opened)))
 
-        def load() -> None:
-            watch = (
-                Watch(self.settings.models) if self.settings.reload_seconds and self.settings.models.is_dir() else None
-            )
-            loaded = load_bundles(self.settings.models, devices, self.settings.max_batch)
-            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-                loop.call_soon_threadsafe(self._enter_service, loaded)
-                if watch is not None:
-                    loop.call_soon_threadsafe(self._begin, self._follow(watch, devices))
+    async def _follow(self, loader: BundleLoader) -> None:
+        """Loads the bundles; then, where that is set, loads and unloads what is added and removed, until the drain."""
+        await self._poll(loader)
+        while self.settings.reload_seconds:
+            await asyncio.sleep(self.settings.reload_seconds)
+            await self._poll(loader)
 
-        threading.Thread(target=load, name="load", daemon=True).start()
+    async def _poll(self, loader: BundleLoader) -> None:
+        """Looks into the folder of bundles once. Whatever goes wrong is logged and reported: the next call may help."""
+        try:
+            self._apply(await run_in_daemon_thread(loader.poll))
+        except Exception as error:
+            reason = f"cannot load the bundles in {self.settings.models}: {error}"
+            self._polls.failed(reason, error)
+            if not self._loaded.engines:
+                self._apply(replace(self._loaded, failure=reason))
+        else:
+            self._polls.succeeded()
 
-    def _enter_service(self, loaded: Loaded) -> None:
-        if self.phase is not Phase.LOADING:
-            return
-        self._refused = {refused.bundle: refused for refused in loaded.refused}
-        self._failure = loaded.failure
-        if loaded.failure is not None:
+    def _apply(self, loaded: Loaded) -> None:
+        """Makes what is loaded the generators that requests find, and says so where that makes the service ready."""
+        if self.phase not in (Phase.LOADING, Phase.UNUSABLE, Phase.READY):
+            return  # the process is about to end
+        before, was_phase = self._loaded, self.phase
+        self._serve(loaded)
+        self._loaded = loaded
+        if not loaded.engines:
             self.phase = Phase.UNUSABLE
-            logger.critical("Never ready: %s", loaded.failure)
+        elif self.phase is not Phase.READY:
+            self.phase = Phase.READY
+            _keep_from_collection()
+        self.metrics.ready.set(self.is_ready)
+        if loaded.failure == before.failure and self.phase is was_phase:
             return
-        self._serve(loaded.engines)
-        # What has been loaded stays: a collection that looked through all of BentoML again would stop every thread for
-        # a fifth of a second.
-        gc.collect()
-        gc.freeze()
-        # A request makes hundreds of objects and no cycles: Python's own 700 would look for some at every third.
-        gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
-        self._become_ready()
+        if loaded.failure is None:
+            names = ", ".join(f"{_name(engine)} ({engine.provider})" for engine in self.catalogue)
+            refused = ", ".join(bundle.bundle for bundle in loaded.refused) or "none"
+            logger.info("Ready with %s; default model: %s; refused: %s", names, self._default, refused)
+        elif self.settings.reload_seconds:
+            logger.critical(
+                "Not ready: %s; the folder is read again in %g s", loaded.failure, self.settings.reload_seconds
+            )
+        else:
+            logger.critical("Never ready: %s", loaded.failure)
 
-    def _become_ready(self) -> None:
-        self.phase = Phase.READY
-        self._failure = None
-        self.metrics.ready.set(1)
-        names = ", ".join(f"{_name(engine)} ({engine.provider})" for engine in self.catalogue)
-        logger.info("Ready with %s; refused: %s", names, ", ".join(self._refused) or "none")
-
-    def _serve(self, engines: Iterable[Engine]) -> None:
-        """Makes these the generators that requests find; those before them finish what they have."""
-        before = {*self.catalogue}
-        self.catalogue = Catalogue(engines, self.settings.default_model)
-        after = {*self.catalogue}
+    def _serve(self, loaded: Loaded) -> None:
+        before, after = {*self.catalogue}, {*loaded.engines}
+        if before == after:
+            return
+        # Before any request can find them: a thread that does not start leaves what is served as it is.
+        added: dict[Engine, DeviceThreads] = {}
+        try:
+            for engine in after - before:
+                added[engine] = DeviceThreads(
+                    engine, self.encoder, self.settings.queue_images, self.settings.deadline_seconds, self.metrics
+                )
+        except BaseException:
+            for thread in added.values():
+                thread.close()
+            raise
+        self._threads |= added
+        # Chosen once: a model that is added later must not change what a request without a model draws.
+        self._default = self._default or min(engine.card.name for engine in after)
+        self.catalogue = Catalogue(after, self._default)
         for engine in before - after:
-            self._tell_loaded(engine, False)
+            self.metrics.forget_model(*_labels(engine))
             self._begin(self._retire(engine))
         for engine in after - before:
-            self._tell_loaded(engine, True)
-            self._threads[engine] = DeviceThreads(
-                engine, self.encoder, self.settings.queue_images, self.settings.deadline_seconds, self.metrics
-            )
-
-    def _tell_loaded(self, engine: Engine, loaded: bool) -> None:
-        card = engine.card
-        self.metrics.model_info.labels(card.name, str(card.version), engine.provider, card.sha256).set(loaded)
+            self.metrics.model_info.labels(*_labels(engine)).set(1)
 
     async def _retire(self, engine: Engine) -> None:
         """Whoever found the generator before it went may ask for its images until his deadline has passed."""
@@ -142,37 +160,6 @@ class Runtime:
         thread.drop_all("draining")
         await asyncio.to_thread(thread.close)
         logger.info("Unloaded %s", _name(engine))
-
-    async def _follow(self, watch: Watch, devices: Devices) -> None:
-        """Loads what comes and retires what goes, for as long as the service runs."""
-        while True:
-            await asyncio.sleep(self.settings.reload_seconds)
-            try:
-                changes = await asyncio.to_thread(watch.look)
-                for folder in changes.come:
-                    opened = await asyncio.to_thread(open_bundle, folder, devices, self.settings.max_batch)
-                    self._take_in(opened)
-            except (BundleError, DeviceError) as error:
-                logger.error("Looked for new bundles in vain: %s", error)
-                continue
-            self._let_go(changes.gone)
-
-    def _take_in(self, opened: Engine | Refused) -> None:
-        if isinstance(opened, Refused):
-            self._refused[opened.bundle] = opened
-            return
-        name = _name(opened)
-        self._refused.pop(name, None)
-        self._serve([*(engine for engine in self.catalogue if _name(engine) != name), opened])
-        if self.phase is Phase.UNUSABLE:
-            self._become_ready()
-
-    def _let_go(self, names: Iterable[str]) -> None:
-        gone = {*names}
-        for name in gone:
-            self._refused.pop(name, None)
-        if gone:
-            self._serve([engine for engine in self.catalogue if _name(engine) not in gone])
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -194,6 +181,11 @@ class Runtime:
         """Whether the service is ready and has a queue that is full."""
         return self.phase is Phase.READY and any(thread.is_full for thread in self._threads.values())
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the service takes requests, and its bundles are still on disk for the next one to start with."""
+        return self.phase is Phase.READY and self._loaded.failure is None
+
     def check_alive(self) -> None:
         """Raises ``RequestError`` if a device's thread has died or is stuck: only a new process helps then."""
         for thread in self._threads.values():
@@ -202,22 +194,36 @@ class Runtime:
 
     def status(self) -> dict[str, Any]:
         """What ``/readyz`` tells."""
+        loaded = self._loaded
+        emptied = self.phase is Phase.READY and loaded.failure is not None
         status: dict[str, Any] = {
-            "status": self.phase.value,
+            "status": "emptied" if emptied else self.phase.value,
             "models": [
                 {"model": engine.card.name, "version": engine.card.version, "provider": engine.provider}
                 for engine in self.catalogue
             ],
-            "refused": [{"bundle": bundle.bundle, "reason": bundle.reason} for bundle in self._refused.values()],
+            "refused": [{"bundle": bundle.bundle, "reason": bundle.reason} for bundle in loaded.refused],
+            "ignored": [{"folder": folder, "reason": reason} for folder, reason in loaded.ignored],
+            "retained": [*loaded.retained],
         }
-        if self._failure is not None:
-            status["reason"] = self._failure
+        if loaded.failure is not None:
+            status["reason"] = loaded.failure
+            if not self.settings.reload_seconds:
+                status["reason"] += "; it stays so until a restart, since FIGMENT_RELOAD_SECONDS is 0"
+        if self.settings.reload_seconds:
+            status["reload"] = self._polls.status()
         return status
 
     @property
     def retry_seconds(self) -> int:
         """After how many seconds a client that finds the service not ready should ask again."""
         return max(1, round(self.settings.drain_seconds)) if self.phase is Phase.DRAINING else _RETRY_LOADING_SECONDS
+
+    def check_ready(self) -> None:
+        """Raises ``RequestError`` unless the service is ready."""
+        if not self.is_ready:
+            reason = self._loaded.failure or f"the service is {self.phase.value}"
+            raise retry_later(Refusal.UNAVAILABLE, f"Not ready: {reason}.", self.retry_seconds)
 
     def request_in_hand(self) -> AbstractContextManager[None]:
         """Around the work for one request, which the drain waits for.
@@ -254,3 +260,16 @@ class Runtime:
 
 def _name(engine: Engine) -> str:
     return f"{engine.card.name}/{engine.card.version}"
+
+
+def _labels(engine: Engine) -> tuple[str, str, str, str]:
+    return engine.card.name, str(engine.card.version), engine.provider, engine.card.sha256
+
+
+def _keep_from_collection() -> None:
+    # What has been loaded stays: a collection that looked through all of BentoML again would stop every thread for
+    # a fifth of a second.
+    gc.collect()
+    gc.freeze()
+    # A request makes hundreds of objects and no cycles: Python's own 700 would look for some at every third.
+    gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
 
     models: Path = Field(default=_SHIPPED, description="folder of bundles, NAME/VERSION below it; unset: models/zoo")
     default_model: Name | None = Field(
-        default=None, description="model of requests that name none; unset: the first loaded, by name"
+        default=None, description="model of requests that name none; unset: the first loaded at the start, by name"
     )
     device: Device = Field(default="auto", description="where generators run; auto: CUDA, or else the CPU")
     max_batch: int = Field(default=64, ge=1, le=1024, description="images in one batch on the device, at most")

@@ -56,7 +56,8 @@ def test_a_device_that_was_asked_for_is_never_replaced(device, provider):
 
 def test_a_session_that_opens_but_does_not_run_is_no_device():
     def run(session, provider):
-        raise RuntimeError("CUDA error 100")
+        if provider == CUDA:
+            raise RuntimeError("CUDA error 100")
 
     with pytest.raises(DeviceError, match="CUDA error 100"):
         Devices("cuda", Hardware(1), opener({})).open(b"", run)
@@ -71,3 +72,44 @@ def test_a_bundles_fault_is_not_the_devices(device):
     with pytest.raises(BundleError):
         devices.open(b"", refuse)
     assert devices.open(b"", provider_of) == (CPU if device == "cpu" else CUDA)
+
+
+def unparsable(onnx, provider, hardware):
+    """Opens every graph but ``broken``, on any device; ``odd`` fails on all but the CPU."""
+    if onnx == b"broken":
+        raise ValueError(f"{provider}: this is no graph")
+    if onnx == b"odd" and provider != CPU:
+        raise RuntimeError("CUDA error 2: out of memory")
+    return FakeSession(provider)
+
+
+@pytest.mark.parametrize(("device", "provider"), [("auto", CUDA), ("cuda", CUDA), ("tensorrt", TENSORRT)])
+def test_a_graph_that_no_device_can_read_is_not_blamed_on_the_device(device, provider):
+    """Without asking the CPU, ``auto`` moved every later bundle there, and ``cuda`` made the service unusable."""
+    devices = Devices(device, Hardware(1), unparsable)
+    with pytest.raises(ValueError, match=f"{CPU}: this is no graph"):
+        devices.open(b"broken", provider_of)
+    assert devices.open(b"good", provider_of) == provider
+
+
+@pytest.mark.parametrize(("device", "provider"), [("auto", CUDA), ("cuda", CUDA)])
+def test_a_device_that_has_run_a_bundle_is_not_blamed_for_another(device, provider):
+    devices = Devices(device, Hardware(1), unparsable)
+    assert devices.open(b"good", provider_of) == provider
+    with pytest.raises(RuntimeError, match="cuda, which runs other bundles: CUDA error 2: out of memory"):
+        devices.open(b"odd", provider_of)
+    assert devices.open(b"good", provider_of) == provider, "nothing moves to the CPU"
+
+
+def test_the_cpu_is_asked_with_the_same_threads_and_by_its_own_session():
+    asked = []
+
+    def opened(onnx, provider, hardware):
+        asked.append((provider, hardware.intra_op_threads))
+        return unparsable(onnx, provider, hardware)
+
+    devices = Devices("cuda", Hardware(8), opened)
+    with pytest.raises(DeviceError):
+        # As an engine does on the CPU, which opens a second session there.
+        devices.open(b"odd", lambda session, provider: devices.session(b"odd", CPU), threads=1)
+    assert asked == [(CUDA, 1), (CPU, 1), (CPU, 8)]

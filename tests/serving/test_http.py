@@ -215,6 +215,8 @@ def test_metrics(client):
         "figment_dropped_images": {"model", "reason"},
         "figment_model_info": {"model", "version", "provider", "sha256"},
         "figment_ready": set(),
+        "figment_reload_failures": set(),
+        "figment_reload_last_success_timestamp_seconds": set(),
     }
     before = metric(client, "figment_images_total", model="mlp", version="2", format="webp")
     asked = metric(client, "figment_requests_total", route="/generate", code="200")

@@ -1,16 +1,14 @@
-"""New bundles without a restart: what comes is verified and takes over, what is broken changes nothing, what goes is
-drained.
-"""
+"""Changes in a folder of bundles: what is opened and what may be unloaded."""
 
 import os
 import shutil
-import threading
 
-import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from models.bundle import BundleError
-from serving.reload import Watch
+from serving import reload
+from serving.reload import BundleWatcher, removable
 
 
 @pytest.fixture
@@ -20,104 +18,146 @@ def folder(tmp_path, generators):
     return tmp_path
 
 
-def come(watch):
-    return [f"{bundle.parent.name}/{bundle.name}" for bundle in watch.look().come]
+@pytest.fixture
+def watcher(folder):
+    """A watcher that has seen ``folder`` as it is."""
+    watcher = BundleWatcher(folder)
+    assert added(watcher) == ["mlp/1"], "at first, everything is new"
+    return watcher
 
 
-def test_nothing_happens_where_nothing_changes(folder):
-    watch = Watch(folder)
+def added(watcher):
+    return [f"{bundle.parent.name}/{bundle.name}" for bundle in watcher.poll().added]
+
+
+def test_nothing_happens_where_nothing_changes(watcher):
     for _ in range(3):
-        changes = watch.look()
-        assert not changes.come
-        assert not changes.gone
+        poll = watcher.poll()
+        assert not poll.added
+        assert not poll.copying
+        assert poll.present == {"mlp/1"}
 
 
-def test_a_bundle_comes_once_it_keeps_still(folder, generators):
-    watch = Watch(folder)
+def test_a_bundle_comes_once_it_keeps_still(watcher, folder, generators):
     graph = generators.ship(folder, "mlp", 2, generators.mlp(width=48)) / "generator.onnx"
     whole = graph.read_bytes()
     graph.write_bytes(whole[:100])
-    assert come(watch) == []
+    assert watcher.poll().copying
     graph.write_bytes(whole)
-    assert come(watch) == []
-    assert come(watch) == ["mlp/2"]
-    assert come(watch) == []
+    assert watcher.poll().copying
+    poll = watcher.poll()
+    assert not poll.copying
+    assert [bundle.name for bundle in poll.added] == ["2"]
+    assert added(watcher) == []
 
 
-def test_a_bundle_that_is_changed_in_place_comes_again(folder):
-    watch = Watch(folder)
-    os.utime(folder / "mlp" / "1" / "generator.onnx", ns=(1, 1))
-    assert come(watch) == []
-    assert come(watch) == ["mlp/1"]
+@pytest.mark.parametrize("kind", ["time", "rights", "same time and size"])
+def test_a_bundle_that_is_changed_in_place_comes_again(watcher, folder, kind):
+    """Rights come without a new time of the content; a swap may bring a file of the same time and size."""
+    graph = folder / "mlp" / "1" / "generator.onnx"
+    if kind == "time":
+        os.utime(graph, ns=(1, 1))
+    elif kind == "rights":
+        graph.chmod(0o600)
+    else:
+        twin = graph.with_name(".twin")
+        shutil.copy2(graph, twin)
+        twin.rename(graph)
+    assert added(watcher) == []
+    assert added(watcher) == ["mlp/1"]
 
 
-def test_a_bundle_goes_and_may_come_back(folder, tmp_path_factory):
-    watch, elsewhere = Watch(folder), tmp_path_factory.mktemp("elsewhere") / "1"
+def test_a_bundle_goes_after_two_looks_and_may_come_back(watcher, folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "1"
     shutil.move(folder / "mlp" / "1", elsewhere)
-    assert watch.look().gone == ["mlp/1"]
-    assert watch.look().gone == []
+    assert watcher.poll().present == {"mlp/1"}, "a swap may be half done"
+    assert watcher.poll().present == set()
     shutil.move(elsewhere, folder / "mlp" / "1")
-    assert come(watch) == []
-    assert come(watch) == ["mlp/1"]
+    assert added(watcher) == []
+    assert added(watcher) == ["mlp/1"]
 
 
-def test_a_folder_that_is_lost_is_no_wish_to_serve_nothing(folder, tmp_path_factory):
-    watch, elsewhere = Watch(folder), tmp_path_factory.mktemp("elsewhere") / "zoo"
-    shutil.move(folder, elsewhere)
-    with pytest.raises(BundleError):
-        watch.look()
-    shutil.move(elsewhere, folder)
-    changes = watch.look()
-    assert not changes.come
-    assert not changes.gone
+def test_a_gap_of_one_look_is_no_change(watcher, folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "zoo"
+    folder.rename(elsewhere)
+    poll = watcher.poll()
+    assert poll.present == {"mlp/1"}
+    assert "is not a folder of bundles" in poll.missing
+    elsewhere.rename(folder)
+    poll = watcher.poll()
+    assert (poll.present, poll.added, poll.missing) == ({"mlp/1"}, [], None)
 
 
-class Asking(threading.Thread):
-    """Asks for images all the time, and keeps what went wrong."""
-
-    def __init__(self, url):
-        super().__init__(daemon=True)
-        self.url, self.versions, self.failed, self.enough = url, [], [], threading.Event()
-        self.start()
-
-    def run(self):
-        with httpx.Client(base_url=self.url, timeout=20) as client:
-            while not self.enough.is_set():
-                answer = client.post("/generate", json={"seeds": [1]}, headers={"Accept": "application/json"})
-                if answer.status_code == 200:
-                    self.versions.append(answer.json()["version"])
-                else:
-                    self.failed.append(answer.text)
+def test_a_forgotten_bundle_comes_again(watcher, folder):
+    watcher.forget(folder / "mlp" / "1")
+    poll = watcher.poll()
+    assert [bundle.name for bundle in poll.added] == ["1"]
+    assert not poll.copying
+    assert added(watcher) == []
 
 
-def test_versions_take_over_and_go_while_clients_ask(serve, folder, generators):
-    with serve(models=folder, reload_seconds=0.1, deadline_seconds=1, max_batch=4, intra_op_threads=1) as server:
-        server.wait(lambda answer: answer.status_code == 200)
-        asking = Asking(server.url)
-        server.until(lambda: 1 in asking.versions)
-
-        generators.ship(folder, "mlp", 2, generators.mlp(width=48))
-        server.until(lambda: asking.versions[-1] == 2)
-        assert server.metric("figment_model_info", model="mlp") == 2
-
-        graph = generators.ship(folder, "mlp", 3, generators.mlp()) / "generator.onnx"
-        graph.write_bytes(graph.read_bytes()[:-1])
-        server.until(lambda: httpx.get(server.url + "/readyz").json()["refused"])
-        assert "mlp/3" in httpx.get(server.url + "/readyz").json()["refused"][0]["reason"]
-        assert asking.versions[-1] == 2
-
-        shutil.rmtree(folder / "mlp" / "2")
-        server.until(lambda: asking.versions[-1] == 1)
-        assert server.metric("figment_model_info", model="mlp") == 1
-        server.until(lambda: "Unloaded mlp/2" in server.log)
-        asking.enough.set()
-        asking.join(10)
-        assert asking.failed == []
+def test_a_look_that_fails_loses_no_change(watcher, folder, generators, monkeypatch):
+    generators.ship(folder, "mlp", 2, generators.mlp())
+    with monkeypatch.context() as patched:
+        patched.setattr(reload, "find_bundles", lambda root: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        with pytest.raises(OSError, match="Too many open files"):
+            watcher.poll()
+    assert added(watcher) == []
+    assert added(watcher) == ["mlp/2"]
 
 
-def test_the_first_bundle_may_come_later(serve, tmp_path, generators):
-    with serve(models=tmp_path, reload_seconds=0.1, max_batch=4, intra_op_threads=1) as server:
-        server.wait(lambda answer: answer.json()["status"] == "unusable")
-        generators.ship(tmp_path, "mlp", 1, generators.mlp())
-        server.wait(lambda answer: answer.status_code == 200)
-        assert httpx.post(server.url + "/generate", json={"seeds": [1]}).status_code == 200
+def test_a_model_that_cannot_be_read_now_is_not_gone(watcher, folder, monkeypatch):
+    usual = os.scandir
+
+    def scandir(path):
+        if path == folder / "mlp":
+            raise PermissionError(13, "Permission denied")
+        return usual(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for _ in range(3):
+        poll = watcher.poll()
+        assert poll.present == {"mlp/1"}
+        assert list(poll.unreadable) == ["mlp"]
+    monkeypatch.undo()
+    assert added(watcher) == [], "nothing has changed meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("served", "absent", "refused", "going"),
+    [
+        ("a/1 a/2", "a/1", "", "a/1"),
+        ("a/1 b/1", "a/1", "", "a/1"),
+        ("a/1 b/1", "a/1 b/1", "", ""),
+        ("a/1 b/1", "a/1 b/1", "c/1", ""),
+        ("a/1 b/1", "a/1", "a/2", ""),
+        ("a/1 a/3 b/1", "a/1", "a/2", "a/1"),
+        ("a/1 b/1", "a/1", "c/1", "a/1"),
+    ],
+    ids=[
+        "a newer version is loaded",
+        "another model is loaded",
+        "nothing would be left",
+        "nothing would be left but what is broken",
+        "its replacement is broken",
+        "of its replacements one is broken",
+        "something else is broken",
+    ],
+)
+def test_what_may_be_unloaded(served, absent, refused, going):
+    assert removable(served.split(), absent.split(), refused.split()) == {*going.split()}
+
+
+_names = st.sets(st.sampled_from([f"{model}/{version}" for model in "abc" for version in (1, 2, 3)]))
+
+
+@given(served=_names, absent=_names, refused=_names)
+def test_something_is_always_left_to_serve(served, absent, refused):
+    absent &= served
+    going = removable(served, absent, refused)
+    assert going <= absent, "what is on disk stays"
+    assert served - going or not served
+    broken = {name[0] for name in refused}
+    for name in going:
+        left = {other[0] for other in served - going}
+        assert name[0] in left or name[0] not in broken, "a broken replacement ended its model"
