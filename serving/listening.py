@@ -1,0 +1,46 @@
+"""Whether the service can listen where it is told to: asked before BentoML binds, which fails with a traceback."""
+
+import errno
+import ipaddress
+import socket
+
+import click
+from bentoml._internal.configuration.containers import BentoMLContainer
+
+from serving.settings import SettingsError
+
+_MAX_PORT = 65535
+
+
+def asked_address() -> tuple[str, int] | None:
+    """Host and port of the ``bentoml serve`` that runs in this process; ``None`` if another program starts BentoML."""
+    context = click.get_current_context(silent=True)
+    if context is None or not {"host", "port"} <= context.params.keys():
+        return None
+    defaults = BentoMLContainer.http
+    # BentoML's own defaults where neither an option nor a variable gives one.
+    host, port = context.params["host"], context.params["port"]
+    return (defaults.host.get() if host is None else host, defaults.port.get() if port is None else port)
+
+
+def check_address(host: str, port: int) -> None:
+    """Raises ``SettingsError`` unless a server could listen on this port of this host right now."""
+    if not 1 <= port <= _MAX_PORT:
+        # The system would take it modulo 65536, or choose one itself.
+        raise SettingsError(f"the port must be in 1 … {_MAX_PORT}, not {port}.")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise SettingsError(
+            f"the host must be an IP address like 127.0.0.1, or 0.0.0.0 for all, not {host!r}."
+        ) from None
+    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:
+        # As the server itself does: a port whose last connections are still ending is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                problem = f"port {port} is in use by another program: choose another with --port, or PORT= for make."
+                raise SettingsError(problem) from None
+            raise SettingsError(f"cannot listen on {host}, port {port}: {error.strerror}.") from None
