@@ -9,6 +9,10 @@ from starlette.types import ASGIApp
 
 from serving.oip_messages import HEADER_LENGTH
 
+_SENT = ("Authorization", "Content-Type", "If-None-Match", "X-Request-ID", HEADER_LENGTH)
+_METHOD = "Access-Control-Request-Method"
+_HEADERS = "Access-Control-Request-Headers"
+
 
 class CrossOrigin(CORSMiddleware):
     """Answers browsers' questions before a request, and lets the pages of some origins read what comes of it."""
@@ -19,15 +23,28 @@ class CrossOrigin(CORSMiddleware):
             app,
             allow_origins=origins,
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-Request-ID", HEADER_LENGTH],
+            allow_headers=_SENT,
             expose_headers=["ETag", "Retry-After", "Server-Timing", "X-Figment-Seeds", "X-Request-ID", HEADER_LENGTH],
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """The answer to a question; a no is in JSON, as all errors are."""
+        """The answer to a question; a no is in JSON, as all errors are, and says what may not be."""
         response = super().preflight_response(request_headers)
         if response.status_code == 200:
             return response
-        sentence = "Origin: pages of this origin may not ask this; FIGMENT_CORS_ORIGINS says whose may."
+        sentence = self._problem(request_headers)
         kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
         return JSONResponse({"error": sentence, "detail": []}, response.status_code, kept)
+
+    def _problem(self, request_headers: Headers) -> str:
+        """What a refused question asked for: the origin, the method or a header."""
+        if not self.is_allowed_origin(request_headers["origin"]):
+            return "Origin: pages of this origin may not ask; FIGMENT_CORS_ORIGINS says whose may."
+        if request_headers[_METHOD] not in self.allow_methods:
+            allowed = ", ".join(self.allow_methods)
+            return f"{_METHOD}: pages of other origins may use {allowed}, not {request_headers[_METHOD][:32]!r}."
+        asked = [name.strip() for name in request_headers.get(_HEADERS, "").split(",")]
+        unknown = next((name for name in asked if name.lower() not in self.allow_headers), None)
+        if unknown is not None:
+            return f"{_HEADERS}: pages of other origins may send {', '.join(_SENT)}, not {unknown[:64]!r}."
+        return "Access-Control-Request-Private-Network: pages of public networks may not ask."

@@ -84,11 +84,13 @@ def animation_offers(asked: Animation | None) -> tuple[Offer, ...]:
 
 
 def _parse(accept: str | None) -> dict[str, float]:
-    """Media ranges and their weights; a header that is not there accepts anything, a malformed range nothing."""
-    if accept is None or not accept.strip():
+    """Media ranges and their weights; a header without any accepts anything, a malformed range nothing."""
+    # A list may have empty places (RFC 9110, 5.6.1): a proxy's, or of an empty line beside another.
+    items = [item for item in (accept or "").lower().split(",") if item.strip()]
+    if not items:
         return {"*/*": 1.0}
     wanted: dict[str, float] = {}
-    for item in accept.lower().split(","):
+    for item in items:
         media_range, *parameters = (part.strip() for part in item.split(";"))
         weight = 1.0
         for parameter in parameters:

@@ -208,6 +208,8 @@ def document() -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Figment", "version": "1", "description": "Images from tuned GAN generators."},
+        # Beside this description, wherever a proxy shows it: a relative address is so to the description's own.
+        "servers": [{"url": "."}],
         "paths": _paths() | openapi_oip.paths(),
         "components": {
             "schemas": _schemas(),

@@ -10,15 +10,23 @@ from starlette.types import Scope
 
 
 class QuickHeaders(Headers):
-    """Headers that are looked up, not searched; of several with one name, ``get`` gives the first, as Starlette's."""
+    """Headers that are looked up, not searched; lines with one name are one list (RFC 9110, 5.3).
+
+    Of a header that is no list, two lines make a value that does not fit, which its reader refuses: to take either of
+    them would be a guess that a proxy may not share.
+    """
 
     def __init__(self, scope: Scope) -> None:
-        super().__init__(raw=scope["headers"])
-        self._first: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        raw: list[tuple[bytes, bytes]] = scope["headers"]
+        super().__init__(raw=raw)
+        self._values = dict(raw)
+        if len(self._values) < len(raw):
+            for name in self._values:
+                self._values[name] = b", ".join([value for other, value in raw if other == name])
 
     def get(self, key: str, default: Any = None) -> Any:
         """The header's value, or ``default``."""
-        value = self._first.get(key.lower().encode("latin-1"))
+        value = self._values.get(key.lower().encode("latin-1"))
         return default if value is None else value.decode("latin-1")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httptools
 from uvicorn.config import Config
@@ -14,6 +15,8 @@ from serving.device import Devices, Hardware
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
 from serving.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 
 @asynccontextmanager
