@@ -29,22 +29,25 @@ class CrossOrigin(CORSMiddleware):
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """The answer to a question; a no is in JSON, as all errors are, and says what may not be."""
-        response = super().preflight_response(request_headers)
+        # One list, in however many lines and with empty places, of which Starlette would read the first line.
+        names = [name.strip() for line in request_headers.getlist(_HEADERS) for name in line.split(",") if name.strip()]
+        other = [line for line in request_headers.raw if line[0] != _HEADERS.lower().encode()]
+        listed = [(_HEADERS.lower().encode(), ", ".join(names).encode("latin-1"))] if names else []
+        response = super().preflight_response(Headers(raw=[*other, *listed]))
         if response.status_code == 200:
             return response
-        sentence = self._problem(request_headers)
+        sentence = self._problem(request_headers, names)
         kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
         return JSONResponse({"error": sentence, "detail": []}, response.status_code, kept)
 
-    def _problem(self, request_headers: Headers) -> str:
-        """What a refused question asked for: the origin, the method or a header."""
+    def _problem(self, request_headers: Headers, names: list[str]) -> str:
+        """What a refused question asked for that may not be: its origin, its method, or one of these headers."""
         if not self.is_allowed_origin(request_headers["origin"]):
             return "Origin: pages of this origin may not ask; FIGMENT_CORS_ORIGINS says whose may."
         if request_headers[_METHOD] not in self.allow_methods:
             allowed = ", ".join(self.allow_methods)
             return f"{_METHOD}: pages of other origins may use {allowed}, not {request_headers[_METHOD][:32]!r}."
-        asked = [name.strip() for name in request_headers.get(_HEADERS, "").split(",")]
-        unknown = next((name for name in asked if name.lower() not in self.allow_headers), None)
+        unknown = next((name for name in names if name.lower() not in self.allow_headers), None)
         if unknown is not None:
             return f"{_HEADERS}: pages of other origins may send {', '.join(_SENT)}, not {unknown[:64]!r}."
         return "Access-Control-Request-Private-Network: pages of public networks may not ask."

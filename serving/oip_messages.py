@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
 from serving.engine import Images
@@ -49,6 +49,14 @@ def _flag(parameters: dict[str, Any], name: str) -> bool | None:
 Parameters = Annotated[dict[str, Any], PlainValidator(_parameters, json_schema_input_type=dict[str, JsonValue] | None)]
 
 
+def _version(value: Any) -> Any:
+    # `type`, since a bool is an int to isinstance.
+    return str(value) if type(value) is int else value
+
+
+Version = Annotated[str, BeforeValidator(_version, json_schema_input_type=str | int)]
+
+
 class _Message(BaseModel):
     """What clients add to the protocol is ignored, in names and in parameters; null is as good as not given."""
 
@@ -79,7 +87,7 @@ class InferMessage(_Message):
     id: Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
     # KServe's client writes the model into the body, too.
     model_name: str | None = Field(default=None, description="if given, the path's model")
-    model_version: str | int | None = Field(default=None, description="if given, the version that the path means")
+    model_version: Version | None = Field(default=None, description="if given, the version that the path means")
     inputs: Annotated[list[InputMessage], Field(min_length=1, max_length=16)]
     outputs: list[OutputMessage] | None = None
 
@@ -166,8 +174,7 @@ def read_infer_request(body: bytes, header_length: str | None) -> InferRequest:
     except ValidationError as error:
         raise refusal_of(error) from None
     inputs = _inputs(request.inputs, memoryview(body)[length:])
-    model, version = ("" if given is None else str(given) for given in (request.model_name, request.model_version))
-    return InferRequest(request.id, model, version, inputs, _is_binary(request))
+    return InferRequest(request.id, request.model_name or "", request.model_version or "", inputs, _is_binary(request))
 
 
 def _json_length(header_length: str | None, size: int) -> int:

@@ -4,7 +4,6 @@ import pytest
 
 from serving.settings import Settings, SettingsError, check_folder, load_settings
 
-
 pytestmark = pytest.mark.usefixtures("no_settings")
 
 
