@@ -54,7 +54,7 @@ class Answer:
 
     @property
     def is_one_file(self) -> bool:
-        """Whether the body is one file of all images, which is made by ``body`` alone."""
+        """Returns whether ``body`` encodes all images as one file, without ``encode``."""
         return self._offer.form in (Form.NPY, Form.ANIMATION)
 
     def encode(self, picture: Picture) -> bytes:

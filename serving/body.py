@@ -25,7 +25,7 @@ def check_is_json(request: Request) -> None:
 
 
 def media_type_of(request: Request) -> str:
-    """The body's media type, ``""`` if none is told. Raises ``RequestError`` if more than one is."""
+    """Returns the body's media type, ``""`` without a Content-Type. Raises ``RequestError`` if it is given twice."""
     if len(request.headers.getlist("content-type")) > 1:
         raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Type: a body has one type, and several are given.")
     content_type: str = request.headers.get("content-type", "")

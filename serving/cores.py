@@ -1,4 +1,4 @@
-"""How many cores this process may use: those it may run on, or fewer where a container's limit is below that."""
+"""Counts the cores that this process may use: its CPU affinity, or less where a control group limits it."""
 
 import math
 import os
@@ -9,17 +9,17 @@ _PROC = Path("/proc/self")
 
 
 def usable_cores() -> int:
-    """The cores that this process may use, at least 1.
+    """Returns the number of cores that this process may use, at least 1.
 
-    A container with a limit of two cores sees all of its machine's. With a thread for each, it would use up its share
-    in no time, and stand still for the rest of every period.
+    A container with a limit of two cores sees all cores of its machine. One thread for each would use up the quota
+    early and stall for the rest of every period.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *map(math.ceil, _limits())]))
 
 
 def _limits() -> Iterator[float]:
-    """The cores that each control group around this process grants, in Linux's version 2 or 1."""
+    """Yields the cores that each control group around this process grants (cgroup v2, v1 or both)."""
     try:
         mounts = (_PROC / "mountinfo").read_text().splitlines()
         groups = (_PROC / "cgroup").read_text().splitlines()
@@ -36,7 +36,7 @@ def _limits() -> Iterator[float]:
 
 
 def _group(groups: list[str], kind: str, options: str) -> str | None:
-    """The path of this process's group in a hierarchy that is mounted; ``None`` if that limits no processor time."""
+    """Returns the path of this process's group in a mounted hierarchy, or ``None`` if that has no CPU controller."""
     for line in groups:
         number, controllers, path = line.split(":", 2)
         is_version_2 = number == "0" and not controllers
@@ -48,9 +48,9 @@ def _group(groups: list[str], kind: str, options: str) -> str | None:
 
 
 def _folders(point: Path, root: str, group: str) -> Iterator[Path]:
-    """The folders of a group and of those around it, as far as they can be seen where the hierarchy is mounted.
+    """Yields the folders of a group and of its parents, below the mount point.
 
-    A container may see its own group as the root, though the group's path is that of the whole machine's.
+    A container may see its own group as the root of the mount, while the group's path is the machine's.
     """
     path = PurePosixPath(group)
     inside = path.relative_to(root) if path.is_relative_to(root) else PurePosixPath(group.lstrip("/"))

@@ -28,8 +28,8 @@ class CrossOrigin(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """The answer to a question; a no is in JSON, as all errors are, and says what may not be."""
-        # One list, in however many lines and with empty places, of which Starlette would read the first line.
+        """Returns the answer to a preflight; a refusal is JSON, and names the origin, method or header at fault."""
+        # Starlette reads only the first line of a list, and takes an empty element for a header.
         names = [name.strip() for line in request_headers.getlist(_HEADERS) for name in line.split(",") if name.strip()]
         other = [line for line in request_headers.raw if line[0] != _HEADERS.lower().encode()]
         listed = [(_HEADERS.lower().encode(), ", ".join(names).encode("latin-1"))] if names else []
@@ -41,7 +41,7 @@ class CrossOrigin(CORSMiddleware):
         return JSONResponse({"error": sentence, "detail": []}, response.status_code, kept)
 
     def _problem(self, request_headers: Headers, names: list[str]) -> str:
-        """What a refused question asked for that may not be: its origin, its method, or one of these headers."""
+        """Returns a sentence that names what is refused: the origin, the method, or one of these headers."""
         if not self.is_allowed_origin(request_headers["origin"]):
             return "Origin: pages of this origin may not ask; FIGMENT_CORS_ORIGINS says whose may."
         if request_headers[_METHOD] not in self.allow_methods:

@@ -90,7 +90,7 @@ def _let_in(runtime: Runtime, request: GenerateRequest, accept: str | None) -> t
 def check_fits(runtime: Runtime, engine: Engine, images: int) -> None:
     """Raises ``RequestError`` for more pixels than one request may ask for, and if the queue has no room.
 
-    Every route asks before it draws noise: under load, drawing it only to refuse it is what others wait for.
+    Every route calls this before it draws noise: under load, noise for refused requests delays the others.
     """
     image, most = engine.card.image, runtime.settings.max_pixels
     if images * image.height * image.width > most:

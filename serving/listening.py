@@ -1,4 +1,4 @@
-"""Whether the service can listen where it is told to: asked before BentoML binds, which fails with a traceback."""
+"""Checks host and port before BentoML binds them, which fails with a traceback."""
 
 import errno
 import ipaddress
@@ -13,12 +13,12 @@ _MAX_PORT = 65535
 
 
 def asked_address() -> tuple[str, int] | None:
-    """Host and port of the ``bentoml serve`` that runs in this process; ``None`` if another program starts BentoML."""
+    """Returns host and port of the ``bentoml serve`` in this process; ``None`` if another program started BentoML."""
     context = click.get_current_context(silent=True)
     if context is None or not {"host", "port"} <= context.params.keys():
         return None
     defaults = BentoMLContainer.http
-    # BentoML's own defaults where neither an option nor a variable gives one.
+    # BentoML takes its configuration where neither an option nor a variable gives a value.
     host, port = context.params["host"], context.params["port"]
     return (defaults.host.get() if host is None else host, defaults.port.get() if port is None else port)
 
@@ -26,7 +26,7 @@ def asked_address() -> tuple[str, int] | None:
 def check_address(host: str, port: int) -> None:
     """Raises ``SettingsError`` unless a server could listen on this port of this host right now."""
     if not 1 <= port <= _MAX_PORT:
-        # The system would take it modulo 65536, or choose one itself.
+        # The system takes larger ports modulo 65536, and 0 as any free port.
         raise SettingsError(f"the port must be in 1 … {_MAX_PORT}, not {port}.")
     try:
         address = ipaddress.ip_address(host)
@@ -35,7 +35,7 @@ def check_address(host: str, port: int) -> None:
             f"the host must be an IP address like 127.0.0.1, or 0.0.0.0 for all, not {host!r}."
         ) from None
     with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:
-        # As the server itself does: a port whose last connections are still ending is free.
+        # As the server does: without it, connections that are still closing block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -1,4 +1,4 @@
-"""The log: text for people, or one JSON object a line for machines. Every time in it is UTC."""
+"""The log: text for people, or one JSON object a line for machines. Every time is UTC."""
 
 import json
 import logging
@@ -19,10 +19,10 @@ def _utc(record: logging.LogRecord) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """A record as a line of text, which its time (UTC) begins."""
+    """A record as a line of text: time (UTC), level, logger, message."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  (logging's name)
-        """The time, with its offset: machines in several zones write one log."""
+        """Returns the time in ISO 8601 with its offset."""
         return _utc(record)
 
 
@@ -43,7 +43,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(log_format: LogFormat) -> None:
-    """Sends the service's log to standard error, and gives BentoML's lines the same form, or at least its times."""
+    """Sends the service's log to standard error, and gives BentoML's lines the same form (JSON) or times (text)."""
     formatter = JsonFormatter() if log_format == "json" else TextFormatter(_TEXT)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
@@ -56,5 +56,5 @@ def configure_logging(log_format: LogFormat) -> None:
             if log_format == "json":
                 framework_handler.setFormatter(formatter)
             elif framework_handler.formatter is not None:
-                # Their text has a trace's ids, and an offset after each time, which follows.
+                # Keep BentoML's format, which has trace ids; it writes the offset after each time.
                 framework_handler.formatter.converter = time.gmtime

@@ -116,7 +116,7 @@ class Metrics:
         self.encode_of = functools.cache(self.encode.labels)
 
     def observe_encode(self, image_format: str, seconds: float, images: int) -> None:
-        """Counts the encoding of one file that holds several images: each has its even share of the time."""
+        """Observes the encoding of a file that holds several images, as an even share for each image."""
         observe = self.encode_of(image_format).observe
         for _ in range(images):
             observe(seconds / images)

@@ -84,8 +84,8 @@ def animation_offers(asked: Animation | None) -> tuple[Offer, ...]:
 
 
 def _parse(accept: str | None) -> dict[str, float]:
-    """Media ranges and their weights; a header without any accepts anything, a malformed range nothing."""
-    # A list may have empty places (RFC 9110, 5.6.1): a proxy's, or of an empty line beside another.
+    """Returns media ranges and their weights; no range at all accepts anything, a malformed range nothing."""
+    # Ignore empty elements of a list (RFC 9110, 5.6.1).
     items = [item for item in (accept or "").lower().split(",") if item.strip()]
     if not items:
         return {"*/*": 1.0}

@@ -13,7 +13,7 @@ from serving.engine import Inputs
 from serving.errors import Refusal, RequestError, invalid
 from serving.oip_messages import OUTPUT, InputTensor
 
-# MLServer's codec for NumPy arrays makes a column of a vector.
+# MLServer's NumPy codec sends a vector as a column.
 _COLUMN = (1,)
 
 

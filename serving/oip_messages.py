@@ -58,7 +58,7 @@ Version = Annotated[str, BeforeValidator(_version, json_schema_input_type=str | 
 
 
 class _Message(BaseModel):
-    """What clients add to the protocol is ignored, in names and in parameters; null is as good as not given."""
+    """Ignores members and parameters that the protocol does not define; takes null for absent."""
 
     model_config = ConfigDict(extra="ignore", strict=True, protected_namespaces=())
 

@@ -208,7 +208,7 @@ def document() -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Figment", "version": "1", "description": "Images from tuned GAN generators."},
-        # Beside this description, wherever a proxy shows it: a relative address is so to the description's own.
+        # Relative to the address of this description, so that it holds behind any proxy's path prefix.
         "servers": [{"url": "."}],
         "paths": _paths() | openapi_oip.paths(),
         "components": {

@@ -1,4 +1,4 @@
-"""Origins as browsers send them (RFC 6454): one that is written otherwise would never match."""
+"""Checks origins against the form that browsers send (RFC 6454): any other form never matches."""
 
 import re
 
@@ -7,7 +7,7 @@ _DEFAULT_PORT = {"http": "80", "https": "443"}
 
 
 def checked_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    """The same origins. Raises ``ValueError`` if one could never be a page's, or if ``*`` does not stand alone."""
+    """Returns the same origins. Raises ``ValueError`` if one can never match, or if ``*`` does not stand alone."""
     if not origins:
         raise ValueError("at least one origin is needed, like https://example.com")
     for origin in origins:
@@ -29,8 +29,8 @@ def _check(origin: str) -> None:
     match = _ORIGIN.fullmatch(origin)
     if match is None:
         raise ValueError(
-            f"{shown} is none that a browser sends: a scheme, a host in lower case and perhaps a port are needed, "
-            "and no path or slash at the end, like https://example.com:8443"
+            f"browsers send no {shown}, but a scheme, a host in lower case and perhaps a port, "
+            "with no path or slash at the end, like https://example.com:8443"
         )
     if match["port"] is not None and match["port"] == _DEFAULT_PORT.get(match["scheme"]):
         raise ValueError(f"{shown} names its scheme's own port, which browsers leave out")

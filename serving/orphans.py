@@ -1,4 +1,4 @@
-"""A worker ends with the process that started it: left behind, it would hold the port that a new start needs."""
+"""Ends a worker when its parent dies: an orphan would hold the port that the next start needs."""
 
 import ctypes
 import signal
@@ -8,9 +8,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """Has this process drain and end, as on SIGTERM, if its parent dies without ending it (``kill -9``, out of memory).
+    """Asks Linux to send this process SIGTERM when its parent dies (``kill -9``, out of memory).
 
-    For Linux, which tells children of that; elsewhere this does nothing.
+    Does nothing on other systems.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

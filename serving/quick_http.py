@@ -10,10 +10,9 @@ from starlette.types import Scope
 
 
 class QuickHeaders(Headers):
-    """Headers that are looked up, not searched; lines with one name are one list (RFC 9110, 5.3).
+    """Headers that are looked up, not searched; ``get`` joins lines of one name with ", " (RFC 9110, 5.3).
 
-    Of a header that is no list, two lines make a value that does not fit, which its reader refuses: to take either of
-    them would be a guess that a proxy may not share.
+    Two lines of a header that is no list make a value that its reader refuses: a proxy may have read the other line.
     """
 
     def __init__(self, scope: Scope) -> None:

@@ -32,7 +32,7 @@ def _split(value: Any) -> Any:
 def _check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
     if not keys:
         raise ValueError(_NO_KEY)
-    # A mounted file with one key a line would else be one key that no client can send.
+    # A file with one key a line would be one key that no client can send.
     if not all(key.isprintable() and " " not in key for key in keys):
         raise ValueError("a key has no white space or control characters in it; commas are between keys")
     return keys
@@ -91,10 +91,10 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """The settings of this process's environment; a variable that is set to nothing is as good as unset, but for keys.
+    """Returns the settings of this process's environment. An empty variable counts as unset, except for keys.
 
     Raises ``SettingsError`` for a value out of range, for ``FIGMENT_API_KEYS`` without a key, and for a ``FIGMENT_``
-    variable that does not exist, unless Kubernetes or Docker made it.
+    variable that does not exist, unless Kubernetes or Docker set it for a service of that name.
     """
     _check_names(os.environ)
     try:
@@ -103,19 +103,19 @@ def load_settings() -> Settings:
         fault = error.errors(include_url=False)[0]
         variable = PREFIX + str(fault["loc"][0]).upper()
         problem = fault["msg"].removeprefix("Value error, ")
-        if variable == _KEYS:  # whose value is for no log
+        if variable == _KEYS:  # keep keys out of the log
             raise SettingsError(f"{variable}: {problem}.") from None
         raise SettingsError(f"{variable} cannot be {os.environ.get(variable, fault['input'])!r}: {problem}.") from None
 
 
 def _check_names(environment: Mapping[str, str]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    # In capitals or not: pydantic-settings reads both.
+    # pydantic-settings ignores case.
     names = {name: name.upper() for name in environment if name.upper().startswith(PREFIX)}
     unknown = sorted(name for name in names if names[name] not in known and not is_service_link(name, environment))
     if unknown:
         raise SettingsError(f"{unknown[0]} is not a setting; there are {', '.join(sorted(known))}.")
-    # Set to nothing, as by a secret that is missing, must not mean an open service.
+    # An empty variable, from a secret that is missing, must not open the service.
     if any(names[name] == _KEYS and not environment[name] for name in names):
         raise SettingsError(f"{_KEYS}: {_NO_KEY}.")
 
@@ -124,7 +124,7 @@ def check_folder(models: Path) -> None:
     """Raises ``SettingsError`` if the folder of bundles is a file; one that is missing may still be mounted."""
     try:
         is_file = models.exists() and not models.is_dir()
-    except OSError:  # whoever loads the bundles says which
+    except OSError:  # loading reports it
         return
     if is_file:
         raise SettingsError(f"{MODELS} must be a folder of bundles, and {models.absolute()} is none.")
