@@ -3,10 +3,10 @@
 import contextlib
 import os
 import re
-import signal
 import socket
 import subprocess
 
+import psutil
 import pytest
 
 from tests.serving.in_process import ROOT
@@ -22,9 +22,11 @@ def elsewhere(serve, zoo, tmp_path, monkeypatch):
     settings = {"models": "models/zoo", "port": "tcp://10.96.11.7:3000", "service_host": "10.96.11.7"}
     with serve(start_in=tmp_path, default_model="mlp", max_batch=1, intra_op_threads=1, **settings) as server:
         server.wait(lambda answer: answer.status_code == 200)
+        workers = psutil.Process(server.process.pid).children()
         yield server
-        with contextlib.suppress(ProcessLookupError):  # all of it has ended, as it is to
-            os.killpg(server.process.pid, signal.SIGKILL)
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, as it is to
+                worker.kill()
 
 
 def listens(server):
