@@ -69,7 +69,7 @@ def test_what_only_looks_like_a_link_is_still_refused(monkeypatch, name, value):
         load_settings()
 
 
-@pytest.mark.parametrize("value", [*{*KUBERNETES.values(), *DOCKER.values()}])
+@pytest.mark.parametrize("value", sorted({*KUBERNETES.values(), *DOCKER.values()}))
 def test_no_setting_has_the_name_of_a_link(value):
     """Else a neighbour could set it, or hide that it is wrong."""
     environment = {PREFIX + name.upper(): value for name in Settings.model_fields} | DOCKER
