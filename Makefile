@@ -19,9 +19,17 @@ export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: serve test install lint format bench clean
 
+# A relative FIGMENT_MODELS is so to the shell's folder, which is another one with make -C.
 serve: .venv/serving
+	@case "$(PORT)" in \
+		""|*[!0-9]*) echo "figment: PORT must be a number in 1 … 65535, not '$(PORT)'." >&2; exit 1;; \
+	esac
 	@mkdir -p "$(BENTOML_HOME)"
-	@$(BIN)/bentoml serve . --host $(HOST) --port $(PORT)
+	@case "$$FIGMENT_MODELS" in \
+		""|/*) ;; \
+		*) export FIGMENT_MODELS="$(or $(PWD),$(CURDIR))/$$FIGMENT_MODELS";; \
+	esac; \
+	exec $(BIN)/bentoml serve . --host "$(HOST)" --port "$(PORT)"
 
 install: .venv/everything
 

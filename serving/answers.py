@@ -52,10 +52,13 @@ class Answer:
         self._quality = quality or DEFAULT_QUALITY
         self._frames_per_second = frames_per_second
 
+    @property
+    def is_one_file(self) -> bool:
+        """Returns whether ``body`` encodes all images as one file, without ``encode``."""
+        return self._offer.form in (Form.NPY, Form.ANIMATION)
+
     def encode(self, picture: Picture) -> bytes:
         """A picture as it goes into the body."""
-        if self._offer.form in (Form.NPY, Form.ANIMATION):
-            return b""  # the body holds all pixels in one file
         assert self._offer.format != "gif"  # which is offered for animations alone
         data = encode(picture.pixels, self._offer.format, self._quality, picture.texts)
         return base64.b64encode(data) if self._offer.form is Form.JSON else data

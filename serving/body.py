@@ -19,10 +19,17 @@ def body_limit(max_images: int, noise_dim: int) -> int:
 
 def check_is_json(request: Request) -> None:
     """Raises ``RequestError`` unless the body is declared to be JSON, and not compressed."""
-    content_type = request.headers.get("content-type", "")
-    if content_type != "application/json" and content_type.partition(";")[0].strip().lower() != "application/json":
+    if request.headers.get("content-type") != "application/json" and media_type_of(request) != "application/json":
         raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Type: the body must be application/json.")
     check_is_plain(request)
+
+
+def media_type_of(request: Request) -> str:
+    """Returns the body's media type, ``""`` without a Content-Type. Raises ``RequestError`` if it is given twice."""
+    if len(request.headers.getlist("content-type")) > 1:
+        raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Type: a body has one type, and several are given.")
+    content_type: str = request.headers.get("content-type", "")
+    return content_type.partition(";")[0].strip().lower()
 
 
 def check_is_plain(request: Request) -> None:

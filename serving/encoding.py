@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from serving.engine import Images
+from serving.notes import readable
 from serving.png import encode_png
 from serving.requests import Animation, Format
 
@@ -61,14 +62,14 @@ def encode_animation(
 
 
 def _description(texts: Mapping[str, str]) -> str:
-    return "; ".join(text if name == "Comment" else f"{name}: {text}" for name, text in texts.items())
+    return readable("; ".join(text if name == "Comment" else f"{name}: {text}" for name, text in texts.items()))
 
 
 def _metadata(texts: Mapping[str, str]) -> dict[str, Any]:
     """What Pillow is to write of ``texts`` into a JPEG or a WebP."""
     exif = Image.Exif()
     exif[_EXIF_IMAGE_DESCRIPTION] = _description(texts)
-    facts = "".join(f" figment:{name.lower()}={quoteattr(text)}" for name, text in texts.items())
+    facts = "".join(f" figment:{name.lower()}={quoteattr(readable(text))}" for name, text in texts.items())
     return {"exif": exif.tobytes(), "xmp": _XMP.format(facts=facts).encode()}
 
 

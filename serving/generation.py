@@ -61,7 +61,7 @@ async def generate_at(runtime: Runtime, address: ImageAddress) -> Generated:
     """Makes the image at an address. Raises ``RequestError``, and may be cancelled, as ``generate``."""
     engine = runtime.catalogue.find(address.model, address.version)
     request = address.request(engine.card)
-    runtime.thread_of(engine).check_room(request.images)
+    check_fits(runtime, engine, request.images)
     return await _generate(runtime, engine, request, offers_of(request.format, one_image=True)[0])
 
 
@@ -75,6 +75,7 @@ async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Gene
         assert request.format != "gif"
         offer = offer_for(request.format, request.layout == "grid", accept)
     engine = runtime.catalogue.find(request.model, request.version)
+    check_fits(runtime, engine, request.steps)
     walk = await _prepare(runtime, partial(prepare_walk, request, engine.card), request.steps)
     compose = partial(walked, request, walk, offer, engine.card)
     ends = [end.seed for end in (request.start, request.to) if end.seed is not None]
@@ -84,8 +85,23 @@ async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Gene
 def _let_in(runtime: Runtime, request: GenerateRequest, accept: str | None) -> tuple[Engine, Offer]:
     offer = offer_for(request.format, request.images == 1 or request.layout == "grid", accept)
     engine = runtime.catalogue.find(request.model, request.version)
-    runtime.thread_of(engine).check_room(request.images)
+    check_fits(runtime, engine, request.images)
     return engine, offer
+
+
+def check_fits(runtime: Runtime, engine: Engine, images: int) -> None:
+    """Raises ``RequestError`` for more pixels than one request may ask for, and if the queue has no room.
+
+    Every route calls this before it draws noise: under load, noise for refused requests delays the others.
+    """
+    image, most = engine.card.image, runtime.settings.max_pixels
+    if images * image.height * image.width > most:
+        raise RequestError(
+            Refusal.TOO_LARGE,
+            f"{images} images of {image.width} × {image.height} are more than the {most} pixels that one request "
+            "may ask for.",
+        )
+    runtime.thread_of(engine).check_room(images)
 
 
 async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
@@ -114,13 +130,6 @@ async def run(runtime: Runtime, engine: Engine, inputs: Inputs, finish: Callable
 
     Raises ``RequestError``, and may be cancelled.
     """
-    image, most = engine.card.image, runtime.settings.max_pixels
-    if len(inputs) * image.height * image.width > most:
-        raise RequestError(
-            Refusal.TOO_LARGE,
-            f"{len(inputs)} images of {image.width} × {image.height} are more than the {most} pixels that one request "
-            "may ask for.",
-        )
     thread = runtime.thread_of(engine)
     ticket = thread.submit(inputs, finish)
     try:
@@ -152,6 +161,11 @@ async def _answer(
 
     def finish(made: Made) -> tuple[Made, Answer, bytes | None]:
         answer = compose(made)
+        if answer.is_one_file:
+            started = time.monotonic()
+            body = answer.body([])
+            runtime.metrics.observe_encode(offer.format, time.monotonic() - started, len(made.images))
+            return made, answer, body
         small = len(answer.pictures) <= part_images
         return made, answer, answer.body(encode(answer, answer.pictures)) if small else None
 

@@ -1,8 +1,9 @@
-"""The log: text for people, or one JSON object a line for machines."""
+"""The log: text for people, or one JSON object a line for machines. Every time is UTC."""
 
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 
 from serving.settings import LogFormat
@@ -10,7 +11,19 @@ from serving.settings import LogFormat
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 # Whose lines go through BentoML's own handlers in a worker.
-_FRAMEWORK = ("", "bentoml", "uvicorn.error")
+_FRAMEWORK = ("", "bentoml", "uvicorn.error", "circus")
+
+
+def _utc(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+class TextFormatter(logging.Formatter):
+    """A record as a line of text: time (UTC), level, logger, message."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  (logging's name)
+        """Returns the time in ISO 8601 with its offset."""
+        return _utc(record)
 
 
 class JsonFormatter(logging.Formatter):
@@ -19,7 +32,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The object, in one line."""
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _utc(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -30,15 +43,18 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(log_format: LogFormat) -> None:
-    """Sends the service's log to standard error, and gives BentoML's lines the same form."""
-    formatter = JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT)
+    """Sends the service's log to standard error, and gives BentoML's lines the same form (JSON) or times (text)."""
+    formatter = JsonFormatter() if log_format == "json" else TextFormatter(_TEXT)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     own = logging.getLogger("figment")
     own.handlers = [handler]
     own.setLevel(logging.INFO)
     own.propagate = False
-    if log_format == "json":
-        for name in _FRAMEWORK:
-            for framework_handler in logging.getLogger(name).handlers:
+    for name in _FRAMEWORK:
+        for framework_handler in logging.getLogger(name).handlers:
+            if log_format == "json":
                 framework_handler.setFormatter(formatter)
+            elif framework_handler.formatter is not None:
+                # Keep BentoML's format, which has trace ids; it writes the offset after each time.
+                framework_handler.formatter.converter = time.gmtime

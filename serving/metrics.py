@@ -87,7 +87,7 @@ class Metrics:
         )
         self.encode = Histogram(
             "figment_encode_seconds",
-            "Time to encode one image.",
+            "Time to encode one image; in a file of several, its share.",
             ["format"],
             buckets=_ENCODE_SECONDS,
             registry=registry,
@@ -134,6 +134,12 @@ class Metrics:
             self.model_info.labels(*labels).set(0)
         else:
             self.model_info.remove(*labels)
+
+    def observe_encode(self, image_format: str, seconds: float, images: int) -> None:
+        """Observes the encoding of a file that holds several images, as an even share for each image."""
+        observe = self.encode_of(image_format).observe
+        for _ in range(images):
+            observe(seconds / images)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

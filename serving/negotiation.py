@@ -84,11 +84,13 @@ def animation_offers(asked: Animation | None) -> tuple[Offer, ...]:
 
 
 def _parse(accept: str | None) -> dict[str, float]:
-    """Media ranges and their weights; a header that is not there accepts anything, a malformed range nothing."""
-    if accept is None or not accept.strip():
+    """Returns media ranges and their weights; no range at all accepts anything, a malformed range nothing."""
+    # Ignore empty elements of a list (RFC 9110, 5.6.1).
+    items = [item for item in (accept or "").lower().split(",") if item.strip()]
+    if not items:
         return {"*/*": 1.0}
     wanted: dict[str, float] = {}
-    for item in accept.lower().split(","):
+    for item in items:
         media_range, *parameters = (part.strip() for part in item.split(";"))
         weight = 1.0
         for parameter in parameters:

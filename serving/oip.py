@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from serving.body import body_limit, check_is_plain, read_body
+from serving.body import body_limit, check_is_plain, media_type_of, read_body
 from serving.endpoints import told
 from serving.engine import Images
 from serving.errors import Refusal, RequestError
-from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, run
+from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, check_fits, run
 from serving.oip_inputs import count_images, model_metadata, read_tensors
 from serving.oip_messages import HEADER_LENGTH, ResponseHead, image_numbers, read_infer_request
 from serving.oip_paths import ROOT, model_of, model_templates
@@ -74,9 +74,8 @@ async def infer(runtime: Runtime, request: Request, receive: Receive) -> Respons
 
 
 def _check_content(request: Request) -> None:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     # Triton's own client names no type.
-    if content_type not in ("", "application/json", BINARY_TYPE):
+    if media_type_of(request) not in ("", "application/json", BINARY_TYPE):
         raise RequestError(
             Refusal.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: the body must be application/json or {BINARY_TYPE}."
         )
@@ -89,7 +88,9 @@ async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Gener
     card = engine.card
     read = partial(read_infer_request, body, request.headers.get(HEADER_LENGTH))
     message = read() if len(body) <= SMALL_BODY_BYTES else await runtime.encoder.run(read)
+    message.check_model(card.name, card.version)
     count = count_images(message.inputs, card, runtime.settings.max_images)
+    check_fits(runtime, engine, count)
     prepare = partial(read_tensors, message.inputs, card, count)
     tensors = prepare() if count <= SMALL_IMAGES else await runtime.encoder.run_alone(prepare)
     made = await run(runtime, engine, tensors.inputs)
@@ -100,7 +101,9 @@ async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Gener
         content, json_length = await runtime.encoder.run(partial(head.with_bytes, made.images))
     else:
         content = await _in_json(runtime, head, made.images)
+    encode_seconds = time.monotonic() - started
     runtime.metrics.images.labels(card.name, str(card.version), _FORMAT).inc(count)
+    runtime.metrics.observe_encode(_FORMAT, encode_seconds, count)
     generated = Generated(
         card,
         content,
@@ -108,7 +111,7 @@ async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Gener
         tensors.seeds,
         made.queue_seconds,
         made.inference_seconds,
-        time.monotonic() - started,
+        encode_seconds,
     )
     return generated, json_length
 

@@ -13,6 +13,9 @@ from serving.engine import Inputs
 from serving.errors import Refusal, RequestError, invalid
 from serving.oip_messages import OUTPUT, InputTensor
 
+# MLServer's NumPy codec sends a vector as a column.
+_COLUMN = (1,)
+
 
 @dataclass(frozen=True)
 class _Spec:
@@ -56,7 +59,7 @@ def count_images(tensors: Mapping[str, InputTensor], card: Card, max_images: int
         spec = specs[name]
         if tensor.datatype not in spec.datatypes:
             raise invalid(name, f"the datatype must be {' or '.join(spec.datatypes)}")
-        if tensor.shape[1:] != spec.rest:
+        if tensor.shape[1:] != spec.rest and not (spec.rest == () and tensor.shape[1:] == _COLUMN):
             raise invalid(name, f"the shape must be [{', '.join(map(str, ('N', *spec.rest)))}]")
     if ("seed" in tensors) == ("noise" in tensors):
         raise invalid("inputs", "one of seed and noise is needed")
@@ -86,7 +89,7 @@ def read_tensors(tensors: Mapping[str, InputTensor], card: Card, count: int) -> 
     """
     seeds: list[int] | None = None
     if "seed" in tensors:
-        given = tensors["seed"].array()
+        given = tensors["seed"].array().reshape(count)
         if given.min() < 0 or given.max() > MAX_SEED:
             raise invalid("seed", f"a seed is an integer in 0 … {MAX_SEED}")
         seeds = given.tolist()
@@ -95,7 +98,8 @@ def read_tensors(tensors: Mapping[str, InputTensor], card: Card, count: int) -> 
         noise = tensors["noise"].array()
         if not np.isfinite(noise).all():
             raise invalid("noise", "each number must be finite in 32 bits, that is be smaller than 3.4e38")
-    truncation = tensors["truncation"].array() if "truncation" in tensors else np.ones(count, np.float32)
+    given_truncation = tensors.get("truncation")
+    truncation = np.ones(count, np.float32) if given_truncation is None else given_truncation.array().reshape(count)
     # What is no number is in no range.
     if not ((truncation >= 0) & (truncation <= 1)).all():
         raise invalid("truncation", "a number in 0 … 1")
@@ -110,7 +114,7 @@ def _labels(tensor: InputTensor | None, card: Card, seeds: list[int] | None) -> 
         if seeds is None:
             raise invalid("label", f"{card.name} needs a label for each vector of noise: {known}")
         return labels_for_seeds(seeds, len(card.labels))
-    labels: NDArray[np.int64] = tensor.array()
+    labels: NDArray[np.int64] = tensor.array().reshape(-1)
     if labels.min() < 0 or labels.max() >= len(card.labels):
         raise invalid("label", f"{card.name} has {known}")
     return labels

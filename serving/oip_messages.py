@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
 from serving.engine import Images
@@ -30,28 +30,37 @@ _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 # What Triton's clients may ask of an output beyond the protocol; to ignore these would be to answer something else.
 _UNSUPPORTED_OUTPUT_PARAMETERS = ("classification", "shared_memory_region")
 
-Parameter = bool | int | float | str
 
-
-def _parameters(value: Any) -> dict[str, Parameter]:
-    # `type`, since the JSON reader makes no other ones.
-    if type(value) is not dict or not all(type(item) in (bool, int, float, str) for item in value.values()):
-        raise PydanticCustomError("parameters", "an object is needed whose values are strings, numbers or booleans")
+def _parameters(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise PydanticCustomError("parameters", "an object is needed")
     return value
 
 
-def _flag(parameters: dict[str, Parameter], name: str) -> bool | None:
+def _flag(parameters: dict[str, Any], name: str) -> bool | None:
     value = parameters.get(name)
     if value is None or isinstance(value, bool):
         return value
     raise invalid(name, "true or false")
 
 
-Parameters = Annotated[dict[str, Parameter], PlainValidator(_parameters, json_schema_input_type=dict[str, Parameter])]
+Parameters = Annotated[dict[str, Any], PlainValidator(_parameters, json_schema_input_type=dict[str, JsonValue] | None)]
+
+
+def _version(value: Any) -> Any:
+    # `type`, since a bool is an int to isinstance.
+    return str(value) if type(value) is int else value
+
+
+Version = Annotated[str, BeforeValidator(_version, json_schema_input_type=str | int)]
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    """Ignores members and parameters that the protocol does not define; takes null for absent."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, protected_namespaces=())
 
     parameters: Parameters = {}
 
@@ -76,8 +85,11 @@ class InferMessage(_Message):
 
     # An id goes into logs and answers: no control characters, and no megabytes.
     id: Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+    # KServe's client writes the model into the body, too.
+    model_name: str | None = Field(default=None, description="if given, the path's model")
+    model_version: Version | None = Field(default=None, description="if given, the version that the path means")
     inputs: Annotated[list[InputMessage], Field(min_length=1, max_length=16)]
-    outputs: list[OutputMessage] = []
+    outputs: list[OutputMessage] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,11 +143,24 @@ class InputTensor:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A request for inference: its inputs by name, and whether the output goes back in binary."""
+    """A request for inference: its inputs by name, and whether the output goes back in binary.
+
+    ``model`` and ``version`` are the body's, ``""`` where it names none.
+    """
 
     id: str | None
+    model: str
+    version: str
     inputs: dict[str, InputTensor]
     binary_output: bool
+
+    def check_model(self, name: str, version: int) -> None:
+        """Raises ``RequestError`` if the body means another model or version than the path does."""
+        if self.model not in ("", name):
+            raise invalid("model_name", f"the path means {name!r}, the body {self.model[:64]!r}")
+        if self.version not in ("", str(version)):
+            meant = f"the path means version {version} of {name}, the body {self.version[:32]!r}"
+            raise invalid("model_version", f"{meant}; name the version in the path")
 
 
 def read_infer_request(body: bytes, header_length: str | None) -> InferRequest:
@@ -148,7 +173,8 @@ def read_infer_request(body: bytes, header_length: str | None) -> InferRequest:
         request = InferMessage.model_validate(read_json(body[:length]))
     except ValidationError as error:
         raise refusal_of(error) from None
-    return InferRequest(request.id, _inputs(request.inputs, memoryview(body)[length:]), _is_binary(request))
+    inputs = _inputs(request.inputs, memoryview(body)[length:])
+    return InferRequest(request.id, request.model_name or "", request.model_version or "", inputs, _is_binary(request))
 
 
 def _json_length(header_length: str | None, size: int) -> int:
@@ -188,10 +214,11 @@ def _inputs(messages: list[InputMessage], binary: memoryview) -> dict[str, Input
 
 
 def _is_binary(request: InferMessage) -> bool:
-    if len(request.outputs) > 1 or any(output.name != OUTPUT for output in request.outputs):
+    outputs = request.outputs or []
+    if len(outputs) > 1 or any(output.name != OUTPUT for output in outputs):
         raise invalid("outputs", f"the one output is {OUTPUT}, and may be asked for once")
     binary = _flag(request.parameters, "binary_data_output")
-    for output in request.outputs:
+    for output in outputs:
         for name in _UNSUPPORTED_OUTPUT_PARAMETERS:
             if output.parameters.get(name) is not None:
                 raise invalid("outputs", f"the parameter {name} is not supported")

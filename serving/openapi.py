@@ -216,6 +216,8 @@ def document() -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Figment", "version": "1", "description": "Images from tuned GAN generators."},
+        # Relative to the address of this description, so that it holds behind any proxy's path prefix.
+        "servers": [{"url": "."}],
         "paths": _paths() | openapi_oip.paths(),
         "components": {
             "schemas": _schemas(),

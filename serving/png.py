@@ -14,6 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.notes import readable
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {1: 0, 3: 2}
 # Filters, of which each row names its own.
@@ -82,7 +84,7 @@ def _head(height: int, width: int, channels: int) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _text(name: str, text: str) -> bytes:
-    keyword = name.encode("latin-1") + b"\0"
+    keyword, text = name.encode("latin-1") + b"\0", readable(text)
     try:
         return _chunk(b"tEXt", keyword + text.encode("latin-1"))
     except UnicodeEncodeError:

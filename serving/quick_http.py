@@ -10,15 +10,22 @@ from starlette.types import Scope
 
 
 class QuickHeaders(Headers):
-    """Headers that are looked up, not searched; of several with one name, ``get`` gives the first, as Starlette's."""
+    """Headers that are looked up, not searched; ``get`` joins lines of one name with ", " (RFC 9110, 5.3).
+
+    Two lines of a header that is no list make a value that its reader refuses: a proxy may have read the other line.
+    """
 
     def __init__(self, scope: Scope) -> None:
-        super().__init__(raw=scope["headers"])
-        self._first: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        raw: list[tuple[bytes, bytes]] = scope["headers"]
+        super().__init__(raw=raw)
+        self._values = dict(raw)
+        if len(self._values) < len(raw):
+            for name in self._values:
+                self._values[name] = b", ".join([value for other, value in raw if other == name])
 
     def get(self, key: str, default: Any = None) -> Any:
         """The header's value, or ``default``."""
-        value = self._first.get(key.lower().encode("latin-1"))
+        value = self._values.get(key.lower().encode("latin-1"))
         return default if value is None else value.decode("latin-1")
 
 

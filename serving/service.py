@@ -7,13 +7,17 @@ this file, too.
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bentoml
 from _bentoml_sdk import Service  # type: ignore[import-untyped]
 
+from serving.listening import asked_address, check_address
+from serving.logs import configure_logging
+from serving.orphans import end_with_parent
 from serving.requests import GenerateRequest
-from serving.settings import SettingsError, load_settings
+from serving.settings import MODELS, SettingsError, check_folder, load_settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -32,12 +36,13 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
         from serving.app import Application
         from serving.connection import limit_connections
         from serving.device import Devices, Hardware
-        from serving.logs import configure_logging
         from serving.metrics import Metrics
         from serving.runtime import Runtime
         from serving.tracing import traced
 
         configure_logging(settings.log_format)
+        if bentoml.server_context.worker_index is not None:  # or nobody's worker, whose parent may be a shell
+            end_with_parent()
 
         def create_runtime() -> Runtime:
             runtime = Runtime(settings, Metrics())
@@ -76,9 +81,16 @@ class Figment:
     def check_settings() -> None:
         """Stops the start, in one sentence, where a setting is wrong: once, and not in every worker's restart."""
         try:
-            load_settings()
+            settings = load_settings()
+            check_folder(settings.models)
+            address = asked_address()
+            if address is not None:
+                check_address(*address)
         except SettingsError as error:
             sys.exit(f"figment: {error}")
+        # Workers run in the project's folder. A relative path is meant from where this process was started.
+        os.environ[MODELS] = str(Path.cwd() / settings.models)
+        configure_logging(settings.log_format)  # of this process, too
 
     @bentoml.api(  # type: ignore[untyped-decorator]
         route="/generate", input_spec=GenerateRequest

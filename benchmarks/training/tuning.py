@@ -23,7 +23,7 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial, TrialState
 
-from serving.settings import usable_cores
+from serving.cores import usable_cores
 from training.config_file import parse_yaml
 from training.console import console
 from training.data import load_images

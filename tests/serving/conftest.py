@@ -157,6 +157,14 @@ def ship(root, name, version, generator, precision="fp32"):
     return write_bundle(root, card, graph, b"")
 
 
+@pytest.fixture
+def no_settings(monkeypatch) -> None:
+    """An environment without settings of its own."""
+    for name in [*os.environ]:
+        if name.upper().startswith("FIGMENT_"):
+            monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def generators() -> SimpleNamespace:
     """The makers of small generators, and ``ship``, which makes bundles of them."""
@@ -188,7 +196,7 @@ def slow_zoo(tmp_path_factory) -> Path:
 class Server:
     """A running ``bentoml serve``."""
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str], start_in: Path = ROOT) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -196,10 +204,10 @@ class Server:
         self._log = folder / "log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
         environment |= {"BENTOML_HOME": str(folder), "BENTOML_DO_NOT_TRACK": "True", **settings}
-        command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, "-m", "bentoml", "serve", str(ROOT), "--host", "127.0.0.1", "--port", str(self.port)]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+                command, cwd=start_in, env=environment, stdout=log, stderr=log, start_new_session=True
             )
 
     @property
@@ -254,12 +262,12 @@ class Server:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory):
-    """Starts a service: a context manager, called with settings without their prefix."""
+    """Starts a service: a context manager, called with settings without their prefix, and perhaps a current folder."""
 
     @contextmanager
-    def start(**settings: object) -> Iterator[Server]:
+    def start(start_in: Path = ROOT, **settings: object) -> Iterator[Server]:
         names = {f"FIGMENT_{name.upper()}": str(value) for name, value in settings.items()}
-        server = Server(tmp_path_factory.mktemp("home"), names)
+        server = Server(tmp_path_factory.mktemp("home"), names, start_in)
         try:
             yield server
         finally:

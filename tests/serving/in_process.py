@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httptools
 from uvicorn.config import Config
@@ -14,6 +15,8 @@ from serving.device import Devices, Hardware
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
 from serving.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 
 @asynccontextmanager
@@ -40,10 +43,10 @@ def queue_of(runtime, model):
     return runtime.thread_of(runtime.catalogue.find(model, None))._queue
 
 
-def request(body, *headers):
-    """The bytes of ``POST /generate``; ``body`` is an object, or bytes that need not be JSON."""
+def request(body, *headers, path="/generate"):
+    """The bytes of a ``POST``; ``body`` is an object, or bytes that need not be JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = ["POST /generate HTTP/1.1", "Host: figment", f"Content-Length: {len(content)}", *headers]
+    lines = [f"POST {path} HTTP/1.1", "Host: figment", f"Content-Length: {len(content)}", *headers]
     if not any(header.lower().startswith("content-type:") for header in headers):
         lines.append("Content-Type: application/json")
     return "\r\n".join([*lines, "", ""]).encode() + content
@@ -55,6 +58,36 @@ def configured(served, sheds=True):
     config = Config(served, http=Connection, log_config=None)
     config.load()
     return config
+
+
+class InProcess:
+    """The application in an event loop that runs only while it is asked something."""
+
+    def __init__(self, zoo, **settings):
+        self._loop = asyncio.new_event_loop()
+        self._opened = application(zoo, **settings)
+        self.application, self.runtime = self._loop.run_until_complete(self._opened.__aenter__())
+
+    def close(self):
+        self._loop.run_until_complete(self._opened.__aexit__(None, None, None))
+        self.runtime.close()
+        self._loop.close()
+
+    def ask(self, data):
+        """The answer to a request's bytes: status, headers and body."""
+
+        async def main():
+            client = Client(configured(self.application))
+            client.send(data)
+            (answer,) = await client.answered()
+            client.leave()
+            return answer
+
+        return self._loop.run_until_complete(main())
+
+    def metric(self, name, **labels):
+        """A sample's value; 0 if there is none yet."""
+        return self.runtime.metrics._registry.get_sample_value(name, labels) or 0
 
 
 class Client(asyncio.Transport):

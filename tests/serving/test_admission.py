@@ -1,10 +1,14 @@
 """Keys, limits before anything is read, and answers to pages of other origins."""
 
 import base64
+import json
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.datastructures import Headers
+
+from serving.cross_origin import CrossOrigin
 
 KEYS = ("first-key", "second-key")
 ORIGIN = "https://gallery.example"
@@ -126,3 +130,56 @@ def test_preflights_are_counted_and_have_an_id(locked):
 def test_no_origin_is_allowed_unless_it_is_named(client):
     answer = client.post("/generate", json={"seeds": [1]}, headers={"Origin": ORIGIN})
     assert "access-control-allow-origin" not in answer.headers
+
+
+def preflight(origins=(ORIGIN,), **asked):
+    """The answer to a browser's question, by its headers without ``Access-Control-Request-``."""
+    lines = [(b"origin", asked.pop("origin", ORIGIN).encode())]
+    for name, value in asked.items():
+        lines += [(f"access-control-request-{name}".encode(), line.encode()) for line in value.split("; ")]
+    return CrossOrigin(None, origins).preflight_response(Headers(raw=lines))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"origin": "https://other.example", "method": "POST"}, "Origin: pages of this origin may not ask"),
+        ({"origin": "null", "method": "DELETE", "headers": "x-a"}, "Origin: pages of this origin may not ask"),
+        (
+            {"method": "DELETE"},
+            "Access-Control-Request-Method: pages of other origins may use GET, HEAD, POST, not 'DELETE'.",
+        ),
+        (
+            {"method": "POST", "headers": "content-type; x-client-version, x-other"},
+            "Access-Control-Request-Headers: pages of other origins may send Authorization, Content-Type, "
+            "If-None-Match, X-Request-ID, Inference-Header-Content-Length, not 'x-client-version'.",
+        ),
+        ({"method": "POST", "private-network": "true"}, "Access-Control-Request-Private-Network: "),
+    ],
+)
+@pytest.mark.parametrize("origins", [(ORIGIN,), ("*",)])
+def test_a_refused_question_says_what_may_not_be(origins, asked, says):
+    """An origin that is allowed was told that it is not, whatever was wrong."""
+    answer = preflight(origins, **asked)
+    if origins == ("*",) and "origin" in asked:
+        assert answer.status_code == (200 if asked["method"] == "POST" else 400)
+        assert b"this origin" not in answer.body
+        return
+    assert answer.status_code == 400
+    assert json.loads(answer.body)["error"].startswith(says)
+    assert answer.headers.get("access-control-allow-origin") == (None if "origin" in asked else origins[0])
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ("", 200),
+        ("content-type,authorization", 200),
+        ("Content-Type, , If-None-Match,", 200),
+        ("content-type; x-request-id", 200),  # in two lines
+        ("content-type; x-other", 400),
+        ("x-other; content-type", 400),
+    ],
+)
+def test_what_pages_may_send(headers, status):
+    assert preflight(method="POST", headers=headers).status_code == status

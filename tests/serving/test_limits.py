@@ -46,13 +46,14 @@ def test_body_limit_at_and_over_and_chunked(client, route, body):
 
 @pytest.mark.parametrize(("route", "body"), POSTS)
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
-@pytest.mark.parametrize(("depth", "status"), [(32, 422), (33, 400), (2_000, 400), (40_000, 400)])
-def test_depth(client, route, body, opening, closing, depth, status):
-    """At the limit the text is read, and the model that validates refuses it; beyond, nothing reads it."""
+@pytest.mark.parametrize(("depth", "is_read"), [(32, True), (33, False), (2_000, False), (40_000, False)])
+def test_depth(client, route, body, opening, closing, depth, is_read):
+    """At the limit the text is read, and its unknown member refused or, on /v2, ignored; beyond, nothing reads it."""
+    status = (200 if route.startswith("/v2") else 422) if is_read else 400
     deep = f'{{"unknown": {opening * (depth - 1)}1{closing * (depth - 1)}, '.encode() + body[1:]
     answer = client.post(route, content=deep, headers=JSON)
     assert answer.status_code == status
-    assert ("nested more than 32 levels deep" in answer.json()["error"]) == (status == 400)
+    assert ("nested more than 32 levels deep" in answer.text) != is_read
 
 
 TEXTS = st.text(st.sampled_from('[]{}"\\a'))

@@ -275,6 +275,45 @@ def test_it_follows_the_readers_scheme_and_wish_for_rest(visit):
     assert len(grounds) == 2
 
 
+PREFIX = "/team/figment"
+
+
+def behind_a_prefix(service):
+    """A proxy that takes a prefix off each path: called with a page, whose every other request then has no answer."""
+
+    def answer(route):
+        path = route.request.url.removeprefix(service.url)
+        if path.startswith(f"{PREFIX}/"):
+            route.fulfill(response=route.fetch(url=service.url + path.removeprefix(PREFIX)))
+        else:
+            route.fulfill(status=502, body="no such place")
+
+    return lambda page: page.route("**/*", answer)
+
+
+def test_the_playground_behind_a_path_prefix(visit, service):
+    page = visit(f"{PREFIX.removeprefix('/')}/{CONV}&open=3", behind_a_prefix(service))
+    arrived(page, 8)
+    assert addresses(page)[0] == f"{service.url}{PREFIX}/images/conv/0.png?version=1"
+    expect(page.get_by_label("How far along the walk")).to_be_enabled()
+    expect(page.locator("#curl")).to_contain_text(f"curl -s {service.url}{PREFIX}/generate ")
+    assert page.locator(".to-docs").evaluate("link => link.href") == f"{service.url}{PREFIX}/docs"
+
+
+def test_the_docs_behind_a_path_prefix(visit, service):
+    """The page was empty there: its addresses were absolute."""
+    page = visit(f"{PREFIX.removeprefix('/')}/docs", behind_a_prefix(service))
+    box = page.locator("details", has_text="GET /models ").first
+    box.locator("summary").click()
+    expect(box.locator("pre").first).to_have_text(f"curl -sS -o answer '{service.url}{PREFIX}/models'")
+    box.get_by_role("button", name="Try it").click()
+    expect(box.locator("p", has_text="200 application/json")).to_be_visible()
+    links = page.locator("p a").evaluate_all("links => links.map(link => link.href)")
+    assert links == [f"{service.url}{PREFIX}/openapi.json", f"{service.url}{PREFIX}/"]
+    # A relative server is so to where the description is.
+    assert page.request.get(f"{service.url}/openapi.json").json()["servers"] == [{"url": "."}]
+
+
 @pytest.fixture(scope="module")
 def locked(serve, zoo):
     """A service that needs a key."""

@@ -1,17 +1,10 @@
 """Settings: each has a range, and a wrong value is one sentence that names its variable."""
 
-import os
-
 import pytest
 
-from serving.settings import Settings, SettingsError, load_settings
+from serving.settings import Settings, SettingsError, check_folder, load_settings
 
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch):
-    for name in os.environ:
-        if name.startswith("FIGMENT_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 @pytest.mark.parametrize(
@@ -50,17 +43,93 @@ def test_settings_come_from_the_environment(monkeypatch):
     assert settings.default_model is None
 
 
+@pytest.mark.parametrize("value", ["", " ", "\n", ",", " , ,\n"])
+@pytest.mark.parametrize("variable", ["FIGMENT_API_KEYS", "figment_api_keys"])
+def test_keys_that_are_set_and_hold_none_start_no_open_service(monkeypatch, variable, value):
+    """A secret that is missing or empty would else leave the door open."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=r"^FIGMENT_API_KEYS: it is set and holds no key; [^\n]*\.$"):
+        load_settings()
+
+
+@pytest.mark.parametrize("value", ["two words", "one\ntwo", "tab\tkey", "esc\x1bkey", "good,two bad", "line\u2028end"])
+def test_a_key_that_no_client_can_send_is_refused_and_not_told(monkeypatch, value):
+    monkeypatch.setenv("FIGMENT_API_KEYS", value)
+    with pytest.raises(SettingsError, match=r"^FIGMENT_API_KEYS: a key has no white space or control") as error:
+        load_settings()
+    assert value.split(",")[-1] not in str(error.value)
+
+
+def test_keys_are_read_as_files_and_lists_give_them(monkeypatch):
+    """A mounted secret ends in a newline."""
+    for value, keys in (("key\n", ("key",)), (" a, b ,,\n", ("a", "b")), ("schl\xfcssel", ("schl\xfcssel",))):
+        monkeypatch.setenv("FIGMENT_API_KEYS", value)
+        assert load_settings().api_keys == keys
+
+
+def test_any_other_setting_that_is_set_to_nothing_is_unset(monkeypatch):
+    """Compose files and charts write ``FIGMENT_X=`` for what is not given."""
+    others = {name: f"FIGMENT_{name.upper()}" for name in Settings.model_fields if name != "api_keys"}
+    for variable in others.values():
+        monkeypatch.setenv(variable, "")
+    assert load_settings() == Settings()
+
+
 @pytest.mark.parametrize(
-    ("limit", "threads"), [("200000 100000\n", 2), ("250000 100000\n", 3), ("50000 100000\n", 1), ("max 100000\n", 8)]
+    "value",
+    [
+        "*",
+        "https://example.com",
+        "http://localhost:8080, https://a.example:8443",
+        "http://[::1]:3000",
+        "https://xn--bcher-kva.example",
+        "chrome-extension://abcdefghijklmnop",
+    ],
 )
-def test_a_container_is_given_no_more_threads_than_its_share_of_the_cores(monkeypatch, tmp_path, limit, threads):
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
-    (tmp_path / "cpu.max").write_text(limit)
-    monkeypatch.setattr("serving.settings._CPU_MAX", tmp_path / "cpu.max")
-    settings = load_settings()
-    assert (settings.intra_op_threads, settings.encode_threads) == (threads, threads)
-    monkeypatch.setattr("serving.settings._CPU_MAX", tmp_path / "nowhere")
-    assert load_settings().intra_op_threads == 8
+def test_origins_as_browsers_send_them(monkeypatch, value):
+    monkeypatch.setenv("FIGMENT_CORS_ORIGINS", value)
+    assert load_settings().cors_origins == tuple(value.split(", "))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("https://example.com/", "no path or slash at the end"),
+        ("https://example.com/gallery", "no path"),
+        ("example.com", "'example.com' has no scheme"),
+        ("localhost:8080", "has no scheme"),
+        ("https://*.example.com", "wildcard"),
+        ("*, https://example.com", "stands alone"),
+        ("*.example.com", "wildcard"),
+        ("null", "sandboxed"),
+        ("https://Example.com", "lower case"),
+        ("HTTPS://example.com", "lower case"),
+        ("https://b\xfccher.example", "browsers send no"),
+        ("https://example.com:443", "own port"),
+        ("http://example.com:80", "own port"),
+        ("https://example.com:", "browsers send no"),
+        ("https://", "browsers send no"),
+        ("https://user@example.com", "browsers send no"),
+        ("https://good.example, bad.example", "'bad.example' has no scheme"),
+        (",", "at least one origin"),
+        (" ", "at least one origin"),
+    ],
+)
+def test_an_origin_that_could_never_match_is_refused_at_the_start(monkeypatch, value, says):
+    monkeypatch.setenv("FIGMENT_CORS_ORIGINS", value)
+    with pytest.raises(SettingsError, match=r"^FIGMENT_CORS_ORIGINS cannot be ") as error:
+        load_settings()
+    assert says in str(error.value)
+    assert str(error.value).endswith(".")
+    assert "Value error" not in str(error.value)
+
+
+def test_a_file_is_no_folder_of_bundles(tmp_path):
+    (tmp_path / "zoo").write_text("")
+    with pytest.raises(SettingsError, match=r"^FIGMENT_MODELS must be a folder of bundles, and /.*/zoo is none\.$"):
+        check_folder(tmp_path / "zoo")
+    check_folder(tmp_path)
+    check_folder(tmp_path / "not mounted yet")
 
 
 def test_every_setting_is_described():
