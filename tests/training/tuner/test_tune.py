@@ -249,7 +249,7 @@ def test_faults_of_a_space_are_told_before_the_first_trial(tune: Tune, tmp_path:
             DivergenceError("generator_loss is nan after 40 images: it has diverged. Try less"),
             "generator_loss is nan after 40",
         ),
-        (torch.OutOfMemoryError("CUDA out of memory"), "the device has too little memory for these settings"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "the device has too little memory to train with these settings"),
     ],
 )
 def test_runs_that_fail_end_early_and_say_why(
