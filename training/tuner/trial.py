@@ -182,6 +182,8 @@ def _enough_memory(reason: str, workshop: Workshop) -> Iterator[None]:
     """Ends the run for this reason where memory runs out."""
     try:
         yield
+    except Ended:
+        raise
     except Exception as error:
         if ran_out_of_memory(error):
             raise Ended(reason + held_by_others(workshop.processes.device)) from error
