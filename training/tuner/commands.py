@@ -105,7 +105,7 @@ def tune(
         ) from error
     except OSError as error:
         raise TrainingError(
-            f"cannot read or write {error.filename or out} ({error.strerror or error}); "
+            f"cannot write or read {error.filename or out} ({error.strerror or error}); "
             "what was written before is kept: start the same command again"
         ) from error
 

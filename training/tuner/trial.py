@@ -66,6 +66,10 @@ class Result:
     images_seen: int
 
 
+FIXED = ("seed", "images")
+"""What tells a run from others of its study beside the settings that were drawn for it."""
+
+
 def fixed_settings(images: int) -> dict[str, Any]:
     """What is the same for all runs of a study beside the space's settings: the budget, and when a run is judged."""
     return {
@@ -83,7 +87,7 @@ def train(path: Path, config: Config, own: Collection[str], workshop: Workshop, 
     Raises ``Ended`` if the run fails or ``report`` says so, ``Stopped`` on SIGTERM or Ctrl-C, ``TrainingError`` if it
     cannot go on for reasons that are none of the settings'.
     """
-    run = open_run(path, [*own, "seed", "images"], config, workshop.source, workshop.data)
+    run = open_run(path, [*own, *FIXED], config, workshop.source, workshop.data)
     judge = _judge(run, workshop)
     labels = len(workshop.data.label_names or ()) if config.conditional else 0
     with _enough_memory(NOT_TO_TRAIN, workshop):

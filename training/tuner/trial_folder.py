@@ -35,7 +35,8 @@ def open_run(path: Path, own: Iterable[str], config: Config, source: str, data: 
         run = RunFolder.open(path)
     except TrainingError as error:
         raise _unreadable(path, error) from error
-    _check_same(run, own, config, data)
+    if difference := other_run(run, own, config, data):
+        raise TrainingError(f"{difference}; {MOVE_AWAY}")
     return run
 
 
@@ -63,17 +64,17 @@ def _put_aside(path: Path) -> None:
     path.rename(aside)
 
 
-def _check_same(run: RunFolder, own: Iterable[str], config: Config, data: TrainingImages) -> None:
+def other_run(run: RunFolder, own: Iterable[str], config: Config, data: TrainingImages) -> str | None:
+    """In what a run differs from one with these settings (of which ``own`` are compared) and images, or None."""
     before, now = run.config.model_dump(mode="json"), config.model_dump(mode="json")
     differences = [
         f"its {key} is {_at(before, key)}, not {_at(now, key)}" for key in own if _at(before, key) != _at(now, key)
     ]
     if run.data.fingerprint != data.fingerprint:
         differences.append("its images are others")
-    if differences:
-        raise TrainingError(
-            f"{run.path} holds another run ({'; '.join(differences)}) than the trial of that number: {MOVE_AWAY}"
-        )
+    if not differences:
+        return None
+    return f"{run.path} holds another run than the trial of that number ({', '.join(differences)})"
 
 
 def _at(values: Any, key: str) -> Any:

@@ -260,6 +260,17 @@ def test_another_trials_run_is_not_gone_on_with(cut_short: Path, tune: Tune) -> 
     config = cut_short / "trials" / "0000" / "config.yaml"
     config.write_text(config.read_text().replace("seed: 0", "seed: 5"))
     before = content(cut_short / "trials" / "0000")
-    with pytest.raises(TrainingError, match=r"trials/0000 holds another run \(its seed is 5, not 0\).*move it away"):
+    with pytest.raises(
+        TrainingError, match=r"trials/0000 holds another run than .* \(its seed is 5, not 0\); move it away"
+    ):
         tune(cut_short, "--trials", "1", *NO_RERUNS)
     assert content(cut_short / "trials" / "0000") == before
+
+
+def test_a_winner_that_something_has_trained_over_is_not_exported(copied: Path, tune: Tune, tmp_path: Path) -> None:
+    for run in copied.glob("trials/0*/"):
+        config = run / "config.yaml"
+        config.write_text(config.read_text().replace("seed: 0", "seed: 5"))
+    with pytest.raises(TrainingError, match=r"another run .*seed is 5, not 0\): something has trained over the winner"):
+        tune(copied, "--trials", "2", *NO_RERUNS, "--export", str(tmp_path / "zoo"))
+    assert not (tmp_path / "zoo").exists()
