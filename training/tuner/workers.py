@@ -21,7 +21,7 @@ from training.tuner.trial import Stopped
 PARENT = "FIGMENT_TUNE_PARENT"
 """The environment variable that tells a child its parent's process number."""
 LOOK_SECONDS = 0.1
-ONE_REQUEST_SECONDS = 0.5
+ONE_REQUEST_SECONDS = 1.0
 """Signals that come within this time are one request: timeout(1) and others send each to a process and to its group."""
 _IN_GOOD_ORDER = (0, 130, -signal.SIGTERM)
 

@@ -12,9 +12,9 @@ import optuna
 import pytest
 import torch
 import yaml
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from tests.training.tuner.conftest import IMAGES, SPACE
+from tests.training.tuner.conftest import IMAGES, SPACE, trials_of
 from training.data import TrainingImages
 from training.errors import TrainingError
 from training.fit import fit
@@ -43,11 +43,6 @@ def copied(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "second"))
 
 
-def trials_of(folder: Path, name: str = "first") -> list[FrozenTrial]:
-    """Every trial of a study."""
-    return optuna.load_study(study_name=name, storage=Journal(folder).backend).trials
-
-
 def content(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -59,7 +54,7 @@ def test_a_copied_study_goes_on_where_the_original_stood(original: Path, copied:
     tune(copied, "--trials", "3", *NO_RERUNS)
     after = content(copied / "trials")
     assert {name: after[name] for name in before} == before, "finished trials are as they were"
-    assert [identity_of(trial) for trial in trials_of(copied)] == [0, 1, 2]
+    assert [identity_of(trial) for trial in trials_of(copied, "first")] == [0, 1, 2]
     assert optuna.get_all_study_names(Journal(copied).backend) == ["first", "first-reruns", "first-finals"]
     assert content(original / "trials") == runs
     assert (original / "journal.log").read_bytes() == journal, "the original knows nothing of its copy"
@@ -169,7 +164,7 @@ def test_a_journal_cut_in_the_middle_of_a_result_does_not_cost_the_finished_run(
     assert content(copied / "trials") == runs
     (copied / "trials" / "0001").rename(copied / "elsewhere")
     tune(copied, "--trials", "2", *NO_RERUNS)
-    assert [identity_of(trial) for trial in trials_of(copied) if trial.state != TrialState.FAIL] == [0, 1]
+    assert [identity_of(trial) for trial in trials_of(copied, "first") if trial.state != TrialState.FAIL] == [0, 1]
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +225,7 @@ def test_a_disk_that_hiccups_costs_a_trial_nothing(
             tune(cut_short, "--trials", "1", *NO_RERUNS)
     assert content(cut_short / "trials" / "0000") == before
     assert not list(cut_short.glob("trials/0000.aside*")), "nothing was put aside"
-    assert "blameless" in trials_of(cut_short, "cut")[-1].user_attrs or call == "torch.load"
+    assert "blameless" in trials_of(cut_short)[-1].user_attrs or call == "torch.load"
 
 
 def test_a_trial_that_died_before_its_first_checkpoint_begins_anew_and_the_rest_is_put_aside(
@@ -241,7 +236,7 @@ def test_a_trial_that_died_before_its_first_checkpoint_begins_anew_and_the_rest_
     (run / "best.pt").unlink()
     (run / "note.txt").write_text("somebody's own")
     tune(cut_short, "--trials", "1", *NO_RERUNS)
-    assert trials_of(cut_short, "cut")[-1].state == TrialState.COMPLETE
+    assert trials_of(cut_short)[-1].state == TrialState.COMPLETE
     assert (run / "best.pt").is_file()
     assert (cut_short / "trials" / "0000.aside-1" / "note.txt").read_text() == "somebody's own"
 

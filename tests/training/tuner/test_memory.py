@@ -5,25 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
+from tests.training.tuner.conftest import trials_of
 from training.config import Config
 from training.errors import DivergenceError, TrainingError
 from training.fit import fit
 from training.judge.in_loop import LoopJudge
 from training.tuner.memory import NOT_TO_SCORE, NOT_TO_TRAIN, held_by_others, ran_out_of_memory
-from training.tuner.storage import Journal
 
 Tune = Callable[..., None]
 GIB = 2**30
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-
-def trials_of(folder: Path) -> list[FrozenTrial]:
-    return optuna.load_study(study_name=folder.name, storage=Journal(folder).backend).trials
 
 
 def raise_for(error: Exception) -> Callable[..., Any]:

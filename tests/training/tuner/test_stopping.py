@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.tuner.test_copies import trials_of
+from tests.training.tuner.conftest import trials_of
 from training.cli import main
 from training.errors import TrainingError
 from training.state import checkpoints
@@ -199,7 +199,7 @@ def test_ctrl_c_in_a_terminal_stops_every_worker_in_good_order(
     text = b""
     try:
         wait_for(lambda: all(checkpoints(run / "checkpoints") for run in runs))
-        workers = [int(trial.user_attrs["worker"].rpartition(":")[2]) for trial in trials_of(out, "study")]
+        workers = [int(trial.user_attrs["worker"].rpartition(":")[2]) for trial in trials_of(out)]
         os.write(terminal, b"\x03")
         while chunk := _read(terminal):
             text += chunk

@@ -11,29 +11,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import torch
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from models.bundle import read_bundle
-from tests.training.tuner.conftest import IMAGES, SPACE
+from tests.training.tuner.conftest import IMAGES, SPACE, trials_of
 from training.config import Config
 from training.data import TrainingImages
 from training.errors import DivergenceError, TrainingError
 from training.fit import fit
 from training.run_folder import RunFolder
 from training.tuner.queue import identity_of
-from training.tuner.storage import Journal
 
 Tune = Callable[..., None]
 
 
 def counted(folder: Path, name: str | None = None) -> list[FrozenTrial]:
     """The trials of a study that count."""
-    study = optuna.load_study(study_name=name or folder.name, storage=Journal(folder).backend)
-    return [trial for trial in study.trials if trial.state != TrialState.FAIL]
+    return [trial for trial in trials_of(folder, name) if trial.state != TrialState.FAIL]
 
 
 @pytest.fixture(scope="module")
