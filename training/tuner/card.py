@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from models.bundle import Score, TuningRecord
 from training.errors import TrainingError
@@ -12,7 +12,9 @@ from training.judge.in_loop import LoopJudge
 from training.run_folder import RunFolder
 from training.tuner.pruning import PRESET
 from training.tuner.queue import identity_of
-from training.tuner.study import SCORES, SETTINGS, Study, study_lock
+from training.tuner.study import BUDGET, SCORES, SEED, SETTINGS, Study, study_lock
+from training.tuner.trial import FIXED
+from training.tuner.trial_folder import other_run
 
 _EXPORTED = "exported"
 
@@ -35,9 +37,17 @@ def export_winner(study: Study, to: Path, name: str | None) -> Path:
         if not (path / "best.pt").is_file():
             raise TrainingError(f"the winner was trained on another machine: export there, or copy {path} to here")
         run = RunFolder.open(path)
+        _check_winner(study, run, best)
         bundle = export(run, to, name, tuning=tuning_record(study), scores=_scores(study, run, best.user_attrs[SCORES]))
         study.search.study.set_user_attr(_EXPORTED, {**done, key: str(bundle.resolve())})
     return bundle
+
+
+def _check_winner(study: Study, run: RunFolder, best: FrozenTrial) -> None:
+    attributes = best.user_attrs
+    config = study.plan.config(attributes[SETTINGS], attributes.get(SEED), attributes.get(BUDGET))
+    if difference := other_run(run, [*attributes[SETTINGS], *FIXED], config, study.workshop.data):
+        raise TrainingError(f"{difference}: something has trained over the winner, so it cannot be exported")
 
 
 def tuning_record(study: Study) -> TuningRecord:

@@ -27,7 +27,7 @@ from training.tuner.storage import open_storage, reason
 from training.tuner.study import Plan, Study, study_lock
 from training.tuner.trial import Stopped, Workshop
 from training.tuner.worker import work
-from training.tuner.workers import run_workers
+from training.tuner.workers import run_workers, stop_with_parent
 
 
 def tune(
@@ -66,6 +66,7 @@ def tune(
     Example: python -m training tune digits --data mnist.parquet --out studies/first --trials 30 --workers 2
     """
     optuna.logging.set_verbosity(logging.ERROR)
+    is_child = stop_with_parent()
     try:
         with joined_processes() as processes:
             chosen, faults = read_space(space)
@@ -75,6 +76,11 @@ def tune(
                 raise TrainingError(f"{space}: {'; '.join(faults)}")
             out.mkdir(parents=True, exist_ok=True)
             judge = _judge(out, loaded)
+            precision = best_precision(processes.device) if base.precision == "auto" else base.precision
+            plan = Plan(chosen, base.images, sampler, prune, precision)
+            study = Study(out, open_storage(storage, out, grace), plan, Workshop(data, loaded, judge, processes))
+            if study.name != out.resolve().name and not is_child:
+                console.print(f"{out} goes on with the study {study.name}", highlight=False, soft_wrap=True)
             if workers > 1:
                 options = {"data": data, "out": out, "trials": trials, "images": images, "seeds": seeds}
                 options |= {
@@ -88,9 +94,6 @@ def tune(
                 given = [f"--{key}={value}" for key, value in options.items() if value is not None]
                 run_workers(workers, ["tune", space, "--prune" if prune else "--no-prune", *given])
                 return
-            precision = best_precision(processes.device) if base.precision == "auto" else base.precision
-            plan = Plan(chosen, base.images, sampler, prune, precision)
-            study = Study(out, open_storage(storage, out, grace), plan, Workshop(data, loaded, judge, processes))
             work(study, trials, seeds, final_images)
             _conclude(study, final_images, export, name)
     except Stopped:
@@ -102,7 +105,8 @@ def tune(
         ) from error
     except OSError as error:
         raise TrainingError(
-            f"cannot write into {out} ({error.strerror}); what was written before is kept: start the same command again"
+            f"cannot write or read {error.filename or out} ({error.strerror or error}); "
+            "what was written before is kept: start the same command again"
         ) from error
 
 

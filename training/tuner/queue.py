@@ -20,9 +20,12 @@ from training.tuner.locks import FileLock
 from training.tuner.storage import WORKER, Storage
 
 LIVES = 10
-"""A trial that so many workers have died of is given up."""
+"""A trial that this many workers have died of, one after the other and without getting further, is given up."""
+ERROR = "error"
+"""The attribute that says which error cut a trial short."""
 
-_IDENTITY, _DROPPED = "identity", "dropped"
+_IDENTITY, _DROPPED, _BLAMELESS = "identity", "dropped", "blameless"
+_OF_ONE_LIFE = (WORKER, ERROR, _BLAMELESS)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,21 @@ class Queue:
         finally:
             lock.release()
 
+    def cut_short(self, claim: Claim, error: str | None) -> None:
+        """Leaves a claimed trial to the next worker; ``error`` is None if the trial has nothing to do with its end."""
+        if error is None:
+            claim.trial.set_user_attr(_BLAMELESS, True)
+        else:
+            claim.trial.set_user_attr(ERROR, error)
+        self.study.tell(claim.trial, state=TrialState.FAIL, skip_if_finished=True)
+
+    def given_up(self, identity: int) -> str | None:
+        """Why a trial was given up, or None if it was not."""
+        lives = [trial for trial in self._all() if identity_of(trial) == identity and _DROPPED not in trial.user_attrs]
+        if not lives or any(trial.state != TrialState.FAIL for trial in lives) or _deaths(lives) < LIVES:
+            return None
+        return f"{LIVES} workers died of it, the last of {lives[-1].user_attrs.get(ERROR, 'what it could not tell')}"
+
     def busy(self) -> bool:
         """Whether any trial runs or waits; those that lost their worker wait from now on."""
         with self._lock:
@@ -119,8 +137,18 @@ class Queue:
             if _DROPPED not in trial.user_attrs:
                 lives[identity_of(trial)].append(trial)
         for identity, spent in lives.items():
-            if len(spent) < LIVES and all(trial.state == TrialState.FAIL for trial in spent):
+            if _deaths(spent) < LIVES and all(trial.state == TrialState.FAIL for trial in spent):
                 self.study.add_trial(_successor(spent[-1], identity))
+
+
+def _deaths(lives: list[FrozenTrial]) -> int:
+    """How many workers have died of a trial since it last got further."""
+    deaths, furthest = 0, -1
+    for life in lives:
+        if (life.last_step or 0) > furthest:
+            deaths, furthest = 0, life.last_step or 0
+        deaths += _BLAMELESS not in life.user_attrs
+    return deaths
 
 
 def _successor(trial: FrozenTrial, identity: int) -> FrozenTrial:
@@ -128,6 +156,9 @@ def _successor(trial: FrozenTrial, identity: int) -> FrozenTrial:
         state=TrialState.WAITING,
         params=trial.params,
         distributions=trial.distributions,
-        user_attrs={**{key: value for key, value in trial.user_attrs.items() if key != WORKER}, _IDENTITY: identity},
+        user_attrs={
+            **{key: value for key, value in trial.user_attrs.items() if key not in _OF_ONE_LIFE},
+            _IDENTITY: identity,
+        },
         system_attrs=trial.system_attrs,
     )

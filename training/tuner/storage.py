@@ -33,6 +33,10 @@ class Storage(Protocol):
     """A study's storage."""
 
     backend: BaseStorage
+    name: str
+    """For messages; without a password."""
+    shared: bool
+    """Whether it holds the studies of other folders, too."""
 
     @contextmanager
     def alive(self, trial: optuna.Trial) -> Iterator[None]:
@@ -45,9 +49,12 @@ class Storage(Protocol):
 class Journal:
     """A file in the study's folder."""
 
+    shared = False
+
     def __init__(self, folder: Path) -> None:
         """Opens or begins it. Raises ``TrainingError`` if it holds something else."""
         path = folder / JOURNAL_FILE
+        self.name = str(path)
         backend = JournalFileBackend(str(path), lock_obj=_MendingLock(path))  # type: ignore[arg-type]
         try:
             self.backend: BaseStorage = JournalStorage(backend)
@@ -69,6 +76,8 @@ class Journal:
 
 class PostgreSql:
     """A database, for workers on many machines."""
+
+    shared = True
 
     def __init__(self, url: str, grace: int) -> None:
         """Connects, and makes the tables if they are missing. Raises ``TrainingError`` if it does not answer.

@@ -24,6 +24,7 @@ from training.tuner.pruning import PRESET, Halving, rungs
 from training.tuner.queue import Queue, identity_of
 from training.tuner.space import Space, Values, dump_space
 from training.tuner.storage import Storage
+from training.tuner.study_folder import FINALS, RERUNS, check_known, note_name, runs_in, study_name
 from training.tuner.trial import Workshop, fixed_settings
 
 SETTINGS, ENDED, IMAGES, SCORES, SEED, OF = "settings", "ended", "images_seen", "scores", "seed", "of"
@@ -100,17 +101,21 @@ class Study:
     def __init__(self, folder: Path, storage: Storage, plan: Plan, workshop: Workshop) -> None:
         """Begins a study, or goes on with the one that is there.
 
-        Raises ``TrainingError`` if that one was begun with another plan, other images or another judge.
+        Raises ``TrainingError`` if that one was begun with another plan, other images or another judge, or if the
+        folder has runs that are not the study's.
         """
         self.folder, self.plan, self.workshop = folder, plan, workshop
-        self.name = folder.resolve().name
         self._storage = storage
         lock = study_lock(folder)
         with lock:
+            self.name = study_name(folder, storage)
+            found = runs_in(folder)  # before the storage is asked: what others begin meanwhile is then known
+            check_known(folder, found, self._known_runs(), self.name, storage)
             search = self._open(self.name, plan.sampler, plan.prune)
             _check_same(search, self._about())
-            reruns = self._open(f"{self.name}-reruns", "random", prune=False)
-            finals = self._open(f"{self.name}-finals", "random", prune=False)
+            reruns = self._open(self.name + RERUNS, "random", prune=False)
+            finals = self._open(self.name + FINALS, "random", prune=False)
+            note_name(folder, self.name)
             write_whole(folder / "space.yaml", dump_space(plan.space).encode())
         self.search = Queue(search, storage, folder / "trials", lock)
         self.reruns = Queue(reruns, storage, folder / "reruns", lock)
@@ -176,10 +181,12 @@ class Study:
             self.finals.add(_final_identity(winner, images), {}, attributes)
 
     def why_final_ended(self, images: int) -> str | None:
-        """Why the winner's final run of this budget ended early, if it did."""
+        """Why the winner's final run of this budget ended early or was given up, if it did or was."""
         identity = _final_identity(self.finalists()[0], images)
         run = next((run for run in self.finals.trials if identity_of(run) == identity), None)
-        return run.user_attrs[ENDED] if run and run.state == TrialState.PRUNED else None
+        if run is None:
+            return self.finals.given_up(identity)
+        return run.user_attrs[ENDED] if run.state == TrialState.PRUNED else None
 
     def final(self) -> FrozenTrial | None:
         """The winner's final run, the longest if there are several."""
@@ -210,6 +217,13 @@ class Study:
     def images_seen(self) -> int:
         """By all trials of the search together."""
         return sum(int(trial.user_attrs.get(IMAGES, 0)) for trial in self.search.trials)
+
+    def _known_runs(self) -> set[Path]:
+        """Where the trials, re-runs and final runs lie that the storage has; it is left as it is."""
+        names = {self.name, self.name + RERUNS, self.name + FINALS}
+        storage = self._storage.backend
+        studies = [study for study in storage.get_all_studies() if study.study_name in names]
+        return {self.run_folder(trial) for study in studies for trial in storage.get_all_trials(study._study_id)}
 
     def _open(self, name: str, sampler: SamplerName, prune: bool) -> optuna.Study:
         pruner: BasePruner = Halving(rungs(self.plan.images)) if prune else NopPruner()

@@ -2,12 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from training.config import Config
 from training.data import TrainingImages
@@ -20,10 +19,12 @@ from training.monitor import cut_after
 from training.observer import crossed
 from training.reporter import Reporter
 from training.run_folder import RunFolder
-from training.state import TrainingState, read_newest
+from training.state import TrainingState
 from training.tuner.failures import FailureWatch
+from training.tuner.memory import NOT_TO_SCORE, NOT_TO_TRAIN, held_by_others, ran_out_of_memory
 from training.tuner.objective import best_of, objective
 from training.tuner.pruning import judge_every
+from training.tuner.trial_folder import newest_checkpoint, open_run
 
 Report = Callable[[float, int], str | None]
 """Takes the objective after so many images; the answer, if any, is why the run ends here."""
@@ -65,6 +66,10 @@ class Result:
     images_seen: int
 
 
+FIXED = ("seed", "images")
+"""What tells a run from others of its study beside the settings that were drawn for it."""
+
+
 def fixed_settings(images: int) -> dict[str, Any]:
     """What is the same for all runs of a study beside the space's settings: the budget, and when a run is judged."""
     return {
@@ -76,32 +81,30 @@ def fixed_settings(images: int) -> dict[str, Any]:
     }
 
 
-def train(path: Path, config: Config, workshop: Workshop, report: Report) -> Result:
-    """Trains in a folder until the budget is spent.
+def train(path: Path, config: Config, own: Collection[str], workshop: Workshop, report: Report) -> Result:
+    """Trains in a folder until the budget is spent; ``own`` are the keys of what was drawn for this run.
 
     Raises ``Ended`` if the run fails or ``report`` says so, ``Stopped`` on SIGTERM or Ctrl-C, ``TrainingError`` if it
     cannot go on for reasons that are none of the settings'.
     """
-    run, state = _begun(path, config, workshop)
-    assert run.config.judge is not None
-    judge = LoopJudge(
-        workshop.data,
-        run.config.judge.samples,
-        workshop.judge,
-        run.config.network.noise_dim,
-        run.config.conditional,
-    )
+    run = open_run(path, [*own, *FIXED], config, workshop.source, workshop.data)
+    judge = _judge(run, workshop)
+    labels = len(workshop.data.label_names or ()) if config.conditional else 0
+    with _enough_memory(NOT_TO_TRAIN, workshop):
+        state = TrainingState(run.config, labels, workshop.processes.device)
+        if content := newest_checkpoint(run):
+            state.load(content)
+    cut_after(run.scores, state.images_seen)
     try:
         for line in _by_time(_lines(run)):
             _ask(report, objective(line, judge), _step(line["images_seen"], run.config))
-        observer = _TrialReporter(run, workshop.data, state, judge, report)
-        finished = fit(run.config, workshop.data, state, workshop.processes, observer)
+        observer = _TrialReporter(run, workshop, state, judge, report)
+        with _enough_memory(NOT_TO_TRAIN, workshop):
+            finished = fit(run.config, workshop.data, state, workshop.processes, observer)
     except Ended as end:
         raise Ended(str(end), state.images_seen) from None
     except DivergenceError as error:
         raise Ended(str(error).partition(". ")[0], state.images_seen) from error
-    except torch.OutOfMemoryError as error:
-        raise Ended("the device has too little memory for these settings", state.images_seen) from error
     if not finished:
         raise Stopped
     best = best_of(_lines(run))
@@ -117,19 +120,31 @@ class _TrialReporter(Reporter):
     """Reports as every run does, and to the study."""
 
     def __init__(
-        self, run: RunFolder, data: TrainingImages, state: TrainingState, judge: LoopJudge, report: Report
+        self, run: RunFolder, workshop: Workshop, state: TrainingState, judge: LoopJudge, report: Report
     ) -> None:
-        super().__init__(run, data, state, judge, quiet=True)
+        super().__init__(run, workshop.data, state, judge, quiet=True)
+        self._workshop = workshop
         self._config, self._trained, self._loop_judge, self._report = run.config, state, judge, report
         self._watch = FailureWatch(run.config.network.noise_dim, run.labels, run.config.images, run.config.batch_size)
 
+    def __enter__(self) -> "_TrialReporter":
+        with _enough_memory(NOT_TO_SCORE, self._workshop):
+            super().__enter__()
+        return self
+
     def step(self, before: int, images_seen: int) -> None:
         """Ends the run if it has failed."""
-        super().step(before, images_seen)
-        if crossed(before, images_seen, self._config.pace.checkpoint):
-            failure = self._watch.check(images_seen, self._trained.generator)
-            if failure:
-                raise Ended(failure)
+        with _enough_memory(NOT_TO_SCORE, self._workshop):
+            super().step(before, images_seen)
+            if crossed(before, images_seen, self._config.pace.checkpoint):
+                failure = self._watch.check(images_seen, self._trained.generator)
+                if failure:
+                    raise Ended(failure)
+
+    def finish(self) -> None:
+        """Scores, draws and saves for the last time."""
+        with _enough_memory(NOT_TO_SCORE, self._workshop):
+            super().finish()
 
     def scored(self, images_seen: int, scores: list[dict[str, Any]]) -> None:
         """Tells the study, which may end the run."""
@@ -150,22 +165,33 @@ def _step(images_seen: int, config: Config) -> int:
     return images_seen // config.judge.every * config.judge.every
 
 
-def _begun(path: Path, config: Config, workshop: Workshop) -> tuple[RunFolder, TrainingState]:
-    """The run in the folder at its newest checkpoint, or a new one where there is none to go on from."""
-    labels = len(workshop.data.label_names or ()) if config.conditional else 0
-    state = TrainingState(config, labels, workshop.processes.device)
-    if path.exists():
-        try:
-            run = RunFolder.open(path)
-            content = read_newest(run.checkpoints)
-        except TrainingError:
-            shutil.rmtree(path)  # its worker died before there was anything to keep
-        else:
-            state = TrainingState(run.config, labels, workshop.processes.device)
-            state.load(content)
-            cut_after(run.scores, state.images_seen)
-            return run, state
-    return RunFolder.create(path, config, workshop.source, workshop.data), state
+def _judge(run: RunFolder, workshop: Workshop) -> LoopJudge:
+    config = run.config
+    assert config.judge is not None
+    try:
+        return LoopJudge(
+            workshop.data, config.judge.samples, workshop.judge, config.network.noise_dim, config.conditional
+        )
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise TrainingError(
+                "the device has too little memory to look at the real images, which no setting of a trial changes"
+                f"{held_by_others(workshop.processes.device)}; free some, and start the same command again"
+            ) from error
+        raise
+
+
+@contextmanager
+def _enough_memory(reason: str, workshop: Workshop) -> Iterator[None]:
+    """Ends the run for this reason where memory runs out."""
+    try:
+        yield
+    except Ended:
+        raise
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise Ended(reason + held_by_others(workshop.processes.device)) from error
+        raise
 
 
 def _lines(run: RunFolder) -> list[dict[str, Any]]:

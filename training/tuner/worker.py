@@ -12,10 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from training.config import Config
 from training.console import console
+from training.tuner.memory import release_memory
 from training.tuner.pruning import Halving
 from training.tuner.queue import Claim, Queue
 from training.tuner.study import BUDGET, ENDED, IMAGES, OF, SCORES, SEED, SETTINGS, Study
-from training.tuner.trial import Ended, Result, forget_checkpoints, train
+from training.tuner.trial import Ended, Result, Stopped, forget_checkpoints, train
 
 PATIENCE_SECONDS = 1.0
 """Between two looks at what other workers do."""
@@ -40,6 +41,7 @@ def _until_done(queue: Queue, run: Callable[[Claim], None], limit: int | None) -
         with queue.claimed(limit) as claim:
             if claim:
                 run(claim)
+                release_memory()
                 continue
         if not queue.busy():
             if limit is None or len(queue.trials) >= limit:
@@ -64,11 +66,11 @@ def _search(study: Study, claim: Claim) -> None:
     path = study.trial_folder(claim.identity)
     settings = study.draw(claim.trial, claim.identity)
     _finish(
-        study.search.study,
+        study.search,
         claim,
         f"trial {claim.identity}",
         path,
-        lambda: train(path, study.plan.config(settings), study.workshop, report),
+        lambda: train(path, study.plan.config(settings), settings, study.workshop, report),
     )
 
 
@@ -76,46 +78,66 @@ def _rerun(study: Study, claim: Claim) -> None:
     attributes = claim.trial.user_attrs
     name = f"trial {attributes[OF]} with seed {attributes[SEED]}"
     config = study.plan.config(attributes[SETTINGS], attributes[SEED])
-    _run_to_the_end(study, study.reruns.study, claim, name, study.rerun_folder(claim.trial), config)
+    _run_to_the_end(study, study.reruns, claim, name, study.rerun_folder(claim.trial), config)
 
 
 def _run_finally(study: Study, claim: Claim) -> None:
     attributes = claim.trial.user_attrs
     name = f"trial {attributes[OF]} for {attributes[BUDGET]} images"
     config = study.plan.config(attributes[SETTINGS], attributes[SEED], attributes[BUDGET])
-    _run_to_the_end(study, study.finals.study, claim, name, study.final_folder(claim.trial), config)
+    _run_to_the_end(study, study.finals, claim, name, study.final_folder(claim.trial), config)
 
 
-def _run_to_the_end(study: Study, runs: optuna.Study, claim: Claim, name: str, path: Path, config: Config) -> None:
+def _run_to_the_end(study: Study, queue: Queue, claim: Claim, name: str, path: Path, config: Config) -> None:
     def report(value: float, step: int) -> str | None:
         claim.trial.report(value, step)
         return None
 
-    _finish(runs, claim, name, path, lambda: train(path, config, study.workshop, report))
+    own = claim.trial.user_attrs[SETTINGS]
+    _finish(queue, claim, name, path, lambda: train(path, config, own, study.workshop, report))
 
 
-def _finish(study: optuna.Study, claim: Claim, name: str, path: Path, run: Callable[[], Result]) -> None:
+def _finish(queue: Queue, claim: Claim, name: str, path: Path, run: Callable[[], Result]) -> None:
     """Runs, and tells the study what has come of it; whatever cuts the run short leaves it to the next worker."""
-    trial = claim.trial
+    try:
+        said = _run_and_tell(queue.study, claim.trial, run)
+    except UpdateFinishedTrialError:
+        # Too long without a sign of life: another worker has the trial now.
+        said = "this worker was taken for dead, and another one goes on with it"
+    except BaseException as error:
+        # Where it cannot be told, it will be noticed.
+        with suppress(OSError, SQLAlchemyError, StorageInternalError, UpdateFinishedTrialError):
+            queue.cut_short(claim, None if _blameless(error) else f"{type(error).__name__}: {_first_line(error)}")
+        raise
+    else:
+        forget_checkpoints(path)
+    console.print(f"{name}: {said}", highlight=False, soft_wrap=True)
+
+
+def _run_and_tell(study: optuna.Study, trial: optuna.Trial, run: Callable[[], Result]) -> str:
+    """What has come of a run, in words."""
     try:
         result = run()
-        trial.set_user_attr(SCORES, result.scores)
-        trial.set_user_attr(IMAGES, result.images_seen)
-        study.tell(trial, result.value)
-        forget_checkpoints(path)
-        console.print(f"{name}: {result.value:.3f}", highlight=False, soft_wrap=True)
     except Ended as end:
         trial.set_user_attr(ENDED, str(end))
         trial.set_user_attr(IMAGES, end.images_seen)
         study.tell(trial, state=TrialState.PRUNED)
-        forget_checkpoints(path)
-        console.print(f"{name}: ended early, {end}", highlight=False, soft_wrap=True)
-    except UpdateFinishedTrialError:
-        # Too long without a sign of life: another worker has the trial now.
-        console.print(
-            f"{name}: this worker was taken for dead, and another one goes on with it", highlight=False, soft_wrap=True
-        )
-    except BaseException:
-        with suppress(OSError, SQLAlchemyError, StorageInternalError):  # where it cannot be told, it will be noticed
-            study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-        raise
+        return f"ended early, {end}"
+    trial.set_user_attr(SCORES, result.scores)
+    trial.set_user_attr(IMAGES, result.images_seen)
+    study.tell(trial, result.value)
+    return f"{result.value:.3f}"
+
+
+def _blameless(error: BaseException) -> bool:
+    """Whether an error would have met any trial: a request to stop, a disk, a storage."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, Stopped | KeyboardInterrupt | OSError | SQLAlchemyError | StorageInternalError):
+            return True
+        found = found.__cause__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no words"])[0][:500]

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
+from optuna.trial import FrozenTrial
 
 from training.config import DataConfig
 from training.data import TrainingImages, load_images
 from training.judge.train import judges_folder, train_judge
+from training.tuner.storage import Journal
 
 SPACE = {
     "preset": "digits",
@@ -40,6 +43,11 @@ SPACE = {
 
 IMAGES = 480
 """A budget with rungs after 72 and 216 images."""
+
+
+def trials_of(folder: Path, name: str | None = None) -> list[FrozenTrial]:
+    """Every trial of the study in a folder, also those that failed; ``name`` if it is not the folder's."""
+    return optuna.load_study(study_name=name or folder.name, storage=Journal(folder).backend).trials
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -100,6 +100,28 @@ def test_three_workers_of_which_one_is_killed(
 def test_a_database_that_goes_away_is_one_sentence(database: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the storage .* does not answer: .*missing"):
         open_storage(database.removesuffix("postgres") + "missing", tmp_path, GRACE)
+
+
+def test_a_renamed_folder_finds_its_study_among_those_of_the_database(
+    database: str, tune: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--trials=1", "--seeds=0", "--storage", database, "--grace", str(GRACE)]
+    tune(tmp_path / "named", *options)
+    moved = (tmp_path / "named").rename(tmp_path / "moved")
+    capsys.readouterr()
+    tune(moved, *options)
+    assert f"{moved} goes on with the study named" in capsys.readouterr().err
+    (moved / "study.json").unlink()  # as in folders from before names were noted
+    with pytest.raises(
+        TrainingError, match=r"trials/0000 is a run that the study 'moved' in postgresql://.*"
+    ) as caught:
+        tune(moved, *options)
+    assert "write its study's name into" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    names = optuna.get_all_study_names(PostgreSql(database, GRACE).backend)
+    assert {name for name in names if name.startswith(("named", "moved"))} == {"named", "named-reruns", "named-finals"}
+    (moved / "study.json").write_text('{"name": "named"}')
+    tune(moved, *options)
 
 
 def _study(database: str, out: Path, workers: list[subprocess.Popen[str]]) -> optuna.Study:

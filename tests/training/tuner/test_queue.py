@@ -122,6 +122,36 @@ def test_a_trial_that_every_worker_dies_of_is_given_up(tmp_path: Path) -> None:
     assert not queue.busy()
 
 
+def test_a_trial_that_was_cut_short_through_no_fault_of_its_own_is_never_given_up(tmp_path: Path) -> None:
+    """Machines that come and go stop a long run more often than any number of lives."""
+    queue = open_queue(tmp_path)
+    queue.add(5, {}, {})
+    for _ in range(LIVES + 2):
+        with queue.claimed() as claim:
+            assert claim is not None
+            queue.cut_short(claim, None)
+    assert queue.given_up(5) is None
+    for _ in range(LIVES):
+        with queue.claimed() as claim:
+            assert claim is not None
+            queue.cut_short(claim, "RuntimeError: no such instruction")
+    with queue.claimed() as claim:
+        assert claim is None
+    assert queue.given_up(5) == f"{LIVES} workers died of it, the last of RuntimeError: no such instruction"
+    errors = [trial.user_attrs.get("error") for trial in queue.study.trials]
+    assert errors == [None] * (LIVES + 2) + ["RuntimeError: no such instruction"] * LIVES, "each death with its own"
+
+
+def test_a_trial_that_gets_further_each_time_is_never_given_up(tmp_path: Path) -> None:
+    queue = open_queue(tmp_path)
+    queue.add(5, {}, {})
+    for life in range(3 * LIVES):
+        with queue.claimed() as claim:
+            assert claim is not None
+            claim.trial.report(1.0, 1 + life // 2)
+    assert queue.given_up(5) is None
+
+
 def test_the_same_work_put_into_the_queue_twice_is_done_once(tmp_path: Path) -> None:
     """As two machines do that share a database, but no lock."""
     queue = open_queue(tmp_path)

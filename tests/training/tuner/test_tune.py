@@ -11,29 +11,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import torch
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from models.bundle import read_bundle
-from tests.training.tuner.conftest import IMAGES, SPACE
+from tests.training.tuner.conftest import IMAGES, SPACE, trials_of
 from training.config import Config
 from training.data import TrainingImages
 from training.errors import DivergenceError, TrainingError
 from training.fit import fit
 from training.run_folder import RunFolder
 from training.tuner.queue import identity_of
-from training.tuner.storage import Journal
 
 Tune = Callable[..., None]
 
 
 def counted(folder: Path, name: str | None = None) -> list[FrozenTrial]:
     """The trials of a study that count."""
-    study = optuna.load_study(study_name=name or folder.name, storage=Journal(folder).backend)
-    return [trial for trial in study.trials if trial.state != TrialState.FAIL]
+    return [trial for trial in trials_of(folder, name) if trial.state != TrialState.FAIL]
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +246,7 @@ def test_faults_of_a_space_are_told_before_the_first_trial(tune: Tune, tmp_path:
             DivergenceError("generator_loss is nan after 40 images: it has diverged. Try less"),
             "generator_loss is nan after 40",
         ),
-        (torch.OutOfMemoryError("CUDA out of memory"), "the device has too little memory for these settings"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "the device has too little memory to train with these settings"),
     ],
 )
 def test_runs_that_fail_end_early_and_say_why(
