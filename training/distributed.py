@@ -132,6 +132,7 @@ def _told_of_loss() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
         raise LostProcessError(
-            f"another of the processes that train together has ended or cannot be reached ({str(error)[:200]})"
+            f"another of the processes that train together has ended or cannot be reached ({reason})"
         ) from error

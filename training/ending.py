@@ -80,8 +80,10 @@ def ends_with_others() -> Iterator[None]:
 
 def _speaker(code: int, patient: bool) -> tuple[int, int]:
     """The rank that speaks for all and its exit code: the first that asks, unless it is ``patient``."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # the launcher sends one to the others, and would cut this short
-        signal.signal(number, signal.SIG_IGN)
+    # The launcher sends the others a signal. It must not cut short what there is to say; who has lost another has
+    # nothing to say that the launcher does not know better.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL if patient else signal.SIG_IGN)
     store = _store()
     if store is None:
         return _rank(), code

@@ -20,8 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
         "training",
         [options.training_script, *options.training_script_args],
     )
-    # The processes speak for themselves.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.ERROR)  # the processes speak for themselves, and an error of torchrun's own is raised
     try:
         run(options)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
