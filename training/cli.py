@@ -183,7 +183,10 @@ def _begun(lock: RunLock, path: Path, config: Config, source: str) -> RunStart:
     check_free(path)  # before the lock is taken: its file would lie in a folder of somebody else's
     made = missing_folders(path)
     lock.take()
-    return begin_run(path, config, source, made)
+    start = begin_run(path, config, source, made)
+    if not start.new:
+        point_of_return(start)  # a run that has lost its checkpoints is not overwritten
+    return start
 
 
 def _taken_up(lock: RunLock, path: Path) -> RunStart:

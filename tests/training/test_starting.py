@@ -182,7 +182,8 @@ def test_nothing_is_written_into_a_folder_of_other_things(tmp_path: Path, train:
 def test_hours_are_not_lost_in_silence(tmp_path: Path, train: Train, digits: Path) -> None:
     """Without its checkpoints a run that had some does not begin again by itself."""
     run = tmp_path / "run"
-    train("fit", "digits", "--data", digits, "--out", run, *SETTINGS, "--images=96", "--set=pace.checkpoint=32")
+    begin = ["fit", "digits", "--data", digits, "--out", run, *SETTINGS, "--images=96", "--set=pace.checkpoint=32"]
+    train(*begin)
     saved = checkpoints(run / "checkpoints")
     for path in saved:
         path.write_bytes(path.read_bytes()[:100])
@@ -191,6 +192,7 @@ def test_hours_are_not_lost_in_silence(tmp_path: Path, train: Train, digits: Pat
         train("resume", run)
     for path in saved:
         path.unlink()
-    with pytest.raises(TrainingError, match=r"has seen 96 images, but its checkpoints are gone"):
-        train("resume", run)
+    for command in (["resume", run], begin):
+        with pytest.raises(TrainingError, match=r"has seen 96 images, but its checkpoints are gone"):
+            train(*command)
     assert {path: path.read_bytes() for path in run.rglob("*.json*")} == before
