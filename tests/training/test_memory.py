@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import training.cli
 from models.bundle import ImageSpec
 from models.networks import build_generator
 from training.config_file import load_config
@@ -107,3 +108,17 @@ def test_images_of_a_score_are_made_in_one_batch_where_they_fit(generator: nn.Mo
     large = Large(generator)
     assert len(sample_images(large, np.zeros((FITS, 64), np.float32), None)) == FITS
     assert large.batches == [FITS]
+
+
+def test_a_training_that_does_not_fit_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app(**options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee documentation …")
+
+    monkeypatch.setattr(training.cli, "app", app)
+    with pytest.raises(SystemExit) as ended:
+        training.cli.main()
+    assert ended.value.code == 1
+    said = "error: the device has too little memory for these settings; a lower batch_size takes less\n"
+    assert capsys.readouterr().err == said
