@@ -1,9 +1,13 @@
 """The commands of ``python -m training``."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import typer
 
 from training.config import Config
@@ -11,7 +15,8 @@ from training.config_file import dump_config, load_config, preset_names
 from training.data import TrainingImages, load_images
 from training.device import best_precision
 from training.distributed import Processes, joined_processes
-from training.errors import TrainingError
+from training.ending import end, several
+from training.errors import DivergenceError, TrainingError
 from training.fit import fit
 from training.judge import commands as judging
 from training.judge.in_loop import LoopJudge
@@ -19,8 +24,19 @@ from training.judge.train import judge_for
 from training.observer import Observer
 from training.preflight import check_data, tell_broken
 from training.reporter import Reporter
-from training.run_folder import RunFolder, numbered_folder, with_budget
-from training.state import TrainingState, read_newest
+from training.resuming import changed_config, gone_on_with, point_of_return
+from training.run_folder import (
+    RunFolder,
+    RunLock,
+    RunStart,
+    begin_run,
+    check_free,
+    missing_folders,
+    numbered_folder,
+    open_start,
+)
+from training.state import CHANGEABLE, TrainingState, checkpoints
+from training.stopping import interruptible
 from training.tuner.commands import tune
 
 app = typer.Typer(
@@ -58,47 +74,65 @@ def fit_command(
     changes = list(settings or ())
     budget = [f"images={images}"] if images is not None else []
     config = load_config(preset, [*changes, *budget])
-    with joined_processes() as processes:
-        if config.precision == "auto":
-            config = config.model_copy(update={"precision": best_precision(processes.device)})
+    with _stoppable() as stoppable, joined_processes() as processes:
+        config = _with_precision(config, processes)
         processes.share(config.batch_size)
-        loaded = _load(data, config, processes)
-        check_data(config, loaded)
-        labels = len(loaded.label_names or ()) if config.conditional else 0
-        state = TrainingState(config, labels, processes.device)
         if dry_run:
+            loaded, state = _prepared(data, config, processes)
             if processes.first:
                 _describe(config, loaded, state)
             return
-        run = processes.from_first(
-            lambda: RunFolder.create(out or numbered_folder(config, changes), config, data, loaded)
-        )
-        _train(run, loaded, state, processes)
+        path = out or processes.from_first(lambda: numbered_folder(config, changes))
+        with RunLock(path) as lock:
+            start = processes.from_first(lambda: _begun(lock, path, config, data))
+            stoppable.run = path
+            try:
+                loaded, state = _prepared(data, config, processes)
+                run = processes.from_first(lambda: start.complete(loaded))
+                judge = _judge_of(run, loaded) if processes.first else None
+            except Exception:  # not where it was stopped: then it is gone on with
+                if processes.first:
+                    start.undo()
+                raise
+            _train(run, loaded, state, processes, judge, stoppable)
 
 
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     images: Annotated[int | None, typer.Option(min=1, help="Another budget, in real images seen.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the run's images are now, if they have moved.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help=f"Changes a setting from here on ({', '.join(sorted(CHANGEABLE))}); may be repeated.",
+        ),
+    ] = None,
 ) -> None:
-    """Goes on with a run where it stopped, exactly.
+    """Goes on with a run where it stopped, exactly; one without a checkpoint begins again.
 
     Example: python -m training resume runs/first
     """
-    with joined_processes() as processes:
-        folder = processes.from_first(lambda: RunFolder.open(run))
-        loaded = _load(folder.data.source, folder.config, processes)
-        if loaded.fingerprint != folder.data.fingerprint:
-            raise TrainingError(
-                f"the images in {folder.data.source} are not those the run began with "
-                f"(fingerprint {loaded.fingerprint[:12]}…, then {folder.data.fingerprint[:12]}…)"
-            )
-        content = processes.from_first(lambda: read_newest(folder.checkpoints))
-        if images is not None:
-            folder = processes.from_first(lambda: with_budget(folder, images))
-        state = TrainingState(folder.config, folder.labels, processes.device)
-        state.load(content)
-        _train(folder, loaded, state, processes)
+    changes = [*(settings or ()), *([f"images={images}"] if images is not None else [])]
+    with _stoppable() as stoppable, joined_processes() as processes, RunLock(run) as lock:
+        start = processes.from_first(lambda: _taken_up(lock, run))
+        stoppable.run = run
+        content = processes.from_first(lambda: point_of_return(start))
+        seen = content["images_seen"] if content else 0
+        config = _with_precision(changed_config(start.config, changes), processes)
+        if config.images != start.config.images and config.images < seen:
+            raise TrainingError(f"a budget of {config.images} images is below the {seen} that {run} has seen already")
+        loaded, state = _prepared(_source_of(start, data), config, processes)
+        folder = processes.from_first(lambda: start.complete(loaded, data))
+        if content:
+            state.load({**content, "configuration": config.model_dump(mode="json")})
+        elif processes.first:
+            print(f"{run} has no checkpoint yet: it begins again", file=sys.stderr)
+        folder = processes.from_first(lambda: gone_on_with(folder, config, state))
+        judge = _judge_of(folder, loaded) if processes.first else None
+        _train(folder, loaded, state, processes, judge, stoppable)
 
 
 @app.command("export")
@@ -117,6 +151,69 @@ def export_command(
     print(export(RunFolder.open(run), to, name, precision))
 
 
+@dataclass
+class _Stoppable:
+    """What a stop finds that comes before the training."""
+
+    run: Path | None = None
+    """The run's folder, while the run can be gone on with and does not train yet."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[_Stoppable]:
+    """Ends the command in good order if SIGTERM or Ctrl-C comes before the training, which has its own way to stop."""
+    stoppable = _Stoppable()
+    with interruptible():
+        try:
+            yield stoppable
+        except KeyboardInterrupt as stop:
+            if stoppable.run is None:
+                raise
+            following = f"python -m training resume {stoppable.run}"
+            end(stop, 0, f"{stoppable.run}: stopped before it trained. Next: {following}", sys.stdout)
+
+
+def _with_precision(config: Config, processes: Processes) -> Config:
+    if config.precision != "auto":
+        return config
+    return config.model_copy(update={"precision": best_precision(processes.device)})
+
+
+def _begun(lock: RunLock, path: Path, config: Config, source: str) -> RunStart:
+    check_free(path)  # before the lock is taken: its file would lie in a folder of somebody else's
+    made = missing_folders(path)
+    lock.take()
+    start = begin_run(path, config, source, made)
+    if not start.new:
+        point_of_return(start)  # a run that has lost its checkpoints is not overwritten
+    return start
+
+
+def _taken_up(lock: RunLock, path: Path) -> RunStart:
+    open_start(path)
+    lock.take()
+    return open_start(path)  # whoever had the lock may have changed it
+
+
+def _source_of(start: RunStart, moved: str | None) -> str:
+    """Where the run's images lie. Raises ``TrainingError`` if they are no longer there."""
+    if moved is None and Path(start.source).is_absolute() and not Path(start.source).exists():
+        raise TrainingError(
+            f"the images of {start.path} are no longer in {start.source}; say where they are now: "
+            f"python -m training resume {start.path} --data DATA"
+        )
+    return moved or start.source
+
+
+def _prepared(source: str, config: Config, processes: Processes) -> tuple[TrainingImages, TrainingState]:
+    """The data, once it is clear that a run can train on it, and the state that a run begins with."""
+    processes.share(config.batch_size)
+    loaded = _load(source, config, processes)
+    check_data(config, loaded)
+    labels = len(loaded.label_names or ()) if config.conditional else 0
+    return loaded, TrainingState(config, labels, processes.device)
+
+
 def _load(source: str, config: Config, processes: Processes) -> TrainingImages:
     """The data, decoded by one process of each machine and mapped by the others."""
     if processes.first_here:
@@ -126,13 +223,35 @@ def _load(source: str, config: Config, processes: Processes) -> TrainingImages:
     return loaded if processes.first_here else load_images(source, config.data)
 
 
-def _train(run: RunFolder, data: TrainingImages, state: TrainingState, processes: Processes) -> None:
-    observer = Reporter(run, data, state, _judge_of(run, data)) if processes.first else Observer()
-    finished = fit(run.config, data, state, processes, observer)
+def _train(
+    run: RunFolder,
+    data: TrainingImages,
+    state: TrainingState,
+    processes: Processes,
+    judge: LoopJudge | None,
+    stoppable: _Stoppable,
+) -> None:
+    observer = Reporter(run, data, state, judge) if processes.first else Observer()
+    stoppable.run = None
+    try:
+        finished = fit(run.config, data, state, processes, observer)
+    except DivergenceError as error:
+        raise DivergenceError(f"{error}. {_way_out(run)}") from error
     if processes.first:
         done = "trained on" if finished else "stopped after"
         following = f"export {run.path} --to models/zoo" if finished else f"resume {run.path}"
         print(f"{run.path}: {done} {state.images_seen} images. Next: python -m training {following}")
+
+
+def _way_out(run: RunFolder) -> str:
+    """What to do about a run that has diverged: the exact command."""
+    saved = checkpoints(run.checkpoints)
+    where = f"its checkpoint at {int(saved[-1].stem)} images" if saved else "its beginning"
+    rates = " ".join(
+        f"--set {name}.learning_rate={getattr(run.config, name).learning_rate / 2:g}"
+        for name in ("generator_optimizer", "discriminator_optimizer")
+    )
+    return f"Go on from {where} with lower learning rates: python -m training resume {run.path} {rates}"
 
 
 def _judge_of(run: RunFolder, data: TrainingImages) -> LoopJudge | None:
@@ -157,20 +276,25 @@ def _describe(config: Config, data: TrainingImages, state: TrainingState) -> Non
 
 
 def main() -> None:
-    """Runs a command; whatever the user can mend ends in one line on standard error and exit code 1 or 2."""
+    """Runs a command; whatever the user can mend ends in one line on standard error and exit code 1 or 2.
+
+    Of several processes, one says it.
+    """
     try:
         code = app(standalone_mode=False)
     except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        end(error, 1, f"error: {error}")
     except OSError as error:  # a disk that is full, a folder that may not be written
         about = f" {error.filename}" if error.filename else ""
-        print(f"error:{about}: {error.strerror or error}; checkpoints that are there are whole", file=sys.stderr)
-        raise SystemExit(1) from None
+        end(error, 1, f"error:{about}: {error.strerror or error}; checkpoints that are there are whole")
+    except torch.OutOfMemoryError as error:
+        end(error, 1, "error: the device has too little memory for these settings; a lower batch_size takes less")
     except typer.TyperException as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    except (typer.Abort, KeyboardInterrupt):
-        print("stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+        end(error, error.exit_code, f"error: {error.format_message()}")
+    except (typer.Abort, KeyboardInterrupt) as error:
+        end(error, 130, "stopped")
+    except Exception as error:
+        if not several():
+            raise
+        end(error, 1, None)
     raise SystemExit(code or 0)

@@ -27,12 +27,17 @@ def load_config(preset_or_file: str, settings: Iterable[str] = ()) -> Config:
     Keys are dotted (``data.resolution``), values are YAML. Raises ``TrainingError``.
     """
     values, source = read_values(preset_or_file)
+    lay_settings_over(values, settings)
+    return parse_config(values, source)
+
+
+def lay_settings_over(values: dict[str, Any], settings: Iterable[str]) -> None:
+    """Sets each ``key=value``. Raises ``TrainingError`` if one is not of that form."""
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not (key and equals):
             raise TrainingError(f"--set takes key=value, not {setting!r}")
         lay_over(values, key, parse_yaml(text, f"--set {key}"))
-    return parse_config(values, source)
 
 
 def read_values(preset_or_file: str) -> tuple[dict[str, Any], str]:

@@ -9,15 +9,20 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as collectives
 from torch import Tensor, nn
 
-from training.errors import TrainingError
+from training.ending import ends_with_others
+from training.errors import LostProcessError, TrainingError
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)
+"""The others wait while the first process decodes a data set or trains its judge: longer than a backend's default."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Processes:
         if self.count == 1 or not found:
             return
         flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in found])
-        collectives.all_reduce(flat)
+        with _told_of_loss():
+            collectives.all_reduce(flat)
         flat /= self.count
         for tensor, values in zip(found, torch.split(flat, [tensor.numel() for tensor in found]), strict=True):
             tensor.detach().copy_(values.view_as(tensor))
@@ -58,7 +64,8 @@ class Processes:
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all processes, in place."""
         if self.count > 1:
-            collectives.all_reduce(tensor)
+            with _told_of_loss():
+                collectives.all_reduce(tensor)
         return tensor
 
     def average_gradients(self, network: nn.Module) -> None:
@@ -74,7 +81,8 @@ class Processes:
         if self.count == 1:
             return flag
         raised = torch.tensor(float(flag), device=self.device)
-        collectives.all_reduce(raised, collectives.ReduceOp.MAX)
+        with _told_of_loss():
+            collectives.all_reduce(raised, collectives.ReduceOp.MAX)
         return bool(raised.item())
 
     def from_first(self, action: Callable[[], T]) -> T:
@@ -87,7 +95,8 @@ class Processes:
                 outcome[0] = action()
             except TrainingError as error:
                 outcome[0] = error
-        collectives.broadcast_object_list(outcome, src=0, device=self.device)
+        with _told_of_loss():
+            collectives.broadcast_object_list(outcome, src=0, device=self.device)
         if isinstance(outcome[0], TrainingError):
             raise outcome[0]
         return outcome[0]  # type: ignore[return-value]
@@ -95,7 +104,8 @@ class Processes:
     def wait(self) -> None:
         """Returns when every process has come here."""
         if self.count > 1:
-            collectives.barrier()
+            with _told_of_loss():
+                collectives.barrier()
 
 
 @contextmanager
@@ -109,8 +119,20 @@ def joined_processes() -> Iterator[Processes]:
     if count == 1:
         yield Processes(0, 1, device)
         return
-    collectives.init_process_group("nccl" if cuda else "gloo")
-    try:
+    collectives.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    with ends_with_others():
         yield Processes(collectives.get_rank(), count, device, first_here=local == 0)
-    finally:
-        collectives.destroy_process_group()
+    # Only here: to leave a group in order takes all of its members, and after an error the process just ends.
+    collectives.destroy_process_group()
+
+
+@contextmanager
+def _told_of_loss() -> Iterator[None]:
+    """Turns a backend's error, which it raises where another process has gone, into a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise LostProcessError(
+            f"another of the processes that train together has ended or cannot be reached ({reason})"
+        ) from error

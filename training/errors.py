@@ -7,3 +7,7 @@ class TrainingError(Exception):
 
 class DivergenceError(TrainingError):
     """The settings have led a run astray: its weights are spoilt, and more training cannot mend them."""
+
+
+class LostProcessError(TrainingError):
+    """Another of the processes that train together has ended; mostly that one has said why."""

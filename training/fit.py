@@ -4,11 +4,6 @@ Every step is seeded from the run's seed and the images seen so far, and the dat
 that goes on from a checkpoint takes exactly the steps it would have taken (the way of EDM2, Karras et al. 2024).
 """
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-
 import numpy as np
 import torch
 
@@ -21,6 +16,10 @@ from training.observer import Observer, crossed
 from training.phases import Batch, Game
 from training.state import TrainingState
 from training.statistics import Statistics
+from training.stopping import stop_requested
+
+AGREE_STEPS = 16
+"""Steps after which several processes agree whether to stop: a launcher that passes a signal on kills after 30 s."""
 
 
 def fit(config: Config, data: TrainingImages, state: TrainingState, processes: Processes, observer: Observer) -> bool:
@@ -30,7 +29,8 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
     """
     pace, labels = config.pace, len(data.label_names or ()) if config.conditional else 0
     game, statistics = Game(config, state, processes), Statistics(processes, state.images_seen)
-    with Feed(data, labels, config.seed, config.batch_size, processes) as feed, observer, stop_requested() as stopping:
+    feeding = Feed(data, labels, config.seed, config.batch_size, processes)
+    with stop_requested() as stopping, feeding as feed, observer:
         stop = False
         while state.images_seen < config.images and not stop:
             before = state.images_seen
@@ -44,7 +44,7 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
             if crossed(before, seen, pace.tick) or crossed(before, seen, pace.checkpoint):
                 observer.tick(seen, statistics.take(seen, feed.waited))
             observer.step(before, seen)
-            if processes.count == 1 or crossed(before, seen, pace.tick):  # to agree costs the many a message
+            if processes.count == 1 or crossed(before, seen, AGREE_STEPS * config.batch_size):  # to agree is a message
                 stop = processes.any(bool(stopping))
         observer.tick(state.images_seen, statistics.take(state.images_seen, feed.waited))
         observer.finish()
@@ -55,21 +55,3 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
 def step_seed(seed: int, images_seen: int, stream: int = 0) -> int:
     """The seed of a stream of random numbers in the step that begins after so many images."""
     return int(np.random.SeedSequence((seed, images_seen, stream)).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-@contextmanager
-def stop_requested() -> Iterator[list[int]]:
-    """A list that stays empty until SIGTERM or Ctrl-C asks for an orderly stop; a second signal ends at once."""
-    received: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

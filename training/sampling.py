@@ -1,5 +1,8 @@
 """Generated images as people see them: uint8, and laid out in grids."""
 
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,6 +11,8 @@ from torch import Tensor, nn
 
 from models.grid import grid
 from models.noise import noise_for_seeds
+
+Made = TypeVar("Made")
 
 
 class ImageGenerator(nn.Module):
@@ -32,14 +37,43 @@ def grid_inputs(noise_dim: int, labels: int, rows: int = 8, columns: int = 10) -
     return noise, label
 
 
+def in_batches(make: Callable[[int, int], Made], count: int, batch: int) -> Iterator[Made]:
+    """``make(first, last)`` over ``count`` things in order, in batches that fit into the device's memory.
+
+    A batch that does not is halved, as are all after it: what fits beside a training is known when it is tried.
+    Raises ``torch.OutOfMemoryError`` where not even one thing fits.
+    """
+    first = 0
+    while True:
+        last = min(first + batch, count)
+        try:
+            made = make(first, last)
+        except torch.OutOfMemoryError:
+            if last - first <= 1:
+                raise
+        else:
+            yield made
+            first = last
+            if first >= count:
+                return
+            continue
+        batch = (last - first) // 2  # outside of the handler, where the error would hold on to what was made so far
+
+
 @torch.no_grad()
 def sample(generator: nn.Module, noise: Tensor, label: Tensor | None) -> NDArray[np.uint8]:
     """Images uint8 [N, H, W, C] of a generator in evaluation mode, in float32."""
     device = next(generator.parameters()).device
     label = None if label is None else label.to(device)
-    truncation = torch.ones(len(noise), device=device)
-    images: NDArray[np.uint8] = ImageGenerator(generator)(noise.to(device), label, truncation).cpu().numpy()
-    return images
+    image_generator = ImageGenerator(generator)
+
+    def make(first: int, last: int) -> NDArray[np.uint8]:
+        chosen = None if label is None else label[first:last]
+        truncation = torch.ones(last - first, device=device)
+        images: NDArray[np.uint8] = image_generator(noise[first:last].to(device), chosen, truncation).cpu().numpy()
+        return images
+
+    return np.concatenate(list(in_batches(make, len(noise), len(noise))))
 
 
 def image_grid(images: NDArray[np.uint8], columns: int) -> Image.Image:

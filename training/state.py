@@ -14,7 +14,7 @@ from models.bundle import ImageSpec
 from models.networks import build_discriminator, build_generator
 from training.adaptive import AdaptiveProbability
 from training.config import Config, OptimizerConfig
-from training.errors import TrainingError
+from training.errors import DivergenceError, TrainingError
 from training.losses import LOSSES
 from training.regularizers import lazy_adam
 
@@ -22,6 +22,18 @@ KEPT_CHECKPOINTS = 2
 
 FREE_TO_CHANGE = {"images", "pace", "about", "name"}
 """Settings of a run that may be another after a resume; any other would make it another run."""
+
+CHANGEABLE = FREE_TO_CHANGE | {
+    "compile",
+    "discriminator_optimizer",
+    "ema.ramp",
+    "generator_optimizer",
+    "judge.every",
+    "precision",
+    "regularization",
+}
+"""Settings, and groups of them, that ``resume --set`` may change: they steer the next steps and shape nothing that a
+checkpoint holds. The change is recorded, so the run can still be told from one that had them from the start."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,11 @@ class TrainingState:
         }
 
     def save(self, folder: Path) -> None:
-        """Writes ``folder/IMAGES.pt`` whole or not at all, and removes all but the newest few."""
+        """Writes ``folder/IMAGES.pt`` whole or not at all, and removes all but the newest few.
+
+        Raises ``DivergenceError`` if a weight is no number, and ``TrainingError`` if the file cannot be written.
+        """
+        self.check_finite()
         folder.mkdir(exist_ok=True)
         content = {name: part.state_dict() for name, part in self._parts().items()}
         content["images_seen"] = self.images_seen
@@ -112,6 +128,22 @@ class TrainingState:
         for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
+    @torch.no_grad()
+    def check_finite(self) -> None:
+        """Raises ``DivergenceError`` if a weight is no number.
+
+        A step whose losses are sound can spoil the weights by its gradient, which shows in the next losses only.
+        """
+        networks = [("generator", self.generator), ("discriminator", self.discriminator)]
+        networks += [("averaged generator", network) for network in self.averages.values()]
+        for name, network in networks:
+            values = [value for value in network.state_dict().values() if value.is_floating_point()]
+            if not torch.stack([torch.isfinite(value).all() for value in values]).all():
+                raise DivergenceError(
+                    f"the {name} has weights that are no numbers after {self.images_seen} images: "
+                    "the training has diverged"
+                )
+
     def load(self, content: dict[str, Any]) -> None:
         """Becomes what a checkpoint says.
 
@@ -120,6 +152,10 @@ class TrainingState:
         check_same_run(content["configuration"], self._config)
         for name, part in self._parts().items():
             part.load_state_dict(content[name])
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            # The moments are the checkpoint's; how they move on is the configuration's.
+            for group in optimizer.param_groups:
+                group.update({name: optimizer.defaults[name] for name in ("lr", "betas")})
         self.images_seen = content["images_seen"]
         self.best = Best(**content["best"]) if content["best"] else None
 
@@ -129,6 +165,10 @@ def read_newest(folder: Path) -> dict[str, Any]:
 
     Raises ``TrainingError`` where there is none.
     """
+    if not checkpoints(folder):
+        raise TrainingError(
+            f"{folder} holds no checkpoint yet; go on with the run: python -m training resume {folder.parent}"
+        )
     for path in reversed(checkpoints(folder)):
         try:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -137,7 +177,10 @@ def read_newest(folder: Path) -> dict[str, Any]:
             print(f"passing over the unreadable checkpoint {path.name}: {reason}", file=sys.stderr)
             continue
         return content
-    raise TrainingError(f"{folder} holds no checkpoint to go on from; begin a new run")
+    raise TrainingError(
+        f"no checkpoint in {folder} can be read; put back copies of them, or begin anew with another --out: "
+        f"python -m training fit {folder.parent / 'config.yaml'}"
+    )
 
 
 def check_same_run(before: dict[str, Any], config: Config) -> None:
@@ -150,7 +193,8 @@ def check_same_run(before: dict[str, Any], config: Config) -> None:
     ]
     if changed:
         raise TrainingError(
-            f"config.yaml is not the one this run began with: {'; '.join(changed)}. Put it back, or begin a new run"
+            f"config.yaml is not the one this run began with: {'; '.join(changed)}. Put it back, or begin a new run; "
+            f"resume --set changes {', '.join(sorted(CHANGEABLE))}"
         )
 
 

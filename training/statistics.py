@@ -54,7 +54,6 @@ class Statistics:
             for name, value in step.items():
                 if not math.isfinite(value):
                     raise DivergenceError(
-                        f"{name} is {value:g} after {self._images + number * each} images: the training has diverged. "
-                        "The last checkpoint is from before; try a lower learning rate, or clip_norm"
+                        f"{name} is {value:g} after {self._images + number * each} images: the training has diverged"
                     )
         raise DivergenceError(f"the training has diverged in another process before {images_seen} images")

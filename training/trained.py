@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from training.errors import TrainingError
+from training.resuming import point_of_return
 from training.run_folder import RunFolder
-from training.state import TrainingState, read_newest
+from training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -29,5 +31,10 @@ def trained_generator(run: RunFolder, device: torch.device = torch.device("cpu")
         network = state.averages[best["half_life"]]
         network.load_state_dict(best["generator"])
         return TrainedGenerator(network, best["images_seen"], best["half_life"])
-    state.load(read_newest(run.checkpoints))
+    content = point_of_return(run)
+    if content is None:
+        raise TrainingError(
+            f"{run.path} holds no checkpoint yet; go on with the run: python -m training resume {run.path}"
+        )
+    state.load(content)
     return TrainedGenerator(state.average, state.images_seen, run.config.ema.half_lives[0])

@@ -3,13 +3,17 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.training.runs import FAMILIES, GAMES, TINY, arguments, newest_weights
+from training.config_file import load_config
+from training.run_folder import begin_run
 
 
 def launch(processes: int, *command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -50,8 +54,52 @@ def test_two_processes_go_on_from_what_one_has_left(tmp_path: Path, digits: Path
     assert "trained on 128 images" in done.stdout
 
 
-def test_what_is_refused_is_refused_once_and_by_all(tmp_path: Path, digits: Path) -> None:
-    done = launch(2, "fit", "digits", "--data", digits, "--out", tmp_path / "run", "--set=batch_size=33")
-    assert done.returncode != 0
-    assert "batch_size is 33, which 2 processes cannot share evenly; the nearest that they can is 32" in done.stderr
+def start(*command: str | Path) -> subprocess.Popen[str]:
+    """Two processes under the project's own launcher, in a group of their own as a terminal has one."""
+    launcher = [sys.executable, "-m", "training.launch", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [*launcher, *map(str, command)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_what_is_refused_by_all_is_one_line(tmp_path: Path, digits: Path) -> None:
+    process = start("fit", "digits", "--data", digits, "--out", tmp_path / "run", "--set=batch_size=33")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    expected = "error: batch_size is 33, which 2 processes cannot share evenly; the nearest that they can is 32\n"
+    assert said == expected
     assert not (tmp_path / "run").exists()
+
+
+def test_what_goes_wrong_in_one_process_is_one_line(tmp_path: Path, digits: Path) -> None:
+    """The other one waits for it in vain, and ends."""
+    run = tmp_path / "run"
+    config = load_config("digits", [*TINY, *FAMILIES["mlp"], "precision=float32"])
+    begin_run(run, config, str(digits))
+    (run / "reals.png").mkdir()  # the first process alone draws, and cannot
+    process = start("resume", run)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert re.fullmatch(r".* has no checkpoint yet: it begins again\nerror: .*reals\.png.*: Is a directory; .*\n", said)
+
+
+def test_ctrl_c_reaches_all_and_stops_with_a_checkpoint(tmp_path: Path, digits: Path) -> None:
+    """The terminal sends it to the launcher and to the processes, which the launcher then sends it to once more."""
+    run = tmp_path / "run"
+    settings = arguments(*TINY, *FAMILIES["mlp"], "images=10000000", "pace.tick=16", "pace.checkpoint=10000000")
+    process = start("fit", "digits", "--data", digits, "--out", run, *settings)
+    deadline = time.monotonic() + 120
+    while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):
+        assert time.monotonic() < deadline, process.communicate()
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    stdout, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert re.fullmatch(r".*/run: stopped after \d+ images\. Next: python -m training resume .*/run\n", stdout)
+    assert "Traceback" not in said
+    assert len(list((run / "checkpoints").glob("*.pt"))) == 1

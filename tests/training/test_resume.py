@@ -81,11 +81,10 @@ def test_sigkills_at_random_moments_change_nothing(tmp_path: Path, train: Callab
     begin = [*command, "fit", "digits", "--data", digits, "--out", run, *settings]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for _ in range(kills):
-        started = len(checkpoints(run / "checkpoints")) > 0
-        if not started:
-            shutil.rmtree(run, ignore_errors=True)
         process = subprocess.Popen(
-            [*command, "resume", run] if started else begin, env=environment, stderr=subprocess.DEVNULL
+            [*command, "resume", run] if (run / "config.yaml").exists() else begin,
+            env=environment,
+            stderr=subprocess.DEVNULL,
         )
         before = _newest(run)
         if chance.random() < 0.8:  # else it is killed while it starts

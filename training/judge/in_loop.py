@@ -14,6 +14,7 @@ from training.judge.neighbours import prdc
 from training.judge.network import FEATURES, Judge
 from training.judge.reference import Bounds, Reference
 from training.judge.subject import BATCH, labels_like, sample_images
+from training.sampling import in_batches
 
 NEIGHBOURS = 2_000
 """Images a side, at most, that the coverage is measured on."""
@@ -57,9 +58,11 @@ class LoopJudge:
             generator.train(mode)
 
     def _generated(self, generator: nn.Module) -> Iterable[NDArray[np.uint8]]:
-        for first in range(0, len(self._noise), BATCH):
-            rows = slice(first, first + BATCH)
-            yield sample_images(generator, self._noise[rows], None if self._labels is None else self._labels[rows])
+        def make(first: int, last: int) -> NDArray[np.uint8]:
+            label = None if self._labels is None else self._labels[first:last]
+            return sample_images(generator, self._noise[first:last], label)
+
+        return in_batches(make, len(self._noise), BATCH)
 
     def _measure(self, batches: Iterable[NDArray[np.uint8]]) -> dict[str, float]:
         features = np.concatenate([self._reference.judge(images)[0] for images in batches])

@@ -21,6 +21,7 @@ from models.bundle import Sha256
 from training.device import best_device
 from training.errors import TrainingError
 from training.judge.files import write_whole
+from training.sampling import in_batches
 
 MEANINGS, TEXTURES = 64, 16
 """Features of what an image shows, from the last layer, and of colour and grain, from the first.
@@ -102,8 +103,13 @@ class Judge:
         self.check_size(images.shape[1], images.shape[2], images.shape[3])
         device = next(self.network.parameters()).device
         batch = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
-        features, logits = self.network(batch.to(device))
-        return features.cpu().numpy(), logits.softmax(1).cpu().numpy()
+
+        def make(first: int, last: int) -> tuple[Tensor, Tensor]:
+            features, logits = self.network(batch[first:last].to(device))
+            return features.cpu(), logits.softmax(1).cpu()
+
+        features, probabilities = zip(*in_batches(make, len(batch), len(batch)), strict=True)
+        return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
 
     def check_size(self, height: int, width: int, channels: int) -> None:
         """Raises ``TrainingError`` unless images of this size are what the judge learnt from."""

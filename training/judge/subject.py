@@ -20,7 +20,7 @@ from training.data import TrainingImages
 from training.device import best_device
 from training.errors import DivergenceError, TrainingError
 from training.run_folder import RunFolder
-from training.sampling import ImageGenerator
+from training.sampling import ImageGenerator, in_batches
 from training.trained import trained_generator
 
 BATCH = 250
@@ -79,16 +79,12 @@ def generated(
     """
     labels = labels_like(data, count, seed) if subject.label_names else None
 
-    def batches() -> Iterator[tuple[Images, NDArray[np.int64] | None]]:
-        for first in range(0, count, BATCH):
-            last = min(first + BATCH, count)
-            noise = noise_for_seeds(
-                [(seed + index) % (MAX_SEED + 1) for index in range(first, last)], subject.noise_dim
-            )
-            chosen = None if labels is None else labels[first:last]
-            yield subject.sample(noise, chosen), chosen
+    def make(first: int, last: int) -> tuple[Images, NDArray[np.int64] | None]:
+        noise = noise_for_seeds([(seed + index) % (MAX_SEED + 1) for index in range(first, last)], subject.noise_dim)
+        chosen = None if labels is None else labels[first:last]
+        return subject.sample(noise, chosen), chosen
 
-    return ahead(batches())
+    return ahead(in_batches(make, count, BATCH))
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:

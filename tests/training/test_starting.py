@@ -1,0 +1,198 @@
+"""A run that is cut short before its first checkpoint begins again exactly; one that cannot start leaves nothing."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import training.cli
+import training.run_folder
+from tests.training.runs import FAMILIES, TINY, arguments, assert_same_weights
+from training.config_file import load_config
+from training.errors import TrainingError
+from training.phases import Game
+from training.run_folder import RunFolder, begin_run, open_start
+from training.state import checkpoints
+
+SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=64")
+
+Train = Callable[..., None]
+
+
+class Killed(BaseException):
+    """What ends a process at once: nothing may catch it."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, train: Train, digits: Path) -> Path:
+    """A run that nothing disturbed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train("fit", "digits", "--data", digits, "--out", run, *SETTINGS)
+    return run
+
+
+def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """The next run is killed after so many steps."""
+    honest, taken = Game.step, [0]
+
+    def step(self: Game, batch: Any) -> Any:
+        if taken[0] == steps:
+            raise Killed
+        taken[0] += 1
+        return honest(self, batch)
+
+    monkeypatch.setattr(Game, "step", step)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_kill_while_the_folder_is_written_leaves_what_fit_takes(
+    tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    config, honest, done = load_config("digits"), training.run_folder.write_text, []
+
+    def write(path: Path, text: str) -> None:
+        if len(done) == writes:
+            path.with_name(path.name + ".tmp").write_text(text[:7])
+            raise Killed
+        done.append(path)
+        honest(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.run_folder, "write_text", write)
+        with pytest.raises(Killed):
+            begin_run(tmp_path / "run", config, str(digits))
+    with pytest.raises(TrainingError, match=r"it has no config\.yaml"):
+        open_start(tmp_path / "run")
+    begin_run(tmp_path / "run", config, str(digits))
+    assert open_start(tmp_path / "run").config == config
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("load_images", signal.SIGTERM),
+        ("load_images", signal.SIGINT),
+        ("check_data", signal.SIGTERM),
+        ("Reporter", signal.SIGTERM),
+    ],
+)
+def test_a_stop_before_the_training_says_how_to_go_on_and_goes_on_exactly(
+    tmp_path: Path,
+    train: Train,
+    digits: Path,
+    whole: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    moment: str,
+    number: signal.Signals,
+) -> None:
+    run, honest = tmp_path / "run", getattr(training.cli, moment)
+
+    def interrupted(*given: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return honest(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.cli, moment, interrupted)
+        with pytest.raises(SystemExit) as ended:
+            train("fit", "digits", "--data", digits, "--out", run, *SETTINGS)
+    assert ended.value.code == 0
+    assert f"{run}: stopped before it trained. Next: python -m training resume {run}\n" == capsys.readouterr().out
+    if moment != "Reporter":
+        with pytest.raises(TrainingError, match=f"has not begun to train; go on with: python -m training resume {run}"):
+            RunFolder.open(run)
+    train("resume", run)
+    assert_same_weights(whole, run)
+
+
+def test_a_stop_while_the_judge_trains_says_how_to_go_on(
+    tmp_path: Path, train: Train, digits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr(training.cli, "judge_for", lambda data: os.kill(os.getpid(), signal.SIGTERM))
+    settings = [setting for setting in SETTINGS if setting != "--set=judge=null"]
+    with pytest.raises(SystemExit):
+        train("fit", "digits", "--data", digits, "--out", run, *settings)
+    assert f"Next: python -m training resume {run}" in capsys.readouterr().out
+    assert RunFolder.open(run).config.judge is not None
+
+
+@pytest.mark.parametrize("again", ["resume", "fit"])
+def test_a_run_killed_before_its_first_checkpoint_begins_again(
+    tmp_path: Path, train: Train, digits: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    run = tmp_path / "run"
+    begin = ["fit", "digits", "--data", digits, "--out", run, *SETTINGS]
+    with monkeypatch.context() as patch:
+        killed_after(patch, 3)
+        with pytest.raises(Killed):
+            train(*begin)
+    assert not checkpoints(run / "checkpoints")
+    train(*(begin if again == "fit" else ["resume", run]))
+    assert_same_weights(whole, run)
+    assert [json.loads(line)["images_seen"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [32, 64]
+
+
+def test_fit_takes_up_no_run_of_other_settings_or_data(
+    tmp_path: Path, train: Train, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, other = tmp_path / "run", tmp_path / "other.parquet"
+    other.write_bytes(digits.read_bytes())
+    with monkeypatch.context() as patch:
+        killed_after(patch, 1)
+        with pytest.raises(Killed):
+            train("fit", "digits", "--data", digits, "--out", run, *SETTINGS)
+    for data, changes in ((digits, ["--set=seed=1"]), (other, [])):
+        with pytest.raises(TrainingError, match=r"another configuration or data that has not reached a checkpoint"):
+            train("fit", "digits", "--data", data, "--out", run, *SETTINGS, *changes)
+    assert RunFolder.open(run).config.seed == 0
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_start_that_fails_leaves_nothing_behind(
+    tmp_path: Path, train: Train, digits: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    run = tmp_path / "runs" / "mine"
+    if there:
+        run.mkdir(parents=True)
+
+    def fails(data: Any) -> None:
+        raise TrainingError("too few images")
+
+    monkeypatch.setattr(training.cli, "judge_for", fails)
+    settings = [setting for setting in SETTINGS if setting != "--set=judge=null"]
+    with pytest.raises(TrainingError, match="too few images; or train without a judge"):
+        train("fit", "digits", "--data", digits, "--out", run, *settings)
+    with pytest.raises(TrainingError):
+        train("fit", "digits", "--data", tmp_path / "nothing.parquet", "--out", run, *SETTINGS)
+    assert list(tmp_path.rglob("*")) == ([tmp_path / "runs", run] if there else [])
+
+
+def test_nothing_is_written_into_a_folder_of_other_things(tmp_path: Path, train: Train, digits: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(TrainingError, match="is there already, and is no run; choose another --out"):
+        train("fit", "digits", "--data", digits, "--out", tmp_path, *SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_hours_are_not_lost_in_silence(tmp_path: Path, train: Train, digits: Path) -> None:
+    """Without its checkpoints a run that had some does not begin again by itself."""
+    run = tmp_path / "run"
+    begin = ["fit", "digits", "--data", digits, "--out", run, *SETTINGS, "--images=96", "--set=pace.checkpoint=32"]
+    train(*begin)
+    saved = checkpoints(run / "checkpoints")
+    for path in saved:
+        path.write_bytes(path.read_bytes()[:100])
+    before = {path: path.read_bytes() for path in run.rglob("*.json*")}
+    with pytest.raises(TrainingError, match=r"no checkpoint in .* can be read; put back copies of them, or begin anew"):
+        train("resume", run)
+    for path in saved:
+        path.unlink()
+    for command in (["resume", run], begin):
+        with pytest.raises(TrainingError, match=r"has seen 96 images, but its checkpoints are gone"):
+            train(*command)
+    assert {path: path.read_bytes() for path in run.rglob("*.json*")} == before

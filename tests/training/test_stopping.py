@@ -1,0 +1,38 @@
+"""Ctrl-C that reaches a process twice, from the terminal and from its launcher, is one request to stop."""
+
+import os
+import signal
+
+import pytest
+
+from training import stopping
+
+
+def test_an_echo_is_no_second_request() -> None:
+    with stopping.stop_requested() as received:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert received == [signal.SIGINT]
+
+
+def test_a_second_request_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "ECHO_SECONDS", 0.0)
+    with stopping.stop_requested() as received:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert received == [signal.SIGTERM]
+
+
+def test_an_echo_after_the_training_does_not_interrupt_what_follows() -> None:
+    with stopping.interruptible():
+        with stopping.stop_requested():
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with stopping.interruptible(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
