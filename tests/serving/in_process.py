@@ -51,7 +51,7 @@ def request(body, *headers):
 
 def configured(served, sheds=True):
     """Uvicorn's configuration for an application."""
-    limit_connections(30, served, sheds)
+    limit_connections(served, sheds=sheds, deadline_seconds=30, keep_alive_seconds=75)
     config = Config(served, http=Connection, log_config=None)
     config.load()
     return config
@@ -100,6 +100,9 @@ class Client(asyncio.Transport):
 
     def close(self):
         pass
+
+    def get_write_buffer_size(self):
+        return 0
 
     # httptools.HttpResponseParser
     def on_message_begin(self):

@@ -53,8 +53,9 @@ def served(request):
     """Has a coroutine talk to a server with that limit, both in one loop; gives what it makes of the client's end."""
 
     async def main(talk):
-        limit_connections(LIMIT, echo, sheds=False)
-        config = Config(echo, http=Connection, log_config=None, timeout_keep_alive=SILENCE)
+        echo.connections = set()
+        limit_connections(echo, sheds=False, deadline_seconds=LIMIT, keep_alive_seconds=SILENCE)
+        config = Config(echo, http=Connection, log_config=None)
         config.load()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(partial(Connection, config, ServerState(), {}, loop), "127.0.0.1", 0)
