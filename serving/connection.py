@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
-from httptools import HttpParserError, HttpParserUpgrade
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn._types import ASGI3Application
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -112,7 +112,7 @@ class Connection(HttpToolsProtocol):
         """Raises ``HttpParserError`` for anything but requests, and for those that set ``_fault``.
 
         A client may offer to go on in another protocol, such as HTTP/2, and is answered in this one. But llhttp stops
-        behind the head of such a request, and httptools then expects another request where the body begins. So the
+        behind the head of such a request, and httptools then expects another request where the body begins. So a new
         parser gets a second head, with the lines of the first that tell where the body ends, and no offer.
         """
         rest: bytes | memoryview = data
@@ -124,6 +124,8 @@ class Connection(HttpToolsProtocol):
                 rest = memoryview(rest)[stopped.args[0] :]
                 first = b"%s / HTTP/%s" % (self.parser.get_method(), self.parser.get_http_version().encode())
                 lines = [name + b": " + value for name, value in self.headers if name in _FRAMING]
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
                 self.parser.feed_data(b"\r\n".join([first, *lines, b"", b""]))
 
     def eof_received(self) -> bool:  # type: ignore[override]
