@@ -91,11 +91,11 @@ def dialled(address, receive_buffer=None):
 
 async def read_to_end(client):
     """What comes until the connection is closed."""
-    content = b""
+    content = bytearray()
     async with asyncio.timeout(10):
         while part := await asyncio.get_running_loop().sock_recv(client, 65536):
             content += part
-    return content
+    return bytes(content)
 
 
 class Client(asyncio.Transport):
