@@ -21,6 +21,7 @@ from serving.body import check_is_json
 from serving.cross_origin import CrossOrigin
 from serving.errors import STATUS, Refusal, RequestError
 from serving.generation import SMALL_BODY_BYTES, check_room
+from serving.presence import check_client_waits
 from serving.quick_http import QuickJSON, QuickRequest
 from serving.runtime import Runtime
 from serving.settings import Settings
@@ -157,6 +158,7 @@ class Application:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = QuickRequest(scope)
         try:
+            check_client_waits(scope)
             self._admission.check(scope)
             if scope["path"] in _BENTOML_PATHS:
                 return await self._bentoml(scope, receive, send)

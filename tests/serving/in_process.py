@@ -60,6 +60,19 @@ def configured(served, sheds=True):
     return config
 
 
+GET = b"GET / HTTP/1.1\r\nHost: figment\r\n\r\n"
+
+# Bytes, more than what the kernel keeps for a client that does not read.
+LARGE = 30_000_000
+
+
+async def large(scope, receive, send):
+    """An application with long answers."""
+    headers = [(b"content-length", b"%d" % LARGE)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": bytes(LARGE)})
+
+
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 

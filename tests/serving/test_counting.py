@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from serving.presence import Presence
 from tests.serving.in_process import application
 
 
@@ -16,8 +17,10 @@ def test_an_answer_that_cannot_be_sent_is_counted_as_broken(zoo, fails_at):
 
         async with application(zoo) as (served, runtime):
             scope = {"type": "http", "method": "GET", "path": "/livez", "raw_path": b"/livez", "query_string": b""}
+            scope |= {"headers": [], "state": {}}
+            Presence().tell(scope)
             with pytest.raises(RuntimeError):
-                await served({**scope, "headers": []}, None, send)
+                await served(scope, None, send)
             sample = runtime.metrics._registry.get_sample_value
             times = sample("figment_request_duration_seconds_count", {"route": "/livez"})
             return sample("figment_requests_total", {"route": "/livez", "code": "500"}), times

@@ -11,8 +11,7 @@ from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
 from serving.settings import Settings
 from serving.shutdown import leave_on_signals
-from tests.serving.in_process import LOOPS, application, dialled, listening
-from tests.serving.test_slow_readers import GET, large
+from tests.serving.in_process import GET, LOOPS, Client, application, configured, dialled, large, listening
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
@@ -94,8 +93,6 @@ def test_while_it_lingers_it_answers_and_says_that_it_goes(zoo):
             return answers, runtime.status()["status"]
 
     async def ask(served, path):
-        from tests.serving.in_process import Client, configured
-
         client = Client(configured(served))
         client.send(f"GET {path} HTTP/1.1\r\nHost: figment\r\n\r\n".encode())
         ((status, headers, _),) = await client.answered()

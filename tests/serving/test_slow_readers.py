@@ -4,17 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.serving.in_process import LOOPS, dialled, listening, read_to_end
+from tests.serving.in_process import GET, LARGE, LOOPS, dialled, large, listening, read_to_end
 
 LIMIT = 0.3
-SIZE = 30_000_000
-GET = b"GET / HTTP/1.1\r\nHost: figment\r\n\r\n"
-
-
-async def large(scope, receive, send):
-    headers = [(b"content-length", b"%d" % SIZE)]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": bytes(SIZE)})
 
 
 @pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
@@ -72,4 +64,4 @@ def test_who_reads_slowly_gets_everything(run):
         client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         return len(await read_to_end(client))
 
-    assert run(talk, deadline=LIMIT) > SIZE
+    assert run(talk, deadline=LIMIT) > LARGE

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from serving.connection import _HOST
 from tests.serving.in_process import Client, application, configured, request
 
 GOOD = request({"model": "mlp", "seeds": [1]})
@@ -17,6 +18,11 @@ BAD = {
     "a tunnel": ([b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"], 405, "no proxy"),
     "no host": ([b"GET /livez HTTP/1.1\r\n\r\n"], 400, "Host"),
     "an endless head": ([b"GET /livez HTTP/1.1\r\nX-A: ", b"a" * 50_000, b"a" * 50_000], 431, "32768 bytes"),
+    "a body without an end": (
+        [b"GET /livez HTTP/1.1\r\nHost: figment\r\nTransfer-Encoding: xchunked\r\n\r\n"],
+        400,
+        "not a request that HTTP/1.1 allows",
+    ),
     "a chunk that is none": ([CHUNKED + b"zz\r\n"], 400, "not a request that HTTP/1.1 allows"),
 }
 
@@ -86,3 +92,19 @@ def test_no_line_is_logged_for_what_is_no_http(ask, caplog):
             ask(*bad, times=1)
         ask(GOOD.replace(b"\r\n\r\n", b"\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n"), times=1)
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["figment", "figment:3000", "127.0.0.1:3000", "[::1]:3000", "[fe80::1%25eth0]", "my_service.my-space.svc:80", ""],
+)
+def test_hosts_as_clients_send_them(host):
+    """An empty one is what a client sends that knows none (RFC 9112, 3.2)."""
+    assert _HOST.fullmatch(host.encode())
+
+
+@pytest.mark.parametrize(
+    "host", ["a b", "http://figment", "figment/", "me@figment", "figment:http", "[::1", "a\tb", "ä"]
+)
+def test_what_is_no_host(host):
+    assert not _HOST.fullmatch(host.encode())
