@@ -62,6 +62,8 @@ class Connection(HttpToolsProtocol):
         self._held: bytes | None = None
         # Of a request that offers an upgrade: its address, and the number of its headers. See ``_parse``.
         self._offer: tuple[bytes, int] | None = None
+        # The last ``Host`` that was well-formed: a client's requests have the same.
+        self._known_hosts: list[bytes] | None = None
         # The request that is being answered; ``cycle`` is the one that has arrived last.
         self._running: RequestResponseCycle | None = None
         # Why the head or the body that is being parsed is refused, and a refusal that earlier answers come before.
@@ -180,7 +182,7 @@ class Connection(HttpToolsProtocol):
             self._offer = None
             return
         hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        if hosts != self._known_hosts:
             self._check_host(hosts)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
@@ -260,7 +262,9 @@ class Connection(HttpToolsProtocol):
         self._write_timeout.start()
 
     def _check_host(self, hosts: list[bytes]) -> None:
-        if hosts or self.parser.get_http_version() == "1.1":
+        if len(hosts) == 1 and _HOST.fullmatch(hosts[0]):
+            self._known_hosts = hosts
+        elif hosts or self.parser.get_http_version() == "1.1":
             self._reject(_no_host)
 
     def _reject(self, why: Callable[[], RequestError]) -> None:
