@@ -8,8 +8,6 @@ import asyncio
 import logging
 import random
 import re
-import signal
-import threading
 import time
 from collections.abc import Awaitable, Callable
 
@@ -23,9 +21,11 @@ from serving.body import check_is_json
 from serving.cross_origin import CrossOrigin
 from serving.errors import STATUS, Refusal, RequestError
 from serving.generation import SMALL_BODY_BYTES, check_room
+from serving.presence import check_client_waits
 from serving.quick_http import QuickJSON, QuickRequest
-from serving.runtime import Phase, Runtime
+from serving.runtime import Runtime
 from serving.settings import Settings
+from serving.shutdown import leave_on_signals
 
 logger = logging.getLogger("figment.http")
 
@@ -63,6 +63,8 @@ class Application:
 
     def __init__(self, bentoml_app: ASGIApp, create_runtime: Callable[[], Runtime], settings: Settings) -> None:
         """``create_runtime`` is called with the event loop running, and is to begin loading."""
+        # The open ones, which come and go by themselves.
+        self.connections: set[asyncio.Transport] = set()
         self._admission = Admission(settings)
         self._bentoml = bentoml_app
         self._create_runtime = create_runtime
@@ -116,7 +118,7 @@ class Application:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._runtime = self._create_runtime()
-        _drain_on_signals(self._runtime)
+        leave_on_signals(self._runtime, self.connections)
         try:
             await self._bentoml(scope, receive, send)
         finally:
@@ -133,11 +135,20 @@ class Application:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"].append((b"x-request-id", request_id))
+                headers = message["headers"]
+                headers.append((b"x-request-id", request_id))
+                if self._runtime.is_leaving and (b"connection", b"close") not in headers:
+                    headers.append((b"connection", b"close"))
             await send(message)
 
-        await self._respond(scope, receive, send_counted)
-        self._count(route, status, started)
+        try:
+            await self._respond(scope, receive, send_counted)
+        except Exception:
+            # Whatever was announced, the answer is not whole. Uvicorn logs the error and closes the connection.
+            status = STATUS[Refusal.BROKEN]
+            raise
+        finally:
+            self._count(route, status, started)
 
     def _count(self, route: str, status: int, started: float) -> None:
         metrics = self._runtime.metrics
@@ -147,6 +158,7 @@ class Application:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = QuickRequest(scope)
         try:
+            check_client_waits(scope)
             self._admission.check(scope)
             if scope["path"] in _BENTOML_PATHS:
                 return await self._bentoml(scope, receive, send)
@@ -204,28 +216,3 @@ def template_of(path: str) -> str:
         return oip_paths.template_of(path) or _OTHER
     folder, _, name = path.rpartition("/")
     return "/models/{model}" if folder == "/models" and name else _OTHER
-
-
-def _drain_on_signals(runtime: Runtime) -> None:
-    """On SIGTERM or SIGINT, drains first and lets the server stop then: it would stop listening at once."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    loop = asyncio.get_running_loop()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    draining: list[asyncio.Task[None]] = []
-
-    def stop_server(number: signal.Signals) -> None:
-        handler = handlers[number]
-        if callable(handler):
-            handler(number, None)
-
-    def on_signal(number: signal.Signals) -> None:
-        if runtime.phase is not Phase.DRAINING:
-            draining.append(loop.create_task(runtime.drain()))
-            draining[0].add_done_callback(lambda _: stop_server(number))
-        elif number is signal.SIGINT:
-            # Asked twice from a keyboard. BentoML's arbiter follows its first SIGINT with a SIGTERM: that is no hurry.
-            stop_server(number)
-
-    for number in handlers:
-        loop.add_signal_handler(number, on_signal, number)

@@ -54,9 +54,9 @@ async def show_model(runtime: Runtime, request: Request, receive: Receive) -> Re
 
 async def show_model_ready(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET …/ready``: whether images can be asked of a model."""
-    with runtime.request_in_hand():
-        card = runtime.catalogue.find(*model_of(request.scope["path"])).card
-        return JSONResponse({"name": card.name, "ready": True})
+    runtime.check_ready()
+    card = runtime.catalogue.find(*model_of(request.scope["path"])).card
+    return JSONResponse({"name": card.name, "ready": True})
 
 
 async def infer(runtime: Runtime, request: Request, receive: Receive) -> Response:

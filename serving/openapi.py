@@ -73,7 +73,7 @@ _SCHEMAS: dict[str, Schema] = {
                 {"succeeded": TEXT, "error": TEXT, "since": TEXT}, status={"enum": ["watching", "failing"]}
             ),
         },
-        status={"enum": ["loading", "ready", "emptied", "unusable", "draining"]},
+        status={"enum": ["loading", "ready", "emptied", "unusable", "lingering", "draining"]},
         models=list_of(object_of(model=TEXT, version={"type": "integer"}, provider=TEXT)),
         refused=list_of(object_of(bundle=TEXT, reason=TEXT)),
         ignored=list_of(object_of(folder=TEXT, reason=TEXT)),

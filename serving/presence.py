@@ -37,15 +37,22 @@ class Presence:
         scope["state"][_PRESENCE] = self
 
 
+def check_client_waits(scope: Scope) -> None:
+    """Raises ``RequestError`` if the client has gone, or what it sent has turned out to be no request."""
+    presence: Presence = scope["state"][_PRESENCE]
+    if presence.why_ended is not None:
+        raise presence.why_ended()
+
+
 class while_client_waits:  # noqa: N801 - a context manager
-    """Cancels what the task does inside when its client goes, or sends too slowly; ``RequestError`` says which."""
+    """Cancels what the task does inside when its client goes, or sends no HTTP or too slowly: ``RequestError``."""
 
     def __init__(self, scope: Scope) -> None:
+        self._scope = scope
         self._presence: Presence = scope["state"][_PRESENCE]
 
     def __enter__(self) -> None:
-        if self._presence.why_ended is not None:
-            raise self._presence.why_ended()
+        check_client_waits(self._scope)
         task = asyncio.current_task()
         assert task is not None
         self._uncancel = task.uncancel

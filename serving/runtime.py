@@ -1,6 +1,7 @@
-"""The life of the service: loading, ready, draining; and all that runs meanwhile, from queues to threads."""
+"""The life of the service: loading, ready, lingering, draining; and all that runs meanwhile, from queues to threads."""
 
 import asyncio
+import contextlib
 import enum
 import gc
 import logging
@@ -31,11 +32,12 @@ _RETRY_LOADING_SECONDS = 2
 
 
 class Phase(enum.Enum):
-    """Where the service is in its life; only ``READY`` takes requests. ``UNUSABLE`` has nothing to serve."""
+    """Where the service is in its life. ``READY`` and ``LINGERING`` take requests, ``UNUSABLE`` has nothing to serve."""
 
     LOADING = "loading"
     READY = "ready"
     UNUSABLE = "unusable"
+    LINGERING = "lingering"
     DRAINING = "draining"
 
 
@@ -68,6 +70,8 @@ class Runtime:
         self.settings = settings
         self.metrics = metrics
         self.phase = Phase.LOADING
+        # Whether the process is about to end, so that no connection should be kept for another request.
+        self.is_leaving = False
         self.catalogue = Catalogue()
         self._default = settings.default_model or ""
         self._loaded = Loaded()
@@ -217,10 +221,10 @@ class Runtime:
     @property
     def retry_seconds(self) -> int:
         """After how many seconds a client that finds the service not ready should ask again."""
-        return max(1, round(self.settings.drain_seconds)) if self.phase is Phase.DRAINING else _RETRY_LOADING_SECONDS
+        return max(1, round(self.settings.drain_seconds)) if self.is_leaving else _RETRY_LOADING_SECONDS
 
     def check_ready(self) -> None:
-        """Raises ``RequestError`` unless the service is ready."""
+        """Raises ``RequestError`` unless requests should be sent here, which is over before they are refused."""
         if not self.is_ready:
             reason = self._loaded.failure or f"the service is {self.phase.value}"
             raise retry_later(Refusal.UNAVAILABLE, f"Not ready: {reason}.", self.retry_seconds)
@@ -228,18 +232,37 @@ class Runtime:
     def request_in_hand(self) -> AbstractContextManager[None]:
         """Around the work for one request, which the drain waits for.
 
-        Raises ``RequestError`` unless the service is ready.
+        Raises ``RequestError`` unless the service takes requests.
         """
-        if self.phase is not Phase.READY:
-            raise retry_later(Refusal.UNAVAILABLE, f"The service is {self.phase.value}.", self.retry_seconds)
+        if self.phase is not Phase.READY and self.phase is not Phase.LINGERING:
+            raise self._unavailable()
         return self._hand
 
-    async def drain(self) -> None:
-        """Takes no more requests, and finishes those in hand, or gives them up when the time for it is over."""
-        self.phase = Phase.DRAINING
+    def _unavailable(self) -> RequestError:
+        return retry_later(Refusal.UNAVAILABLE, f"The service is {self.phase.value}.", self.retry_seconds)
+
+    async def linger(self, is_over: asyncio.Event) -> None:
+        """Is ready no more, and answers for a while yet, or until ``is_over``: whoever sends requests here has to learn
+        first that they are to go elsewhere.
+        """
+        if self.phase is not Phase.READY:
+            return
+        self._leave(Phase.LINGERING)
+        logger.info("Lingering for %g s", self.settings.linger_seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.linger_seconds):
+                await is_over.wait()
+
+    def _leave(self, phase: Phase) -> None:
+        self.phase = phase
+        self.is_leaving = True
         for task in self._tasks:
             task.cancel()
         self.metrics.ready.set(0)
+
+    async def drain(self) -> None:
+        """Takes no more requests, and finishes those in hand, or gives them up when the time for it is over."""
+        self._leave(Phase.DRAINING)
         logger.info("Draining: %d requests in hand", self._hand.requests)
         try:
             async with asyncio.timeout(self.settings.drain_seconds):

@@ -54,7 +54,12 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
         application = Application(super().to_asgi(is_main), create_runtime, settings)
         outermost = traced(application)
         # A span is of a request: what is refused before it is one would have none.
-        limit_connections(settings.deadline_seconds, application, sheds=outermost is application)
+        limit_connections(
+            application,
+            sheds=outermost is application,
+            deadline_seconds=settings.deadline_seconds,
+            keep_alive_seconds=settings.keep_alive_seconds,
+        )
         return outermost
 
 

@@ -60,8 +60,20 @@ class Settings(BaseSettings):
     max_images: int = Field(default=256, ge=1, le=1024, description="images in one request, at most")
     queue_images: int = Field(default=2048, ge=1, le=1_000_000, description="images that may wait, per model")
     deadline_seconds: float = Field(default=30.0, gt=0, le=3600, description="seconds until a request is given up")
+    keep_alive_seconds: float = Field(
+        default=75.0,
+        gt=0,
+        le=3600,
+        description="seconds until an idle connection is closed; more than proxies keep theirs",
+    )
+    linger_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=3600,
+        description="seconds that requests are still taken after SIGTERM, when not ready any more",
+    )
     drain_seconds: float = Field(
-        default=30.0, ge=0, le=3600, description="seconds that work in hand may take after SIGTERM"
+        default=30.0, ge=0, le=3600, description="seconds that work in hand may take after that"
     )
     stuck_seconds: float = Field(
         default=60.0, gt=0, le=3600, description="seconds on one batch after which /livez says that the device is stuck"

@@ -84,6 +84,7 @@ def figment(zoo: Path, home: Path, **settings: object) -> AbstractContextManager
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
     environment |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "FIGMENT_MODELS": str(zoo)}
+    environment["FIGMENT_LINGER_SECONDS"] = "0"
     environment |= {f"FIGMENT_{name.upper()}": str(value) for name, value in settings.items()}
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]

@@ -360,13 +360,22 @@ NO_HTTP = {
     "Content-Length negative": HEAD + b"Content-Length: -1\r\n\r\n" + BODY,
     "Content-Length with a sign": HEAD + b"Content-Length: +14\r\n\r\n" + BODY,
     "Content-Length beyond 64 bits": HEAD + b"Content-Length: 99999999999999999999\r\n\r\n" + BODY,
-    "Content-Length too short": HEAD + b"Content-Length: 13\r\n\r\n" + BODY,
     "a coding that ends in no chunks": HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "a chunk's length that is none": HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     "a null byte in a header": b"GET /livez HTTP/1.1\r\nHost: figment\r\nX-A: \0\r\n\r\n",
     "a method that there is not": b"FETCH /livez HTTP/1.1\r\nHost: figment\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 }
+
+# What a parser may follow and a server must not.
+NO_HOST = {
+    "HTTP/1.1 without Host": b"GET /livez HTTP/1.1\r\n\r\n",
+    "Host twice": b"GET /livez HTTP/1.1\r\nHost: figment\r\nHost: figment\r\n\r\n",
+    "a Host with a path": b"GET /livez HTTP/1.1\r\nHost: figment/livez\r\n\r\n",
+    "a Host with a user": b"GET /livez HTTP/1.1\r\nHost: me@figment\r\n\r\n",
+    "HTTP/1.0 with two": b"GET /livez HTTP/1.0\r\nHost: figment\r\nHost: figment\r\n\r\n",
+}
+TUNNEL = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -438,6 +447,9 @@ def rows():
         yield Bad("Paths and methods", shown, status, says, method, address, wire=wire)
     for shown, wire in NO_HTTP.items():
         yield Bad("HTTP itself", shown, 400, "not a request that HTTP/1.1 allows", wire=wire)
+    for shown, wire in NO_HOST.items():
+        yield Bad("HTTP itself", shown, 400, "Host: HTTP/1.1 needs one such header", wire=wire)
+    yield Bad("HTTP itself", "CONNECT example.com:443", 405, "CONNECT: this service is no proxy", wire=TUNNEL)
 
 
 INFER = "/v2/models/mlp/infer"

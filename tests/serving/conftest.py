@@ -203,7 +203,8 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / "log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
-        environment |= {"BENTOML_HOME": str(folder), "BENTOML_DO_NOT_TRACK": "True", **settings}
+        environment |= {"BENTOML_HOME": str(folder), "BENTOML_DO_NOT_TRACK": "True"}
+        environment |= {"FIGMENT_LINGER_SECONDS": "0"} | settings  # tests end what they start
         command = [sys.executable, "-m", "bentoml", "serve", str(ROOT), "--host", "127.0.0.1", "--port", str(self.port)]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(

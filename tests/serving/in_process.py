@@ -2,10 +2,13 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httptools
+import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -54,7 +57,7 @@ def request(body, *headers, path="/generate"):
 
 def configured(served, sheds=True):
     """Uvicorn's configuration for an application."""
-    limit_connections(30, served, sheds)
+    limit_connections(served, sheds=sheds, deadline_seconds=30, keep_alive_seconds=75)
     config = Config(served, http=Connection, log_config=None)
     config.load()
     return config
@@ -90,11 +93,63 @@ class InProcess:
         return self.runtime.metrics._registry.get_sample_value(name, labels) or 0
 
 
+GET = b"GET / HTTP/1.1\r\nHost: figment\r\n\r\n"
+
+# Bytes, more than what the kernel keeps for a client that does not read.
+LARGE = 30_000_000
+
+
+async def large(scope, receive, send):
+    """An application with long answers."""
+    headers = [(b"content-length", b"%d" % LARGE)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": bytes(LARGE)})
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@asynccontextmanager
+async def listening(app, deadline=30.0, keep_alive=75.0):
+    """The address of a server with real sockets, whose application need not be Figment's."""
+    app.connections = set()
+    limit_connections(app, sheds=False, deadline_seconds=deadline, keep_alive_seconds=keep_alive)
+    config = Config(app, http=Connection, log_config=None)
+    config.load()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(partial(Connection, config, ServerState(), {}, loop), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()
+    finally:
+        server.close()
+
+
+@contextmanager
+def dialled(address, receive_buffer=None):
+    """A client's socket, for the loop's own methods."""
+    with socket.socket() as client:
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.connect(address)
+        client.setblocking(False)
+        yield client
+
+
+async def read_to_end(client):
+    """What comes until the connection is closed."""
+    content = bytearray()
+    async with asyncio.timeout(10):
+        while part := await asyncio.get_running_loop().sock_recv(client, 65536):
+            content += part
+    return bytes(content)
+
+
 class Client(asyncio.Transport):
     """A client's connection: what the server writes to it, write by write, and the answers in that."""
 
     def __init__(self, config):
         super().__init__()
+        self.is_closed = False
         self.answers = []
         self.packets = []
         self._parser = httptools.HttpResponseParser(self)
@@ -129,10 +184,13 @@ class Client(asyncio.Transport):
         pass
 
     def is_closing(self):
-        return False
+        return self.is_closed
 
     def close(self):
-        pass
+        self.is_closed = True
+
+    def get_write_buffer_size(self):
+        return 0
 
     # httptools.HttpResponseParser
     def on_message_begin(self):

@@ -22,8 +22,9 @@ PLAIN = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 @pytest.fixture(scope="module")
 def impatient(serve, zoo):
-    """The service, with a second for a request to arrive."""
-    with serve(models=zoo, default_model="mlp", max_batch=1, deadline_seconds=LIMIT) as server:
+    """The service, with a second for a request to arrive, and as long until an idle connection is closed."""
+    settings = {"max_batch": 1, "deadline_seconds": LIMIT, "keep_alive_seconds": LIMIT}
+    with serve(models=zoo, default_model="mlp", **settings) as server:
         server.wait(lambda answer: answer.status_code == 200)
         yield server
 

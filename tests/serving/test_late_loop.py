@@ -23,12 +23,16 @@ async def echo(scope, receive, send):
     body, status = b"", 200
     try:
         with while_client_waits(scope):
-            while len(body) < 2:
-                body += (await receive()).get("body", b"")
+            if scope["path"] == "/later":
+                await asyncio.sleep(LIMIT * 2)
+            more = True
+            while more:
+                message = await receive()
+                body, more = body + message.get("body", b""), message.get("more_body")
     except RequestError as error:
         body, status = b"--", error.status
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body[:2]})
 
 
 async def busy(seconds, begin):
@@ -53,8 +57,9 @@ def served(request):
     """Has a coroutine talk to a server with that limit, both in one loop; gives what it makes of the client's end."""
 
     async def main(talk):
-        limit_connections(LIMIT, echo, sheds=False)
-        config = Config(echo, http=Connection, log_config=None, timeout_keep_alive=SILENCE)
+        echo.connections = set()
+        limit_connections(echo, sheds=False, deadline_seconds=LIMIT, keep_alive_seconds=SILENCE)
+        config = Config(echo, http=Connection, log_config=None)
         config.load()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(partial(Connection, config, ServerState(), {}, loop), "127.0.0.1", 0)
@@ -111,3 +116,39 @@ def test_what_is_late_is_refused(served, early):
         await asyncio.sleep(LIMIT * 2)
 
     assert served(talk).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("lines", [b"\r\n", b"\r\n\r\n\r\n", b"\n"])
+def test_empty_lines_keep_no_connection_open(served, lines):
+    """Parsers skip them between two requests; they are no request, and no reason to wait for one."""
+
+    async def talk(client):
+        client.send(HEAD + b"\r\nab")
+        assert (await asyncio.get_running_loop().sock_recv(client, 65536)).endswith(b"ab")
+        for _ in range(2):
+            await asyncio.sleep(SILENCE / 4)
+            client.send(lines)
+
+    began = time.monotonic()
+    assert served(talk) == b""
+    assert time.monotonic() - began < SILENCE * 3
+
+
+@pytest.mark.parametrize("early", [b"", HEAD + b"\r\nab"])
+def test_the_time_in_which_the_server_does_not_read_is_not_the_clients(served, early):
+    """A body is read up to a limit until the application asks for more; so is what follows a running request."""
+    size = 300_000
+    head = b"POST /later HTTP/1.1\r\nHost: figment\r\nContent-Length: %d\r\n\r\n" % size
+
+    async def talk(client):
+        loop = asyncio.get_running_loop()
+        if early:
+            client.send(early.replace(b"/", b"/later", 1))
+            await asyncio.sleep(LIMIT / 4)
+        await loop.sock_sendall(client, head + b"x" * size)
+        if early:
+            assert (await loop.sock_recv(client, 65536)).endswith(b"ab")
+
+    answer = served(talk)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"xx")

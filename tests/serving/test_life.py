@@ -106,19 +106,22 @@ def test_a_stuck_device_is_not_alive(serve, slow_zoo):
 
 
 def test_drain(serve, slow_zoo):
-    with serve(models=slow_zoo, max_batch=4, drain_seconds=30, intra_op_threads=1) as server:
+    with serve(models=slow_zoo, max_batch=4, linger_seconds=0.5, drain_seconds=30, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
-        in_hand = InBackground(server.url, {"count": 100})
-        server.until(lambda: server.metric("figment_queued_images") > 50)
+        in_hand = InBackground(server.url, {"count": 200})
+        server.until(lambda: server.metric("figment_queued_images") > 150)
         server.process.send_signal(signal.SIGTERM)
-        draining = server.wait(lambda answer: answer.status_code == 503, 5)
-        assert draining.json()["status"] == "draining"
+        lingering = server.wait(lambda answer: answer.status_code == 503, 5)
+        assert lingering.json()["status"] == "lingering"
+        assert lingering.headers["connection"] == "close"
+        assert httpx.get(server.url + "/images/slow/1.png", timeout=60).status_code == 200
+        server.wait(lambda answer: answer.json()["status"] == "draining", 5)
         refused = httpx.post(server.url + "/generate", json={"seeds": [1]})
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
         assert httpx.get(server.url + "/livez").status_code == 200
         assert in_hand.result().status_code == 200
-        assert len(in_hand.answer.json()["images"]) == 100
+        assert len(in_hand.answer.json()["images"]) == 200
         assert server.process.wait(15) == 0
 
 

@@ -1,0 +1,124 @@
+"""A client may offer to go on in another protocol, as Java's does by default: it is answered as if it had not."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.serving.in_process import Client, application, configured, queue_of
+
+OFFERS = [
+    "",
+    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n",
+    "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: YQ==\r\nSec-WebSocket-Version: 13\r\n",
+    "connection: upgrade\r\nupgrade: TLS/1.0, HTTP/1.1\r\n",
+    "Upgrade: h2c\r\n",
+    "Connection: Upgrade\r\n",
+]
+
+# A body that would be another request, had the parser lost its place.
+SMUGGLED = b"GET /livez HTTP/1.1\r\nHost: figment\r\nX-Request-ID: smuggled\r\n\r\n"
+BODIES = {
+    "refused for want of room": b'{"model": "mlp", "seeds": [1, 2]}',
+    "made": b'{"model": "conv", "seeds": [3], "format": "npy"}',
+    "no JSON": SMUGGLED,
+}
+
+
+def post(body, offer, chunks, offer_comes_last):
+    """The bytes of a request; ``chunks`` is the length of each, 0 for a ``Content-Length``."""
+    lines = "POST /generate HTTP/1.1\r\nHost: figment\r\nX-Request-ID: mine\r\nContent-Type: application/json\r\n"
+    framing = "Transfer-Encoding: chunked\r\n" if chunks else f"Content-Length: {len(body)}\r\n"
+    head = lines + (framing + offer if offer_comes_last else offer + framing) + "\r\n"
+    if chunks:
+        parts = [body[start : start + chunks] for start in range(0, len(body), chunks)]
+        body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    return head.encode() + body
+
+
+def get(path, offer):
+    return f"GET {path} HTTP/1.1\r\nHost: figment\r\nX-Request-ID: mine\r\n{offer}\r\n".encode()
+
+
+def requests(offers):
+    """Pairs of a request with an offer and the same without."""
+
+    def with_and_without(make):
+        return offers.map(lambda offer: (make(offer), make("")))
+
+    posts = st.tuples(st.sampled_from([*BODIES.values()]), st.sampled_from([0, 1, 7, 1000]), st.booleans())
+    gets = st.sampled_from(["/livez", "/nowhere", "/models/mlp"])
+    return st.one_of(
+        posts.flatmap(lambda given: with_and_without(lambda offer: post(given[0], offer, given[1], given[2]))),
+        gets.flatmap(lambda path: with_and_without(lambda offer: get(path, offer))),
+    )
+
+
+@pytest.fixture(scope="module")
+def ask(zoo):
+    """Sends parts over one connection, to a service with one full queue, and gives so many answers."""
+    loop = asyncio.new_event_loop()
+    opened = application(zoo)
+    served, runtime = loop.run_until_complete(opened.__aenter__())
+    queue = queue_of(runtime, "mlp")
+    queue.images = 4
+
+    async def exchange(parts, times):
+        client = Client(configured(served))
+        for part in parts:
+            client.send(part)
+            await asyncio.sleep(0)
+        answers = await client.answered(times)
+        await asyncio.sleep(0)
+        client.leave()
+        return [
+            (status, body, {name: headers.get(name) for name in ("content-type", "connection", "x-request-id")})
+            for status, headers, body in answers
+        ]
+
+    yield lambda parts, times: loop.run_until_complete(exchange(parts, times))
+    queue.images = 0
+    loop.run_until_complete(opened.__aexit__(None, None, None))
+    runtime.close()
+    loop.close()
+
+
+@given(
+    pairs=st.lists(requests(st.sampled_from(OFFERS)), min_size=1, max_size=4),
+    cuts=st.lists(st.integers(0, 2000), max_size=8),
+)
+def test_answers_are_those_without_the_offer_however_the_bytes_arrive(ask, pairs, cuts):
+    data = b"".join(offering for offering, _ in pairs)
+    at = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
+    answers = ask([data[start:stop] for start, stop in pairwise(at)], len(pairs))
+    assert answers == [ask([plain], 1)[0] for _, plain in pairs]
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_a_body_in_a_packet_of_its_own_is_no_request(ask, offer):
+    for smuggled in (SMUGGLED, SMUGGLED + SMUGGLED):
+        head = post(smuggled, offer, 0, True).removesuffix(smuggled)
+        refused, following = ask([head, smuggled, get("/nowhere", "")], 2)
+        assert refused[0] == 400
+        assert b"not valid JSON" in refused[1]
+        assert (following[0], following[2]["x-request-id"]) == (404, "mine")
+
+
+@pytest.mark.parametrize("cut", [None, -3, -40])
+def test_the_last_request_of_a_connection_may_offer_one_too(ask, cut):
+    """Behind a head that says both, the parser would pass over the body and all that follows."""
+    asked = post(BODIES["made"], "Connection: close, Upgrade\r\nUpgrade: h2c\r\n", 0, True)
+    (answer,) = ask([asked[:cut], asked[len(asked[:cut]) :]], 1)
+    assert (answer[0], answer[2]["connection"]) == (200, "close")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_tunnel_is_refused_and_nothing_in_it_is_read(ask, whole):
+    connect = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
+    parts = [connect + SMUGGLED] if whole else [connect, SMUGGLED]
+    (answer,) = ask(parts, 1)
+    assert answer[0] == 405
+    assert b"no proxy" in answer[1]
+    assert answer[2]["connection"] == "close"
