@@ -32,7 +32,7 @@ _RETRY_LOADING_SECONDS = 2
 
 
 class Phase(enum.Enum):
-    """Where the service is in its life. ``READY`` and ``LINGERING`` take requests, ``UNUSABLE`` has nothing to serve."""
+    """Where the service is in its life. ``READY`` and ``LINGERING`` take requests."""
 
     LOADING = "loading"
     READY = "ready"
