@@ -1,14 +1,13 @@
 """The rows of a data set → images decoded, fitted and written as one array."""
 
 import hashlib
-import io
 import json
-import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import datasets
 import numpy as np
@@ -20,9 +19,7 @@ from training.config import DataConfig
 from training.console import console
 from training.data import IMAGES_FILE, LABELS_FILE, META_FILE
 from training.errors import TrainingError
-
-_PLAIN_GREY = {"1", "L"}
-_PLAIN_COLOUR = {*_PLAIN_GREY, "P", "RGB"}
+from training.pictures import BrokenPictureError, open_picture
 
 
 def read_local(path: Path, scratch: str) -> datasets.Dataset:
@@ -71,7 +68,8 @@ def decode(table: datasets.Dataset, config: DataConfig, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        kept, broken = _write_images(table, config, draft / IMAGES_FILE)
+        converted: Counter[str] = Counter()
+        kept, broken = _write_images(table, config, draft / IMAGES_FILE, converted)
         digest = hashlib.sha256()
         for image in np.load(draft / IMAGES_FILE, mmap_mode="r"):
             digest.update(image.tobytes())
@@ -79,7 +77,12 @@ def decode(table: datasets.Dataset, config: DataConfig, folder: Path) -> None:
             np.save(draft / LABELS_FILE, labels[kept])
             digest.update(labels[kept].tobytes())
         digest.update(json.dumps(label_names).encode())
-        meta = {"fingerprint": digest.hexdigest(), "label_names": label_names, "broken": broken}
+        meta = {
+            "fingerprint": digest.hexdigest(),
+            "label_names": label_names,
+            "broken": broken,
+            "converted": converted,
+        }
         (draft / META_FILE).write_text(json.dumps(meta))
         try:
             draft.rename(folder)
@@ -90,8 +93,12 @@ def decode(table: datasets.Dataset, config: DataConfig, folder: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write_images(table: datasets.Dataset, config: DataConfig, path: Path) -> tuple[list[int], list[str]]:
+def _write_images(
+    table: datasets.Dataset, config: DataConfig, path: Path, converted: Counter[str]
+) -> tuple[list[int], list[str]]:
     """Decodes into ``path``; returns the rows that are in it, and the files that are broken, each with the reason.
+
+    Counts the conversions in ``converted``.
 
     Raises ``TrainingError`` if more are broken than ``broken_share`` allows, or all.
     """
@@ -101,7 +108,7 @@ def _write_images(table: datasets.Dataset, config: DataConfig, path: Path) -> tu
     broken: list[str] = []
     with path.open("wb") as file:
         _npy_header(file, (len(table), *shape))
-        for index, image in enumerate(_fitted(table, config)):
+        for index, image in enumerate(_fitted(table, config, converted)):
             if isinstance(image, str):
                 broken.append(image)
             else:
@@ -140,19 +147,19 @@ def _labels_of(table: datasets.Dataset) -> tuple[NDArray[np.int64] | None, list[
     return np.array([position[value] for value in values], dtype=np.int64), [str(value) for value in distinct]
 
 
-def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.uint8] | str]:
-    """Each image uint8 [H, W, C], or what is broken about it."""
+def _fitted(table: datasets.Dataset, config: DataConfig, converted: Counter[str]) -> Iterator[NDArray[np.uint8] | str]:
+    """Each image uint8 [H, W, C], or what is broken about it; counts conversions in ``converted``."""
     first_size: tuple[int, int] | None = None
     rows = track(table, "Decoding images", len(table), console=console, disable=not console.is_terminal)
     for index, row in enumerate(rows):
         where = row["image"]["path"] or f"image {index}"
+        source = row["image"]["bytes"]
         try:
-            image: Image.Image = Image.open(_open(row["image"]))
-            image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            yield f"{where} ({_one_line(error)})"
+            image, conversions = open_picture(row["image"]["path"] if source is None else source, config, where)
+        except BrokenPictureError as error:
+            yield f"{where} ({error})"
             continue
-        image = _to_mode(image, config.channels, where)
+        converted.update(conversions)
         first_size = first_size or image.size
         if config.fit == "pad":
             if image.size != first_size:
@@ -164,24 +171,6 @@ def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.
         else:
             image = _crop(image, config.resolution)
         yield np.asarray(image, dtype=np.uint8).reshape(config.resolution, config.resolution, config.channels)
-
-
-def _open(value: dict[str, Any]) -> Any:
-    return io.BytesIO(value["bytes"]) if value["bytes"] is not None else os.fspath(value["path"])
-
-
-def _to_mode(image: Image.Image, channels: int, where: str) -> Image.Image:
-    if image.has_transparency_data:
-        if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-            raise TrainingError(f"{where} has transparent pixels; flatten it onto a background first")
-        image = image.convert("RGB") if image.mode != "LA" else image.convert("L")
-    if channels == 3 and image.mode in _PLAIN_COLOUR:
-        return image.convert("RGB")
-    if channels == 1 and image.mode in _PLAIN_GREY:
-        return image.convert("L")
-    if channels == 1 and image.mode in _PLAIN_COLOUR:
-        raise TrainingError(f"{where} is in colour; add --set data.channels=3, or convert the images to grey first")
-    raise TrainingError(f"{where} has the mode {image.mode}, which is none of {', '.join(sorted(_PLAIN_COLOUR))}")
 
 
 def _pad(image: Image.Image, side: int, where: str) -> Image.Image:

@@ -3,11 +3,13 @@
 import copy
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from models.bundle import ImageSpec
@@ -143,6 +145,9 @@ def read_newest(folder: Path) -> dict[str, Any]:
 def check_same_run(before: dict[str, Any], config: Config) -> None:
     """Raises ``TrainingError`` naming each setting that changed since a checkpoint and would change its course."""
     now = config.model_dump(mode="json")
+    with suppress(ValidationError):  # where a setting is gone, the comparison names it
+        # A checkpoint that is older than a setting was written under the setting's default.
+        before = Config.model_validate(before).model_dump(mode="json")
     changed = [
         f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}"
         for key in sorted(before.keys() | now.keys())

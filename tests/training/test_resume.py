@@ -16,9 +16,10 @@ import torch
 import yaml
 
 from tests.training.runs import FAMILIES, GAMES, TINY, arguments, assert_same_weights
+from training.config_file import load_config
 from training.errors import TrainingError
 from training.run_folder import RunFolder
-from training.state import TrainingState, checkpoints, read_newest
+from training.state import TrainingState, check_same_run, checkpoints, read_newest
 
 CPU = torch.device("cpu")
 
@@ -141,6 +142,15 @@ def test_a_configuration_that_was_changed_is_refused_by_name(finished_run: Path,
     path.write_text(yaml.safe_dump({**values, "loss": "hinge", "batch_size": 16}))
     with pytest.raises(TrainingError, match=r"batch_size was 32, is 16; loss was non_saturating, is hinge\. Put it"):
         train("resume", tmp_path / "run")
+
+
+def test_a_checkpoint_that_is_older_than_a_setting_has_its_default() -> None:
+    config = load_config("digits")
+    before = config.model_dump(mode="json")
+    del before["data"]["background"]
+    check_same_run(before, config)
+    with pytest.raises(TrainingError, match="data was "):
+        check_same_run(before, load_config("digits", ["data.background=black"]))
 
 
 def test_other_images_are_refused_at_resume(
