@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy
 import pydantic
 import torch
-import yaml
 
 from training.config import Config
 from training.config_file import dump_config, parse_config
 from training.data import TrainingImages
 from training.errors import TrainingError
+from training.strict_yaml import read_yaml
 
 RUNS = Path("runs")
 
@@ -82,7 +82,7 @@ class RunFolder:
         )
         run = cls(path, config, data, _source_revision())
         run.samples.mkdir(parents=True)
-        (path / "config.yaml").write_text(dump_config(config))
+        (path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
         (path / "data.json").write_text(data.model_dump_json(indent=2) + "\n")
         (path / "environment.json").write_text(json.dumps(_environment(run.source_revision), indent=2) + "\n")
         return run
@@ -91,7 +91,7 @@ class RunFolder:
     def open(cls, path: Path) -> "RunFolder":
         """A run that is there. Raises ``TrainingError`` if it is none."""
         try:
-            config = parse_config(yaml.safe_load((path / "config.yaml").read_text()), str(path / "config.yaml"))
+            config = parse_config(read_yaml(path / "config.yaml"), str(path / "config.yaml"))
             data = DataRecord.model_validate_json((path / "data.json").read_bytes())
             environment = json.loads((path / "environment.json").read_text())
         except OSError as error:
@@ -105,7 +105,7 @@ def with_budget(run: RunFolder, images: int) -> RunFolder:
     """The same run with another budget, which is written into its ``config.yaml``."""
     config = run.config.model_copy(update={"images": images})
     draft = run.path / "config.tmp"
-    draft.write_text(dump_config(config))
+    draft.write_text(dump_config(config), encoding="utf-8")
     draft.replace(run.path / "config.yaml")
     return replace(run, config=config)
 

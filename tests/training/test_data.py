@@ -104,7 +104,7 @@ def too_large(folder: Path) -> None:
 
 
 def colour(folder: Path) -> None:
-    write(folder, "a.png", Image.new("RGB", (10, 10)))
+    write(folder, "a.png", Image.new("RGB", (10, 10), "red"))
 
 
 def deep(folder: Path) -> None:
