@@ -3,16 +3,15 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor
 
+from training.cache import judges_folder
 from training.console import console
 from training.data import TrainingImages
 from training.device import best_device
@@ -40,11 +39,6 @@ FEWEST_PER_LABEL = 4
 _BATCH = 64
 _LEARNING_RATE = 2e-3
 _WEIGHT_DECAY = 1e-4
-
-
-def judges_folder() -> Path:
-    """Where judges, and what they said of real images, are kept."""
-    return Path(platformdirs.user_cache_dir("figment")) / "judges"
 
 
 def judge_for(data: TrainingImages) -> Judge:

@@ -16,12 +16,13 @@ from models.bundle import ImageSpec
 from models.networks import build_generator
 from models.networks.sngan import SnganConfig
 from models.noise import noise_for_seeds
+from training.cache import judges_folder
 from training.data import TrainingImages
 from training.errors import TrainingError
 from training.judge.frechet import frechet_distance
 from training.judge.moments import Moments
 from training.judge.network import FEATURES, Judge, load_judge
-from training.judge.train import halves, judge_for, judges_folder, train_judge, useless_labels
+from training.judge.train import halves, judge_for, train_judge, useless_labels
 from training.sampling import sample
 
 

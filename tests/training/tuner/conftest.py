@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from training.cache import judges_folder
 from training.config import DataConfig
 from training.data import TrainingImages, load_images
-from training.judge.train import judges_folder, train_judge
+from training.judge.train import train_judge
 
 SPACE = {
     "preset": "digits",
