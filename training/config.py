@@ -12,6 +12,8 @@ from models.networks import NetworkConfig, discriminator_has_batch_norm, discrim
 from training.augmentation import Policy
 from training.losses import LOSSES
 
+Labels = Literal["first_folder", "last_folder", "none"]
+"""Which folder is an image's label."""
 Images = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -32,6 +34,19 @@ class DataConfig(_Strict):
     broken_share: Annotated[
         float, Field(ge=0, lt=1, description="files that cannot be decoded are passed over up to this share of all")
     ] = 0.01
+    labels: Annotated[
+        Labels,
+        Field(
+            description="which folder is an image's label: the first below DATA or the last; none = no labels, "
+            "of Parquet files and the Hub, too"
+        ),
+    ] = "first_folder"
+    image_column: Annotated[
+        str | None, Field(description="of Parquet files and the Hub, where several hold images")
+    ] = None
+    label_column: Annotated[
+        str | None, Field(description="of Parquet files and the Hub, where several hold labels")
+    ] = None
 
 
 class RegularizationConfig(_Strict):
