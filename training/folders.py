@@ -4,7 +4,6 @@ Nothing is guessed from names: a name is never a split or a pattern, and no file
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 
 from training.config import Labels
 from training.errors import TrainingError
-from training.names import SPLITS, printable, sorted_names
+from training.names import printable, sorted_names
 
 _NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
 """Formats that Pillow registers and cannot decode by itself."""
@@ -35,6 +34,7 @@ _OWN_FILES = (
     {"space.yaml", "judge.pt"},  # a study
     {"scores.json", "evaluation.png"},  # an evaluation
 )
+_OWN = "folder of a run, study or bundle"
 _LONGEST_ENDING = 12
 _EXAMPLES = 3
 
@@ -47,15 +47,16 @@ class PassedOver(dict[str, list[str]]):
         self.setdefault(kind, []).append(path)
 
     def counted(self) -> dict[str, int]:
-        """What was passed over → how often; kinds of folders and links carry their first paths."""
+        """What was passed over → how often, with the first paths where an ending does not say enough."""
         return {self._shown(kind, paths): len(paths) for kind, paths in sorted(self.items())}
 
     @staticmethod
     def _shown(kind: str, paths: list[str]) -> str:
         if kind.startswith("."):
             return kind
+        what = kind if len(paths) == 1 else kind.replace(" ", "s ", 1)
         more = ", …" if len(paths) > _EXAMPLES else ""
-        return f"{kind} ({', '.join(printable(path) for path in sorted(paths)[:_EXAMPLES])}{more})"
+        return f"{what} ({', '.join(printable(path) for path in sorted(paths)[:_EXAMPLES])}{more})"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def walk(root: Path) -> Tree:
             folder = links.pop()
             real = os.path.realpath(root / folder)
             if real in seen or f"{real_root}/".startswith(f"{real.rstrip('/')}/"):
-                tree.passed_over.note("links to folders read already", folder)
+                tree.passed_over.note("link to a folder that is read already", folder)
                 continue
             seen.add(real)
         try:
@@ -107,11 +108,11 @@ def walk(root: Path) -> Tree:
         except OSError as error:
             if not folder:
                 raise TrainingError(f"cannot read the folder {printable(str(root))}: {error.strerror}") from error
-            tree.passed_over.note("folders that cannot be read", folder)
+            tree.passed_over.note("folder that cannot be read", folder)
             continue
         names = {entry.name for entry in entries}
         if folder and any(own <= names for own in _OWN_FILES):
-            tree.passed_over.note("folders written by this program", folder)
+            tree.passed_over.note(_OWN, folder)
             continue
         if folder and "/" not in folder:
             tree.folders.append(folder)
@@ -123,7 +124,7 @@ def walk(root: Path) -> Tree:
             elif kind == "folder":
                 below = f"{real.rstrip('/')}/{entry.name}"
                 if below in seen:  # through a link
-                    tree.passed_over.note("links to folders read already", path)
+                    tree.passed_over.note("link to a folder that is read already", path)
                 else:
                     seen.add(below)
                     pending.append((path, below))
@@ -143,19 +144,19 @@ def _kind(entry: os.DirEntry[str]) -> str:
     try:
         if entry.is_dir():
             if entry.name.casefold() in _SERVICE_FOLDERS:
-                return "folders of a file server"
+                return "folder of a file server"
             return "link" if entry.is_symlink() else "folder"
         if entry.is_file():
             return "file"
-        return "links to nothing" if entry.is_symlink() else "special files"
+        return "link to nothing" if entry.is_symlink() else "file of no regular kind"
     except OSError:
-        return "files that cannot be read"
+        return "file that cannot be read"
 
 
 def _take(tree: Tree, root: Path, path: str, entry: os.DirEntry[str]) -> None:
     ending = Path(entry.name).suffix.lower()
     if entry.name.casefold() in _METADATA:
-        tree.passed_over.note("files of metadata", path)
+        tree.passed_over.note("file of metadata", path)
         return
     is_image = ending in image_endings() or (ending in {"", "."} and _opens(root / path))
     if not is_image and ending != ".parquet":
@@ -164,15 +165,15 @@ def _take(tree: Tree, root: Path, path: str, entry: os.DirEntry[str]) -> None:
     try:
         about = entry.stat()
     except OSError:
-        tree.passed_over.note("files that cannot be read", path)
+        tree.passed_over.note("file that cannot be read", path)
         return
     (tree.images if is_image else tree.tables).append(File(path, about.st_size, about.st_mtime_ns))
 
 
 def _ending_shown(ending: str) -> str:
     if ending in {"", "."}:
-        return "files without an ending"
-    return printable(ending) if len(ending) <= _LONGEST_ENDING else "files of other endings"
+        return "file without an ending"
+    return printable(ending) if len(ending) <= _LONGEST_ENDING else "file of another ending"
 
 
 @cache
@@ -221,9 +222,10 @@ def label(tree: Tree, labels: Labels) -> Labelled:
     place = 0 if labels == "first_folder" else -1
     folder_of = {file: folders[place] for file in tree.images if (folders := file.path.split("/")[:-1])}
     used = {file.path.split("/")[0] for file in folder_of}
+    own = {path.split("/")[0] for path in tree.passed_over.get(_OWN, ())}
     for name in tree.folders:
-        if name not in used:
-            tree.passed_over.note("folders without images", name)
+        if name not in used | own:
+            tree.passed_over.note("folder without images", name)
     names = sorted_names({printable(name) for name in folder_of.values()})
     if len(names) < 2:
         return Labelled(tuple(tree.images), None, None)
@@ -235,16 +237,6 @@ def label(tree: Tree, labels: Labels) -> Labelled:
             "their label, or train on all images without labels: --set data.labels=none"
         )
     for file in strays:
-        tree.passed_over.note("images beside the folders", file.path)
+        tree.passed_over.note("image beside the folders", file.path)
     position = {name: index for index, name in enumerate(names)}
     return Labelled(tuple(folder_of), tuple(position[printable(name)] for name in folder_of.values()), tuple(names))
-
-
-def splits_in(tree: Tree) -> Iterator[str]:
-    """The folders directly below that look like splits of one data set: named so, each with folders of its own."""
-    inner: dict[str, set[str]] = {}
-    for file in tree.images:
-        first, *rest = file.path.split("/")
-        inner.setdefault(first, set()).add(rest[0] if len(rest) > 1 else "")
-    if all(folder.casefold() in SPLITS and "" not in below for folder, below in inner.items()):
-        yield from inner

@@ -9,6 +9,7 @@ import numpy as np
 from training.config import Config
 from training.data import TrainingImages
 from training.errors import TrainingError
+from training.names import SPLITS
 from training.sources import said
 
 LOOKED_AT = 1000
@@ -69,10 +70,13 @@ def _labels(data: TrainingImages) -> str:
     shown = [f"{name} {count}" for name, count in zip(data.label_names, counts, strict=True)]
     if len(shown) > _LABELS_SHOWN:
         shown = [*shown[: _LABELS_SHOWN - 1], "…", shown[-1]]
+    if all(name.casefold() in SPLITS for name in data.label_names):
+        shown.append("named like parts of a data set: for one of them, give its folder as DATA")
     alike = Counter(unicodedata.normalize("NFKC", name).strip().casefold() for name in data.label_names)
     twins = [name for name in data.label_names if alike[unicodedata.normalize("NFKC", name).strip().casefold()] > 1]
-    same = f"; nearly the same name: {', '.join(map(repr, twins[:_LABELS_SHOWN]))}" if twins else ""
-    return f"{_counted(len(data.label_names), 'label')} ({', '.join(shown)}{same})"
+    if twins:
+        shown.append(f"nearly the same name: {', '.join(map(repr, twins[:_LABELS_SHOWN]))}")
+    return f"{_counted(len(data.label_names), 'label')} ({', '.join(shown)})"
 
 
 def _counted(count: int, what: str) -> str:

@@ -57,9 +57,9 @@ def choose_shards(paths: Sequence[str], where: str, passed_over: PassedOver) -> 
         )
     for path, split in splits.items():
         if split != wanted:
-            passed_over.note("Parquet files of other splits", path)
+            passed_over.note("shard of another split", path)
     for missing in _missing(chosen):
-        passed_over.note("Parquet files that are missing", missing)
+        passed_over.note("shard that is missing", missing)
     return chosen
 
 

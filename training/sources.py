@@ -50,7 +50,7 @@ def _folder(path: Path, config: DataConfig) -> Source:
     name = printable(root.name or str(root)) if path.name in {"", ".."} else printable(path.name)
     if tree.tables and (not tree.images or any(is_shard(file.path) for file in tree.tables)):
         for file in tree.images:
-            tree.passed_over.note("images beside Parquet files", file.path)
+            tree.passed_over.note("image beside Parquet files", file.path)
         chosen = choose_shards([file.path for file in tree.tables], printable(str(path)), tree.passed_over)
         files = [path / below for below in chosen]
         identity = _identity(str(root), [file for file in tree.tables if file.path in set(chosen)])
