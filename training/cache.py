@@ -223,14 +223,21 @@ def human(size: int) -> str:
 
 def _images() -> Iterator[Entry]:
     for folder in sorted(datasets_folder().glob("[!.]*")):
-        with suppress(OSError, ValueError, KeyError, EOFError):  # removed meanwhile, or no entry
-            names = json.loads((folder / META_FILE).read_text())["label_names"]
-            shape = np.load(folder / IMAGES_FILE, mmap_mode="r").shape
+        with suppress(OSError):  # removed by another process meanwhile
             lock = folder / _LOCK_FILE
-            name = "".join(each if each.isprintable() else "?" for each in lock.read_text()) if lock.exists() else ""
-            about = f"{name + ': ' if name else ''}{' × '.join(map(str, shape))}, {len(names or ())} labels"
             used = (lock if lock.exists() else folder).stat().st_mtime
-            yield Entry("images", folder, tuple(folder.iterdir()), about, used)
+            yield Entry("images", folder, tuple(folder.iterdir()), _about(folder), used)
+
+
+def _about(folder: Path) -> str:
+    try:
+        labels = json.loads((folder / META_FILE).read_text())["label_names"] or ()
+        shape = np.load(folder / IMAGES_FILE, mmap_mode="r").shape
+        lock = folder / _LOCK_FILE
+        name = "".join(each if each.isprintable() else "?" for each in lock.read_text()) if lock.exists() else ""
+    except (OSError, ValueError, KeyError, EOFError):
+        return "damaged"
+    return f"{name + ': ' if name else ''}{' × '.join(map(str, shape))}, {len(labels)} labels"
 
 
 def _features() -> Iterator[Entry]:

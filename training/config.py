@@ -13,6 +13,8 @@ from models.networks import NetworkConfig, discriminator_has_batch_norm, discrim
 from training.augmentation import Policy
 from training.losses import LOSSES
 
+Labels = Literal["first_folder", "last_folder", "none"]
+"""Which folder is an image's label."""
 Images = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -49,6 +51,19 @@ class DataConfig(_Strict):
     background: Annotated[
         str, BeforeValidator(_colour), Field(description="what shows through transparent images: a colour")
     ] = "white"
+    labels: Annotated[
+        Labels,
+        Field(
+            description="which folder is an image's label: the first below DATA or the last; none = no labels, "
+            "of Parquet files and the Hub, too"
+        ),
+    ] = "first_folder"
+    image_column: Annotated[
+        str | None, Field(description="of Parquet files and the Hub, where several hold images")
+    ] = None
+    label_column: Annotated[
+        str | None, Field(description="of Parquet files and the Hub, where several hold labels")
+    ] = None
 
     @model_validator(mode="after")
     def _grey_on_grey(self) -> "DataConfig":

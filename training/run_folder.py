@@ -73,7 +73,7 @@ class RunFolder:
                 f"{path} is there already; choose another --out, or go on with: python -m training resume {path}"
             )
         data = DataRecord(
-            source=str(Path(source).resolve()) if Path(source).exists() else source,
+            source=str(Path(source).absolute()) if Path(source).exists() else source,
             name=images.name,
             fingerprint=images.fingerprint,
             images=len(images),

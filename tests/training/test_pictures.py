@@ -106,6 +106,7 @@ def test_pictures_in_parquet_stand_upright_too_and_are_counted(tmp_path: Path) -
     red, green = loaded.images[0, 0, -1].astype(int), loaded.images[0, -1, -1].astype(int)
     assert red.argmax() == 0, "the first row of a photograph held upright is the right edge of what the sensor saw"
     assert green.argmax() == 1
+    assert loaded.converted == {"turned upright": 2}
 
 
 # --- opaque ----------------------------------------------------------------------------------------------------------
@@ -338,22 +339,11 @@ def test_an_animation_gives_its_first_frame(file_format: str) -> None:
 
 
 def test_conversions_are_counted_for_the_report(tmp_path: Path) -> None:
-    import json
-
-    import datasets
-
-    from training.decoding import decode
-
-    pictures = [
-        TRANSPARENT["RGBA"],
-        DEEP["PNG"],
-        TRANSPARENT["16 bits, one grey"],
-        saved(Image.new("L", (8, 8)), "PNG"),
-    ]
-    table = datasets.Dataset.from_dict({"image": [{"bytes": each, "path": None} for each in pictures]})
-    decode(table, GREY, tmp_path / "entry")
-    meta = json.loads((tmp_path / "entry" / "meta.json").read_text())
-    assert meta["converted"] == {"flattened onto white": 2, "converted from 16 bits": 2}
+    kinds = ["RGBA", "16 bits, one grey", "LA"]
+    for index, content in enumerate([*(TRANSPARENT[kind] for kind in kinds), DEEP["PNG"], DEEP["PNG"]]):
+        (tmp_path / f"{index}.png").write_bytes(content)
+    loaded = load_images(str(tmp_path), GREY)
+    assert loaded.converted == {"flattened onto white": 3, "converted from 16 bits": 3}
 
 
 # --- broken ----------------------------------------------------------------------------------------------------------

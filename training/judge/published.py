@@ -5,8 +5,8 @@ import io
 import numpy as np
 from rich.progress import Progress
 
-from training.console import console
 from training.cache import judges_folder
+from training.console import console
 from training.data import TrainingImages
 from training.errors import TrainingError
 from training.judge import inception as weights
