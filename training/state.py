@@ -1,9 +1,9 @@
 """Everything that decides the next training step, and how it goes to disk and comes back."""
 
-import contextlib
 import copy
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ KEPT_CHECKPOINTS = 2
 
 FREE_TO_CHANGE = {"images", "pace", "about", "name"}
 """Settings of a run that may be another after a resume; any other would make it another run."""
-_FREE_IN_DATA = {"labels", "image_column", "label_column", "broken_share"}
-"""Settings that decide which images are read and no more: the fingerprint tells whether those are the run's."""
+_READING = {"labels", "image_column", "label_column", "broken_share"}
+"""Settings of ``data`` that only decide which images are read: the fingerprint tells whether those are the run's."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,15 @@ def read_newest(folder: Path) -> dict[str, Any]:
 
 def check_same_run(before: dict[str, Any], config: Config) -> None:
     """Raises ``TrainingError`` naming each setting that changed since a checkpoint and would change its course."""
-    before, now = _deciding(before), _deciding(config.model_dump(mode="json"))
+    now = config.model_dump(mode="json")
+    with suppress(ValidationError):  # where a setting is gone, the comparison names it
+        # A checkpoint that is older than a setting was written under the setting's default.
+        before = Config.model_validate(before).model_dump(mode="json")
+    before, now = _without_reading(before), _without_reading(now)
     changed = [
         f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
+        if key not in FREE_TO_CHANGE and before.get(key) != now.get(key)
     ]
     if changed:
         raise TrainingError(
@@ -158,13 +162,8 @@ def check_same_run(before: dict[str, Any], config: Config) -> None:
         )
 
 
-def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that decide a run's course; those that it was written before have their defaults."""
-    with contextlib.suppress(ValidationError):  # settings that are none any more have changed, and are named so
-        settings = Config.model_validate(settings).model_dump(mode="json")
-    deciding = {key: value for key, value in settings.items() if key not in FREE_TO_CHANGE}
-    data = {key: value for key, value in settings["data"].items() if key not in _FREE_IN_DATA}
-    return {**deciding, "data": data}
+def _without_reading(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**settings, "data": {key: value for key, value in settings["data"].items() if key not in _READING}}
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
