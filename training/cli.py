@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 import torch
 import typer
 
+from training.cache_commands import cache
 from training.config import Config
 from training.config_file import dump_config, load_config, preset_names
-from training.data import TrainingImages, load_images
+from training.data import DATA_HELP, TrainingImages, load_images
 from training.device import best_precision
 from training.distributed import Processes, joined_processes
 from training.ending import end, several
@@ -22,7 +23,7 @@ from training.judge import commands as judging
 from training.judge.in_loop import LoopJudge
 from training.judge.train import judge_for
 from training.observer import Observer
-from training.preflight import check_data, tell_broken
+from training.preflight import check_data, tell_data
 from training.reporter import Reporter
 from training.resuming import changed_config, gone_on_with, point_of_return
 from training.run_folder import (
@@ -50,8 +51,7 @@ app = typer.Typer(
 app.command()(judging.judge)
 app.command()(judging.evaluate)
 app.command()(tune)
-
-DATA_HELP = "A folder of images (sub-folders are labels), a .parquet file, or the name of a Hugging Face data set."
+app.add_typer(cache, name="cache")
 
 
 @app.command("fit")
@@ -218,7 +218,7 @@ def _load(source: str, config: Config, processes: Processes) -> TrainingImages:
     """The data, decoded by one process of each machine and mapped by the others."""
     if processes.first_here:
         loaded = load_images(source, config.data)
-        tell_broken(loaded)
+        tell_data(loaded)
     processes.wait()
     return loaded if processes.first_here else load_images(source, config.data)
 

@@ -3,21 +3,37 @@
 Amounts are counted in real images seen by the discriminator, so that runs of different batch sizes compare.
 """
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models.bundle import Name
 from models.networks import NetworkConfig, discriminator_has_batch_norm, discriminator_has_spectral_norm
 from training.augmentation import Policy
 from training.losses import LOSSES
 
+Labels = Literal["first_folder", "last_folder", "none"]
+"""Which folder is an image's label."""
 Images = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _colour(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"white|black|#[0-9a-f]{6}", value.lower()):
+        return value.lower()
+    # By type, since a bool is an int to Python.
+    levels = [level for level in value if type(level) is int and 0 <= level <= 255] if type(value) is list else []
+    if levels == value and len(levels) == 3:
+        return "#{:02x}{:02x}{:02x}".format(*levels)
+    raise ValueError(
+        "must be white, black, '#rrggbb' (in quotes, since # begins a comment in YAML) or three numbers of 0 … 255 "
+        "such as [255, 255, 255]"
+    )
 
 
 class DataConfig(_Strict):
@@ -32,6 +48,29 @@ class DataConfig(_Strict):
     broken_share: Annotated[
         float, Field(ge=0, lt=1, description="files that cannot be decoded are passed over up to this share of all")
     ] = 0.01
+    background: Annotated[
+        str, BeforeValidator(_colour), Field(description="what shows through transparent images: a colour")
+    ] = "white"
+    labels: Annotated[
+        Labels,
+        Field(
+            description="which folder is an image's label: the first below DATA or the last; none = no labels, "
+            "of Parquet files and the Hub, too"
+        ),
+    ] = "first_folder"
+    image_column: Annotated[
+        str | None, Field(description="of Parquet files and the Hub, where several hold images")
+    ] = None
+    label_column: Annotated[
+        str | None, Field(description="of Parquet files and the Hub, where several hold labels")
+    ] = None
+
+    @model_validator(mode="after")
+    def _grey_on_grey(self) -> "DataConfig":
+        levels = re.findall("..", self.background[1:]) if self.background.startswith("#") else []
+        if self.channels == 1 and len(set(levels)) > 1:
+            raise ValueError(f"background {self.background} is a colour, and data.channels 1 holds grey images only")
+        return self
 
 
 class RegularizationConfig(_Strict):

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from models.networks import FAMILIES
 from training.config import Config
 from training.errors import TrainingError
+from training.strict_yaml import dump_yaml, parse_yaml, read_yaml
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -37,7 +37,8 @@ def lay_settings_over(values: dict[str, Any], settings: Iterable[str]) -> None:
         key, equals, text = setting.partition("=")
         if not (key and equals):
             raise TrainingError(f"--set takes key=value, not {setting!r}")
-        lay_over(values, key, parse_yaml(text, f"--set {key}"))
+        # A # begins a colour here: nobody writes a comment behind --set.
+        lay_over(values, key, text if text.startswith("#") else parse_yaml(text, f"--set {key}"))
 
 
 def read_values(preset_or_file: str) -> tuple[dict[str, Any], str]:
@@ -50,7 +51,7 @@ def read_values(preset_or_file: str) -> tuple[dict[str, Any], str]:
             "and a file's name ends in .yaml"
         )
     source = str(path) if is_file else f"preset {preset_or_file}"
-    values = parse_yaml(path.read_text(), source)
+    values = read_yaml(path, source)
     if not isinstance(values, dict):
         raise TrainingError(f"{source} holds no settings: it must be a YAML mapping")
     return values, source
@@ -59,22 +60,29 @@ def read_values(preset_or_file: str) -> tuple[dict[str, Any], str]:
 def parse_config(values: Any, source: str) -> Config:
     """Checks a configuration. Raises ``TrainingError`` naming every fault, with the nearest key to an unknown one."""
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         raise TrainingError(f"{source}: {'; '.join(described(error))}") from error
+    if faults := list(_booleans_for_numbers(values, config.model_dump())):
+        raise TrainingError(f"{source}: {'; '.join(faults)}")
+    return config
+
+
+def _booleans_for_numbers(given: Any, taken: Any, key: str = "") -> Iterator[str]:
+    """Where a boolean was given and pydantic took it for 0 or 1."""
+    if isinstance(given, bool) and not isinstance(taken, bool):
+        yield f"{key}: input should be a number, not {str(given).lower()}"
+    elif isinstance(given, dict) and isinstance(taken, dict):
+        for name, value in given.items():
+            yield from _booleans_for_numbers(value, taken.get(name), f"{key}.{name}" if key else name)
+    elif isinstance(given, list) and isinstance(taken, list | tuple):
+        for value, each in zip(given, taken, strict=False):
+            yield from _booleans_for_numbers(value, each, key)
 
 
 def dump_config(config: Config) -> str:
     """The configuration as YAML that ``load_config`` reads back equal."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """YAML as values. Raises ``TrainingError``."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise TrainingError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def lay_over(values: dict[str, Any], key: str, value: Any) -> None:

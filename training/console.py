@@ -2,4 +2,4 @@
 
 from rich.console import Console
 
-console = Console(stderr=True)
+console = Console(stderr=True, markup=False)

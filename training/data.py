@@ -1,25 +1,30 @@
-"""DATA → training images: any source the ``datasets`` library reads, decoded once into a memory-mapped uint8 array.
+"""DATA → training images, decoded once into a memory-mapped uint8 array.
 
-The array lies in the user's cache, under a name made of where the images come from and how they are fitted, so a
-second run on the same data starts at once. A fingerprint of the decoded images says what a run was trained on.
+DATA is a folder, Parquet files, or a data set of the Hugging Face Hub. The array lies in the user's cache, under a name
+made of where the images come from and how they are fitted, so a second run on the same data starts at once. A
+fingerprint of the decoded images says what a run was trained on.
 """
 
 import hashlib
 import json
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
+from training.cache import IMAGES_FILE, LABELS_FILE, META_FILE, datasets_folder, hold
 from training.config import DataConfig
+from training.sources import Source, find_source
 
-IMAGES_FILE = "images.npy"
-LABELS_FILE = "labels.npy"
-META_FILE = "meta.json"
+DATA_HELP = (
+    "A folder of images (its folders are labels), a .parquet file or a folder of them, or the name of a Hugging Face "
+    "data set."
+)
+
+_RULES = 2
+"""Raised when the same files would be read as other images; what was decoded under older rules is not used."""
 
 
 @dataclass(frozen=True)
@@ -36,50 +41,42 @@ class TrainingImages:
     label_names: tuple[str, ...] | None
     broken: tuple[str, ...] = ()
     """Files that could not be decoded, each with the reason; they are not among the images."""
+    converted: Mapping[str, int] = field(default_factory=dict)
+    """What was done to images so that they fit → to how many."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """What lies in DATA beside the images → how often."""
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 def load_images(source: str, config: DataConfig) -> TrainingImages:
-    """The training images of DATA: a folder (sub-folders are labels), a Parquet file, or a Hugging Face data set.
+    """The training images of DATA: a folder, Parquet files, or a Hugging Face data set.
 
     Decodes them at the first call and maps them into memory at any other. Raises ``TrainingError``.
     """
-    path = Path(source)
-    with tempfile.TemporaryDirectory() as scratch:
-        if path.exists():
-            name, identity = path.resolve().name.removesuffix(".parquet"), _state_of(path)
-            table = None
-        else:
-            # It takes half a second to import, and images that are mapped already need none of it.
-            from training.decoding import read_hub
+    found = find_source(source, config)
+    key = hashlib.sha256(json.dumps([_RULES, found.identity, config.model_dump()]).encode()).hexdigest()[:32]
+    folder = datasets_folder() / key
+    if not hold(folder, found.name):
+        # Images that are mapped already need no decoder.
+        from training.decoding import decode
 
-            name, table = source, read_hub(source)
-            identity = table._fingerprint
-        key = hashlib.sha256(json.dumps([identity, config.model_dump()]).encode()).hexdigest()[:32]
-        folder = Path(platformdirs.user_cache_dir("figment")) / "datasets" / key
-        if not folder.is_dir():
-            from training.decoding import decode, read_local
-
-            decode(table if table is not None else read_local(path, scratch), config, folder)
-    return _map(name, folder)
+        decode(found.rows(), config, folder)
+        hold(folder, found.name)
+    return _map(found, folder)
 
 
-def _state_of(path: Path) -> list[Any]:
-    """What changes when the files of DATA do: names, sizes and times."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return [[str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in files]
-
-
-def _map(name: str, folder: Path) -> TrainingImages:
+def _map(source: Source, folder: Path) -> TrainingImages:
     meta = json.loads((folder / META_FILE).read_text())
     names = meta["label_names"]
     return TrainingImages(
-        name=name,
+        name=source.name,
         fingerprint=meta["fingerprint"],
         images=np.load(folder / IMAGES_FILE, mmap_mode="r"),
         labels=np.load(folder / LABELS_FILE) if names else None,
         label_names=tuple(names) if names else None,
         broken=tuple(meta["broken"]),
+        converted=meta["converted"],
+        passed_over=source.passed_over,
     )

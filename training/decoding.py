@@ -1,77 +1,38 @@
 """The rows of a data set → images decoded, fitted and written as one array."""
 
 import hashlib
-import io
 import json
-import os
-import shutil
-import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import datasets
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
+from training.cache import IMAGES_FILE, LABELS_FILE, META_FILE, new_entry
 from training.config import DataConfig
 from training.console import console
-from training.data import IMAGES_FILE, LABELS_FILE, META_FILE
 from training.errors import TrainingError
-
-_PLAIN_GREY = {"1", "L"}
-_PLAIN_COLOUR = {*_PLAIN_GREY, "P", "RGB"}
-
-
-def read_local(path: Path, scratch: str) -> datasets.Dataset:
-    """The rows of a folder or a Parquet file; ``scratch`` is a folder for what is needed as long as they are.
-
-    Raises ``TrainingError``.
-    """
-    datasets.disable_progress_bars()
-    if path.is_dir():
-        builder, arguments = "imagefolder", {"data_dir": str(path)}
-    elif path.suffix == ".parquet":
-        builder, arguments = "parquet", {"data_files": str(path)}
-    else:
-        raise TrainingError(f"{path} is neither a folder of images nor a .parquet file")
-    try:
-        return datasets.load_dataset(builder, split="train", cache_dir=scratch, **arguments)
-    except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as error:
-        cause = error.__cause__ or error
-        raise TrainingError(f"cannot read images from {path}: {_one_line(cause)}") from error
+from training.names import printable
+from training.pictures import BrokenPictureError, open_picture
+from training.rows import Rows
 
 
-def read_hub(name: str) -> datasets.Dataset:
-    """The rows of a Hugging Face data set. Raises ``TrainingError``."""
-    datasets.disable_progress_bars()
-    try:
-        return datasets.load_dataset(name, split="train")
-    except Exception as error:  # the library lets errors of several HTTP clients through
-        raise TrainingError(
-            f"{name} is no folder or file here, and no Hugging Face data set of that name could be loaded: "
-            f"{_one_line(error)}"
-        ) from error
-
-
-def decode(table: datasets.Dataset, config: DataConfig, folder: Path) -> None:
+def decode(rows: Rows, config: DataConfig, folder: Path) -> None:
     """Writes the images, their labels and what is told of them into a new folder, whole or not at all.
 
     Raises ``TrainingError``.
     """
-    if "image" not in table.column_names:
-        raise TrainingError(f"the data has no column 'image'; its columns are {', '.join(table.column_names)}")
-    if len(table) == 0:
+    if rows.count == 0:
         raise TrainingError("the data holds no images")
-    labels, label_names = _labels_of(table)
-    table = table.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+    labels, label_names = rows.labels, rows.label_names
+    converted: Counter[str] = Counter()
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent))
-    try:
-        kept, broken = _write_images(table, config, draft / IMAGES_FILE)
+    with new_entry(folder) as draft:
+        kept, broken = _write_images(rows, config, draft / IMAGES_FILE, converted)
         digest = hashlib.sha256()
         for image in np.load(draft / IMAGES_FILE, mmap_mode="r"):
             digest.update(image.tobytes())
@@ -79,29 +40,27 @@ def decode(table: datasets.Dataset, config: DataConfig, folder: Path) -> None:
             np.save(draft / LABELS_FILE, labels[kept])
             digest.update(labels[kept].tobytes())
         digest.update(json.dumps(label_names).encode())
-        meta = {"fingerprint": digest.hexdigest(), "label_names": label_names, "broken": broken}
+        meta = {
+            "fingerprint": digest.hexdigest(),
+            "label_names": label_names,
+            "broken": broken,
+            "converted": converted,
+        }
         (draft / META_FILE).write_text(json.dumps(meta))
-        try:
-            draft.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster, with the same result
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write_images(table: datasets.Dataset, config: DataConfig, path: Path) -> tuple[list[int], list[str]]:
+def _write_images(rows: Rows, config: DataConfig, path: Path, converted: Counter[str]) -> tuple[list[int], list[str]]:
     """Decodes into ``path``; returns the rows that are in it, and the files that are broken, each with the reason.
 
     Raises ``TrainingError`` if more are broken than ``broken_share`` allows, or all.
     """
     shape = (config.resolution, config.resolution, config.channels)
-    allowed = int(config.broken_share * len(table))
+    allowed = int(config.broken_share * rows.count)
     kept: list[int] = []
     broken: list[str] = []
     with path.open("wb") as file:
-        _npy_header(file, (len(table), *shape))
-        for index, image in enumerate(_fitted(table, config)):
+        _npy_header(file, (rows.count, *shape))
+        for index, image in enumerate(_fitted(rows, config, converted)):
             if isinstance(image, str):
                 broken.append(image)
             else:
@@ -110,7 +69,7 @@ def _write_images(table: datasets.Dataset, config: DataConfig, path: Path) -> tu
         if len(broken) > allowed or not kept:
             shown = "; ".join(broken[:3]) + ("; …" if len(broken) > 3 else "")
             raise TrainingError(
-                f"{len(broken)} of {len(table)} images cannot be decoded, and data.broken_share "
+                f"{len(broken)} of {rows.count} images cannot be decoded, and data.broken_share "
                 f"{config.broken_share:g} allows {allowed}: {shown}"
             )
         file.seek(0)
@@ -123,36 +82,21 @@ def _npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _labels_of(table: datasets.Dataset) -> tuple[NDArray[np.int64] | None, list[str] | None]:
-    if "label" not in table.column_names:
-        return None, None
-    values = table["label"][:]
-    missing = sum(value is None or value == -1 for value in values)
-    if missing:
-        raise TrainingError(f"{missing} of {len(values)} images have no label; label all of them or none")
-    feature = table.features["label"]
-    if isinstance(feature, datasets.ClassLabel):
-        return np.array(values, dtype=np.int64), list(feature.names)
-    if not all(isinstance(value, int | str) for value in values):
-        raise TrainingError(f"the column 'label' must hold integers or names, not {feature}")
-    distinct = sorted(set(values))
-    position = {value: index for index, value in enumerate(distinct)}
-    return np.array([position[value] for value in values], dtype=np.int64), [str(value) for value in distinct]
-
-
-def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.uint8] | str]:
-    """Each image uint8 [H, W, C], or what is broken about it."""
+def _fitted(rows: Rows, config: DataConfig, converted: Counter[str]) -> Iterator[NDArray[np.uint8] | str]:
+    """Each image uint8 [H, W, C], or what is broken about it; counts in ``converted`` what was done to images."""
     first_size: tuple[int, int] | None = None
-    rows = track(table, "Decoding images", len(table), console=console, disable=not console.is_terminal)
-    for index, row in enumerate(rows):
-        where = row["image"]["path"] or f"image {index}"
-        try:
-            image: Image.Image = Image.open(_open(row["image"]))
-            image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            yield f"{where} ({_one_line(error)})"
+    shown = track(rows.images, "Decoding images", rows.count, console=console, disable=not console.is_terminal)
+    for index, row in enumerate(shown):
+        if row is None or (row["bytes"] is None and row["path"] is None):
+            yield f"image {index} (is missing)"
             continue
-        image = _to_mode(image, config.channels, where)
+        where = printable(row["path"] or f"image {index}")
+        try:
+            image, conversions = open_picture(row["path"] if row["bytes"] is None else row["bytes"], config, where)
+        except BrokenPictureError as error:
+            yield f"{where} ({error})"
+            continue
+        converted.update(conversions)
         first_size = first_size or image.size
         if config.fit == "pad":
             if image.size != first_size:
@@ -164,24 +108,6 @@ def _fitted(table: datasets.Dataset, config: DataConfig) -> Iterator[NDArray[np.
         else:
             image = _crop(image, config.resolution)
         yield np.asarray(image, dtype=np.uint8).reshape(config.resolution, config.resolution, config.channels)
-
-
-def _open(value: dict[str, Any]) -> Any:
-    return io.BytesIO(value["bytes"]) if value["bytes"] is not None else os.fspath(value["path"])
-
-
-def _to_mode(image: Image.Image, channels: int, where: str) -> Image.Image:
-    if image.has_transparency_data:
-        if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-            raise TrainingError(f"{where} has transparent pixels; flatten it onto a background first")
-        image = image.convert("RGB") if image.mode != "LA" else image.convert("L")
-    if channels == 3 and image.mode in _PLAIN_COLOUR:
-        return image.convert("RGB")
-    if channels == 1 and image.mode in _PLAIN_GREY:
-        return image.convert("L")
-    if channels == 1 and image.mode in _PLAIN_COLOUR:
-        raise TrainingError(f"{where} is in colour; add --set data.channels=3, or convert the images to grey first")
-    raise TrainingError(f"{where} has the mode {image.mode}, which is none of {', '.join(sorted(_PLAIN_COLOUR))}")
 
 
 def _pad(image: Image.Image, side: int, where: str) -> Image.Image:
@@ -204,7 +130,3 @@ def _crop(image: Image.Image, side: int) -> Image.Image:
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[0]} × {size[1]}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -17,7 +17,6 @@ from types import TracebackType
 import numpy
 import pydantic
 import torch
-import yaml
 
 from training.config import Config
 from training.config_file import dump_config, parse_config
@@ -25,6 +24,7 @@ from training.data import TrainingImages
 from training.errors import TrainingError
 from training.locks import FileLock
 from training.state import checkpoints
+from training.strict_yaml import read_yaml
 
 RUNS = Path("runs")
 
@@ -199,7 +199,7 @@ def check_free(path: Path) -> None:
 def open_start(path: Path) -> RunStart:
     """A run that is there, however far it has got. Raises ``TrainingError`` if it is none."""
     try:
-        config = parse_config(yaml.safe_load((path / CONFIG_FILE).read_text()), str(path / CONFIG_FILE))
+        config = parse_config(read_yaml(path / CONFIG_FILE), str(path / CONFIG_FILE))
         record = (path / DATA_FILE).read_bytes()
         known = DataSource.model_validate_json(record)
         data = DataRecord.model_validate_json(record) if json.loads(record).keys() - known.model_dump() else None
@@ -256,7 +256,7 @@ def numbered_folder(config: Config, settings: list[str]) -> Path:
 
 def _whole_name(source: str) -> str:
     """A path that means the same from anywhere; the name of a Hugging Face data set stays as it is."""
-    return str(Path(source).resolve()) if Path(source).exists() else source
+    return str(Path(source).absolute()) if Path(source).exists() else source
 
 
 def _unfinished(entry: Path) -> bool:

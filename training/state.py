@@ -3,11 +3,13 @@
 import copy
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from models.bundle import ImageSpec
@@ -22,6 +24,8 @@ KEPT_CHECKPOINTS = 2
 
 FREE_TO_CHANGE = {"images", "pace", "about", "name"}
 """Settings of a run that may be another after a resume; any other would make it another run."""
+_READING = {"labels", "image_column", "label_column", "broken_share"}
+"""Settings of ``data`` that only decide which images are read: the fingerprint tells whether those are the run's."""
 
 CHANGEABLE = FREE_TO_CHANGE | {
     "compile",
@@ -186,6 +190,10 @@ def read_newest(folder: Path) -> dict[str, Any]:
 def check_same_run(before: dict[str, Any], config: Config) -> None:
     """Raises ``TrainingError`` naming each setting that changed since a checkpoint and would change its course."""
     now = config.model_dump(mode="json")
+    with suppress(ValidationError):  # where a setting is gone, the comparison names it
+        # A checkpoint that is older than a setting was written under the setting's default.
+        before = Config.model_validate(before).model_dump(mode="json")
+    before, now = _without_reading(before), _without_reading(now)
     changed = [
         f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}"
         for key in sorted(before.keys() | now.keys())
@@ -196,6 +204,10 @@ def check_same_run(before: dict[str, Any], config: Config) -> None:
             f"config.yaml is not the one this run began with: {'; '.join(changed)}. Put it back, or begin a new run; "
             f"resume --set changes {', '.join(sorted(CHANGEABLE))}"
         )
+
+
+def _without_reading(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**settings, "data": {key: value for key, value in settings["data"].items() if key not in _READING}}
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:

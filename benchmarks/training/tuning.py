@@ -24,7 +24,6 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from serving.cores import usable_cores
-from training.config_file import parse_yaml
 from training.console import console
 from training.data import load_images
 from training.device import best_precision
@@ -32,6 +31,7 @@ from training.distributed import joined_processes
 from training.errors import TrainingError
 from training.judge.files import write_whole
 from training.judge.train import judge_for
+from training.strict_yaml import parse_yaml
 from training.tuner.space import Space, read_space
 from training.tuner.storage import Journal
 from training.tuner.study import IMAGES, Plan, SamplerName, Study

@@ -2,13 +2,19 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from PIL import Image
+
+from training.errors import TrainingError
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +54,7 @@ def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: l
     [
         (["fit", "digitz", "--data", "DIGITS"], 1, "there is no preset or file 'digitz'"),
         (["fit", "--data", "DIGITS", "--set", "los=x"], 1, "there is no setting los; did you mean loss?"),
-        (["fit", "--data", "EMPTY"], 1, "cannot read images from"),
+        (["fit", "--data", "EMPTY"], 1, "empty holds no images"),
         (["fit", "--data", "DIGITS", "--set", "data.resolution=48"], 1, "dcgan makes square images with a side of"),
         (["fit", "--data", "DIGITS", "--set", "batch_size=1000"], 1, "holds 512 images, fewer than one batch"),
         (["fit", "--data", "FLAT"], 1, "the configuration is conditional but the data has no labels"),
@@ -58,16 +64,16 @@ def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: l
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], code: int, sentence: str, digits: Path, tmp_path: Path) -> None:
-    from PIL import Image
-
     for folder in ("empty", "flat", "cwd"):
         (tmp_path / folder).mkdir()
     Image.new("L", (28, 28)).save(tmp_path / "flat" / "a.png")
     places = {"DIGITS": str(digits), "EMPTY": str(tmp_path / "empty"), "FLAT": str(tmp_path / "flat")}
     result = run(*[places.get(argument, argument) for argument in arguments], cwd=tmp_path / "cwd")
     assert result.returncode == code
-    assert sentence in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    *found, error = result.stderr.strip().splitlines()
+    assert sentence in error
+    assert all(re.match(r"(flat: 1 image|digits: 512 images), ", line) for line in found), "what was found in DATA"
+    assert len(found) <= 1
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
@@ -93,3 +99,47 @@ def test_sigterm_stops_with_a_checkpoint(digits: Path, tmp_path: Path, small: li
     assert process.returncode == 0
     assert "stopped after" in stdout
     assert len(list((out / "checkpoints").glob("*.pt"))) == 1
+
+
+def test_each_command_says_in_one_line_what_it_found(
+    finished_run: Path,
+    tmp_path: Path,
+    train: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The line comes before the command does anything, and so each of these ends at once."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise TrainingError("stop here")
+
+    for name in ("train_judge", "judge_for"):
+        monkeypatch.setattr(f"training.judge.commands.{name}", refuse)
+    data = tmp_path / "photos"
+    for name in ("car/1.png", "car/2.png", "ship/1.png", "ship/2.png", "train/1.png", "stray.png"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), len(name)).save(data / name)
+    (data / "car" / "3.HEIC").touch()
+    (data / "ship" / "2.png").write_bytes(b"torn")
+    share = "data.broken_share=0.5"
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["broken_share"] = 0.5
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    for command in (
+        ["fit", "digits", "--set", share, "--dry-run"],
+        ["judge", "digits", "--set", share, "--out", tmp_path / "judge.pt"],
+        ["evaluate", run],
+        ["tune", "digits", "--out", tmp_path / "study"],
+    ):
+        if command[0] == "tune":  # a space has no --set
+            Image.new("L", (28, 28)).save(data / "ship" / "2.png")
+        with pytest.raises(TrainingError):
+            train(*command, "--data", data)
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("photos: ")]
+        count, broken = (5, "") if command[0] == "tune" else (4, ", 1 broken")
+        assert said == [
+            f"photos: {count} images, 3 labels (car 2, ship {count - 3}, train 1); "
+            f"passed over: 1 .heic, 1 image beside the folders (stray.png){broken}"
+        ], command

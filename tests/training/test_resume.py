@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from tests.training.runs import FAMILIES, GAMES, TINY, arguments, assert_same_weights
+from training.config_file import load_config
 from training.errors import TrainingError
 from training.run_folder import RunFolder
-from training.state import TrainingState, checkpoints, read_newest
+from training.state import TrainingState, check_same_run, checkpoints, read_newest
 
 CPU = torch.device("cpu")
 
@@ -142,6 +144,15 @@ def test_a_configuration_that_was_changed_is_refused_by_name(finished_run: Path,
         train("resume", tmp_path / "run")
 
 
+def test_a_checkpoint_that_is_older_than_a_setting_has_its_default() -> None:
+    config = load_config("digits")
+    before = config.model_dump(mode="json")
+    del before["data"]["background"]
+    check_same_run(before, config)
+    with pytest.raises(TrainingError, match="data was "):
+        check_same_run(before, load_config("digits", ["data.background=black"]))
+
+
 def test_other_images_are_refused_at_resume(
     tmp_path: Path, train: Callable[..., None], digits: Path, small: list[str]
 ) -> None:
@@ -153,3 +164,33 @@ def test_other_images_are_refused_at_resume(
     parquet.write_table(parquet.read_table(digits).slice(1), data)
     with pytest.raises(TrainingError, match="are not those the run began with"):
         train("resume", tmp_path / "run")
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(finished_run: Path) -> None:
+    """What its checkpoint does not say has the default; another value is another run, unless the images decide."""
+    config = RunFolder.open(finished_run).config
+    before = config.model_dump(mode="json")
+    for newer in ("labels", "image_column", "label_column"):
+        del before["data"][newer]
+    del before["compile"]
+    check_same_run(before, config)
+    check_same_run(before, config.model_copy(update={"data": config.data.model_copy(update={"labels": "none"})}))
+    with pytest.raises(TrainingError, match="compile was False, is True"):
+        check_same_run(before, config.model_copy(update={"compile": True}))
+    with pytest.raises(TrainingError, match=r"data was .*'fit': 'pad'.* is .*'fit': 'crop'"):
+        check_same_run(before, config.model_copy(update={"data": config.data.model_copy(update={"fit": "crop"})}))
+    with pytest.raises(TrainingError, match="gone was 1, is None"):
+        check_same_run({**before, "gone": 1}, config)
+
+
+def test_a_run_inside_its_own_data_goes_on(tmp_path: Path, train: Callable[..., None], small: list[str]) -> None:
+    """Its grids and plots are not images to train on."""
+    for index in range(64):
+        path = tmp_path / "photos" / ("light" if index % 2 else "dark") / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 100 * (index % 2) + index).save(path)
+    run = tmp_path / "photos" / "run"
+    train("fit", "digits", "--data", tmp_path / "photos", "--out", run, *arguments(*small, "images=64"))
+    assert list(run.glob("samples/*.png"))
+    train("resume", run, "--images", "128")
+    assert RunFolder.open(run).data.images == 64

@@ -8,15 +8,14 @@ from rich.console import Console
 
 from models.noise import MAX_SEED
 from training.config_file import load_config, preset_names
-from training.data import load_images
+from training.data import DATA_HELP, load_images
 from training.errors import TrainingError
 from training.judge.inception import load_inception
 from training.judge.network import load_judge
 from training.judge.reference import Reference
 from training.judge.subject import open_subject
 from training.judge.train import judge_for, train_judge
-
-DATA_HELP = "A folder of images (sub-folders are labels), a .parquet file, or the name of a Hugging Face data set."
+from training.preflight import tell_data
 
 
 def judge(
@@ -43,6 +42,7 @@ def judge(
             f"{out} is there already, and scores by it compare only with each other; choose another --out"
         )
     images = load_images(data, load_config(preset, settings or ()).data)
+    tell_data(images)
     trained = train_judge(images, seed=seed)
     trained.save(out)
     print(
@@ -89,6 +89,7 @@ def evaluate(
     network = None if inception is None else load_inception(inception)
     chosen = None if judge is None else load_judge(judge)
     images = load_images(source, judged.data_config)
+    tell_data(images)
     chosen = chosen or judge_for(images)
     evaluation = evaluated(judged, images, chosen, samples, seed, network)
     folder = out or (judged.path if judged.kind == "run" else Path("evaluations") / judged.name.replace("/", "-"))

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from rich.progress import Progress
 
+from training.cache import judges_folder
 from training.console import console
 from training.data import TrainingImages
 from training.errors import TrainingError
@@ -16,7 +17,6 @@ from training.judge.inception_score import InceptionScore
 from training.judge.moments import Moments
 from training.judge.scores import JudgedScore
 from training.judge.subject import Subject, ahead, generated
-from training.judge.train import judges_folder
 
 FAKES = 50_000
 SPLITS = 10

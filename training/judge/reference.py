@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.progress import track
 from torch import Tensor
 
+from training.cache import FEATURES_ENDING, hold, judges_folder, keep_bound
 from training.console import console
 from training.data import TrainingImages
 from training.errors import TrainingError
@@ -18,7 +19,7 @@ from training.judge.files import write_whole
 from training.judge.moments import Moments
 from training.judge.neighbours import nearest_training_images
 from training.judge.network import FEATURES, Judge
-from training.judge.train import halves, judges_folder
+from training.judge.train import halves
 
 METHOD = 1
 """Counts up whenever a measure changes its meaning, so that no kept floor outlives the measure it is for."""
@@ -63,7 +64,7 @@ class Reference:
             )
         self._key = f"{data.fingerprint}-{judge.record.sha256[:16]}"
         # Rows in the order of the halves: A, then B.
-        self._features: NDArray[np.float32] = _kept(self._path("features.npy"), self._extract)
+        self._features: NDArray[np.float32] = _kept(judges_folder() / f"{self._key}{FEATURES_ENDING}", self._extract)
 
     @property
     def real_features(self) -> NDArray[np.float32]:
@@ -136,9 +137,11 @@ def _cut(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 def _kept(path: Path, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-    if not path.is_file():
+    if not hold(path):
         content = io.BytesIO()
         np.save(content, make())
         write_whole(path, content.getvalue())
+        hold(path)
+        keep_bound()
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r")
     return kept

@@ -1,16 +1,17 @@
 """How a data set gets its judge: trained once on one half of the images, found in the user's cache ever after."""
 
+import sys
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
-import platformdirs
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor
 
+from training.cache import judges_folder
 from training.console import console
 from training.data import TrainingImages
 from training.device import best_device
@@ -32,22 +33,22 @@ MOST_EPOCHS = 20
 """For data sets so small that a few passes are hardly any steps."""
 LARGEST_LESSON = 30_000
 """Images a judge is trained on at most, and tested on at most."""
+FEWEST_PER_LABEL = 4
+"""Images of a label that a judge learns from, on average: with fewer, labels are names of images."""
 
 _BATCH = 64
 _LEARNING_RATE = 2e-3
 _WEIGHT_DECAY = 1e-4
 
 
-def judges_folder() -> Path:
-    """Where judges, and what they said of real images, are kept."""
-    return Path(platformdirs.user_cache_dir("figment")) / "judges"
-
-
 def judge_for(data: TrainingImages) -> Judge:
     """The data set's own judge: out of the cache, or trained now and put there. Raises ``TrainingError``."""
     path = judges_folder() / f"{data.fingerprint}.pt"
     if path.is_file():
-        return load_judge(path)
+        judge = load_judge(path)
+        # The cache may hold a judge of labels of no use: earlier versions trained them.
+        if judge.record.task == "rotations" or useless_labels(data, judge.record.accuracy) is None:
+            return judge
     judge = train_judge(data)
     judge.save(path)
     return judge
@@ -62,9 +63,30 @@ def halves(images: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return order[: images // 2], order[images // 2 :]
 
 
-def train_judge(data: TrainingImages, epochs: int | None = None, seed: int = 0) -> Judge:
-    """A judge of labels or, where there are none, of quarter turns. The global random state stays as it is.
+def useless_labels(data: TrainingImages, accuracy: float | None = None) -> str | None:
+    """Returns why a judge cannot learn from the labels, or None if it can.
 
+    ``accuracy`` is the share of right answers of a judge that has learnt them, on images it has not seen.
+    """
+    if data.labels is None:
+        return None
+    lesson, test = _lesson_and_test(data)
+    used = len(np.unique(data.labels[lesson]))
+    if used == 1:
+        return "all images have the same one"
+    if len(lesson) < FEWEST_PER_LABEL * used:
+        return f"{used} labels for {len(lesson)} images leave fewer than {FEWEST_PER_LABEL} images a label"
+    chance = float(np.bincount(data.labels[test]).max() / len(test))
+    deviation = (chance * (1 - chance) / len(test)) ** 0.5
+    if accuracy is not None and accuracy < chance + 2 * deviation:
+        return f"it is right on {accuracy:.1%} of unseen images, and the most frequent label alone on {chance:.1%}"
+    return None
+
+
+def train_judge(data: TrainingImages, epochs: int | None = None, seed: int = 0) -> Judge:
+    """Trains a judge of labels or, where there are none or they are of no use, of quarter turns.
+
+    Says on standard error if labels are of no use. The global random state stays as it is.
     Without ``epochs`` it takes ``EPOCHS`` over ``LARGEST_LESSON`` images, and more over fewer, up to ``MOST_EPOCHS``.
     On a CPU the same data and seed give the same weights, bit for bit, on the same machine with the same number of
     threads. Raises ``TrainingError`` if there are too few images.
@@ -73,7 +95,27 @@ def train_judge(data: TrainingImages, epochs: int | None = None, seed: int = 0) 
         raise TrainingError(
             f"{data.name} holds {len(data)} images; a judge of {FEATURES} features needs at least {2 * (FEATURES + 1)}"
         )
+    reason = useless_labels(data)
+    if reason is None:
+        judge = _trained(data, epochs, seed)
+        reason = useless_labels(data, judge.record.accuracy)
+        if reason is None:
+            return judge
+    print(
+        f"the labels of {data.name} are of no use to a judge ({reason}): it learns quarter turns instead",
+        file=sys.stderr,
+    )
+    return _trained(replace(data, labels=None, label_names=None), epochs, seed)
+
+
+def _lesson_and_test(data: TrainingImages) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The indices that a judge learns from, of half A, and is tested on, of half B."""
     lesson, test = (half[:LARGEST_LESSON] for half in halves(len(data)))
+    return lesson, test
+
+
+def _trained(data: TrainingImages, epochs: int | None, seed: int) -> Judge:
+    lesson, test = _lesson_and_test(data)
     epochs = epochs or min(MOST_EPOCHS, EPOCHS * LARGEST_LESSON // len(lesson))
     device = best_device()
     outputs = len(data.label_names) if data.label_names else ROTATIONS

@@ -12,14 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from training.config import Config
 from training.config_file import parse_config
 from training.console import console
-from training.data import TrainingImages, load_images
+from training.data import DATA_HELP, TrainingImages, load_images
 from training.device import best_precision
 from training.distributed import joined_processes
 from training.errors import TrainingError
-from training.judge.commands import DATA_HELP
 from training.judge.network import Judge, load_judge
 from training.judge.train import judge_for
-from training.preflight import check_data, tell_broken
+from training.preflight import check_data, tell_data
 from training.tuner.limits import faults_of
 from training.tuner.queue import identity_of
 from training.tuner.space import SPACES, Space, read_space
@@ -115,7 +114,7 @@ def _base(space: Space, images: int | None, source: str) -> tuple[Config, Traini
     values = space.base_values()
     base = parse_config(values if images is None else {**values, "images": images}, f"preset {space.preset}")
     loaded = load_images(source, base.data)
-    tell_broken(loaded)
+    tell_data(loaded)
     check_data(base, loaded)
     return base, loaded
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import yaml
 from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
 
 from training.judge.files import write_whole
 from training.run_folder import RunFolder
 from training.sampling import grid_inputs, image_grid, sample
+from training.strict_yaml import dump_yaml
 from training.trained import trained_generator
 from training.tuner import plots
 from training.tuner.pruning import PRESET
@@ -175,4 +175,4 @@ def _text(value: Any) -> str:
 
 
 def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=np.inf).removesuffix("\n").removesuffix("\n...")
+    return dump_yaml(value, default_flow_style=True, width=np.inf).removesuffix("\n").removesuffix("\n...")

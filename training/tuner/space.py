@@ -6,19 +6,18 @@ asking for one parameter after the other, so that what is asked for may depend o
 
 import copy
 import json
-import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
 
 from training.config import Config
-from training.config_file import known_keys, lay_over, parse_config, parse_yaml, read_values, unknown_setting
+from training.config_file import known_keys, lay_over, parse_config, read_values, unknown_setting
 from training.errors import TrainingError
+from training.strict_yaml import dump_yaml, read_yaml
 
 SPACES = Path(__file__).parents[1] / "spaces"
 
@@ -190,7 +189,7 @@ def read_space(name_or_file: str) -> tuple[Space, list[str]]:
             f"there is no space {name_or_file!r}; those that ship are "
             f"{', '.join(sorted(path.stem for path in SPACES.glob('*.yaml')))}, and a file's name ends in .yaml"
         )
-    values = _numbers(parse_yaml(path.read_text(), str(path)))
+    values = read_yaml(path)
     faults: list[str] = []
     while True:
         try:
@@ -219,7 +218,7 @@ def read_space(name_or_file: str) -> tuple[Space, list[str]]:
 
 def dump_space(space: Space) -> str:
     """The space as YAML that ``load_space`` reads back equal."""
-    return yaml.safe_dump(space.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+    return dump_yaml(space.model_dump(mode="json", exclude_defaults=True))
 
 
 def _unknown(space: Space) -> Iterator[tuple[set[str], str]]:
@@ -324,17 +323,6 @@ def _value(key: str, drawn: Values, base: Values) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def _numbers(values: Any) -> Any:
-    """The same, with numbers like 5e-5, which YAML 1.1 takes for text, as numbers."""
-    if isinstance(values, dict):
-        return {key: _numbers(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_numbers(value) for value in values]
-    if isinstance(values, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", values):
-        return float(values)
-    return values
 
 
 def _describe(fault: Any) -> str:

@@ -16,12 +16,13 @@ from models.bundle import ImageSpec
 from models.networks import build_generator
 from models.networks.sngan import SnganConfig
 from models.noise import noise_for_seeds
+from training.cache import judges_folder
 from training.data import TrainingImages
 from training.errors import TrainingError
 from training.judge.frechet import frechet_distance
 from training.judge.moments import Moments
 from training.judge.network import FEATURES, Judge, load_judge
-from training.judge.train import halves, judge_for, train_judge
+from training.judge.train import halves, judge_for, train_judge, useless_labels
 from training.sampling import sample
 
 
@@ -50,11 +51,64 @@ def test_without_labels_it_learns_quarter_turns(digit_images: TrainingImages) ->
     assert judge.record.accuracy > 0.35, "four turns: a guess is right in 0.25"
 
 
+def relabelled(data: TrainingImages, labels: NDArray[np.int64]) -> TrainingImages:
+    names = tuple(map(str, range(int(labels.max()) + 1)))
+    return dataclasses.replace(data, labels=labels, label_names=names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (np.zeros(512, np.int64), "all images have the same one"),
+        (np.arange(512), "256 labels for 256 images leave fewer than 4 images a label"),
+        (np.arange(512) // 4, "leave fewer than 4 images a label"),
+        (np.random.RandomState(0).randint(0, 3, 512), "and the most frequent label alone on"),
+    ],
+    ids=["one", "row numbers", "pairs", "random"],
+)
+def test_labels_of_no_use_are_told_and_quarter_turns_learnt(
+    labels: NDArray[np.int64], reason: str, digit_images: TrainingImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A judge of one label is right on 100 % of all images, one of row numbers on none, and neither sees anything."""
+    data = relabelled(digit_images, labels)
+    judge = train_judge(data, epochs=2)
+    assert (judge.record.task, judge.record.label_names) == ("rotations", None)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert told.startswith("the labels of digits are of no use to a judge (")
+    assert reason in told
+    plain = train_judge(dataclasses.replace(data, labels=None, label_names=None), epochs=2)
+    assert judge.record.sha256 == plain.record.sha256
+
+
+def test_labels_that_can_be_learnt_are_of_use(digit_images: TrainingImages, judge: Judge) -> None:
+    assert useless_labels(digit_images, judge.record.accuracy) is None
+    assert useless_labels(dataclasses.replace(digit_images, labels=None, label_names=None)) is None
+    rare = relabelled(digit_images, (np.arange(512) % 10 == 0).astype(np.int64))
+    assert useless_labels(rare, accuracy=0.99) is None, "a rare label is no reason"
+    assert useless_labels(rare, accuracy=0.9) is not None, "always the frequent one"
+
+
+def test_a_kept_judge_of_labels_of_no_use_is_replaced(
+    digit_images: TrainingImages, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_label = dataclasses.replace(relabelled(digit_images, np.zeros(512, np.int64)), fingerprint="e" * 64)
+    judge.save(judges_folder() / f"{one_label.fingerprint}.pt")
+    turns = train_judge(dataclasses.replace(digit_images, labels=None, label_names=None), epochs=1)
+    monkeypatch.setattr(training.judge.train, "train_judge", lambda data: turns)
+    assert judge_for(one_label).record.task == "rotations"
+    monkeypatch.setattr(training.judge.train, "train_judge", lambda data: pytest.fail("trained twice"))
+    assert judge_for(one_label).record.sha256 == turns.record.sha256
+
+
 def test_it_learns_from_half_a_only(digit_images: TrainingImages) -> None:
-    images = digit_images.images.copy()
-    images[halves(len(images))[1]] = 0
+    images, half_b = digit_images.images.copy(), halves(len(digit_images))[1]
+    # Still legible: labels that the judge cannot read in half B count as being of no use.
+    images[half_b] = np.where(images[half_b] > 9, images[half_b] - 9, 0)
     changed = dataclasses.replace(digit_images, images=images)
-    assert train_judge(changed, epochs=1).record.sha256 == train_judge(digit_images, epochs=1).record.sha256
+    one, other = train_judge(changed, epochs=8), train_judge(digit_images, epochs=8)
+    assert one.record.task == "labels"
+    assert one.record.sha256 == other.record.sha256
 
 
 def test_the_halves_share_nothing_and_miss_nothing() -> None:

@@ -8,9 +8,10 @@ import pytest
 import yaml
 from optuna.trial import FrozenTrial
 
+from training.cache import judges_folder
 from training.config import DataConfig
 from training.data import TrainingImages, load_images
-from training.judge.train import judges_folder, train_judge
+from training.judge.train import train_judge
 from training.tuner.storage import Journal
 
 SPACE = {

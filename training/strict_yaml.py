@@ -1,0 +1,147 @@
+"""YAML as people write it: text in any Unicode encoding, and nothing that silently means something else.
+
+PyYAML reads YAML 1.1, where 064 is 52, 1:30 is 90, 1e-4 is text, no is false, and the last of two equal keys counts.
+"""
+
+import codecs
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from training.errors import TrainingError
+
+_BOMS = (
+    # UTF-32 first: its mark begins with that of UTF-16.
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+
+_LEADING_ZERO, _SEXAGESIMAL, _DATE = "!leading-zero", "!sexagesimal", "!date"
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?\Z"
+    r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+\Z|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z"
+)
+_RESOLVERS = (
+    ("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:merge", re.compile(r"<<\Z"), ["<"]),
+    ("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")),
+    (_LEADING_ZERO, re.compile(r"[-+]?0[0-9_]+\Z"), list("-+0")),
+    (_SEXAGESIMAL, re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?\Z"), list("-+0123456789")),
+    (_DATE, re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?\Z"), list("0123456789")),
+    (
+        "tag:yaml.org,2002:int",
+        re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0b[01_]+|0o[0-7]+|0x[0-9a-fA-F_]+)\Z"),
+        list("-+0123456789"),
+    ),
+    ("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789")),
+)
+
+
+class _RefusedError(yaml.constructor.ConstructorError):
+    """Something that YAML allows and that people do not mean."""
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own name and type
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line, first = key.start_mark.line + 1, lines.get((key.tag, key.value))
+                if first is not None:
+                    other = f", before in line {first}" if first != line else ""
+                    raise _RefusedError(None, None, f"{key.value} is set twice{other}; remove one", key.start_mark)
+                lines[key.tag, key.value] = line
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that either YAML 1.1 or ``_Loader`` would take for something else."""
+
+
+def _refuse_leading_zero(loader: _Loader, node: yaml.ScalarNode) -> None:
+    plain = node.value.replace("_", "")
+    octal = f", and YAML reads {node.value} as {int(plain, 8)}" if not re.search("[89]", plain) else ""
+    raise _RefusedError(
+        None,
+        None,
+        f"a number does not begin with 0{octal}; write {int(plain)}, or '{node.value}' in quotes for text",
+        node.start_mark,
+    )
+
+
+def _refuse_sexagesimal(loader: _Loader, node: yaml.ScalarNode) -> None:
+    raise _RefusedError(
+        None,
+        None,
+        f"YAML reads {node.value} as a number to the base 60; write the number itself, or '{node.value}' in quotes "
+        "for text",
+        node.start_mark,
+    )
+
+
+def _refuse_date(loader: _Loader, node: yaml.ScalarNode) -> None:
+    raise _RefusedError(
+        None, None, f"YAML reads {node.value} as a date; write '{node.value}' in quotes for text", node.start_mark
+    )
+
+
+for _tag, _pattern, _first in _RESOLVERS:
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(_tag, _pattern, _first)
+_Loader.add_constructor(_LEADING_ZERO, _refuse_leading_zero)
+_Loader.add_constructor(_SEXAGESIMAL, _refuse_sexagesimal)
+_Loader.add_constructor(_DATE, _refuse_date)
+
+
+def read_yaml(path: Path, source: str | None = None) -> Any:
+    """Values from a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    ``source`` is what messages call the file. Raises ``TrainingError``.
+    """
+    source = source or str(path)
+    return parse_yaml(_decoded(path.read_bytes(), source), source)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """YAML as values. Raises ``TrainingError``, with the line."""
+    try:
+        return yaml.load(text, _Loader)
+    except _RefusedError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark and "\n" in text.strip() else ""
+        raise TrainingError(f"{source}{line}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise TrainingError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise TrainingError(f"{source} is not valid YAML: it is nested too deeply") from error
+    except (ValueError, LookupError, AttributeError, TypeError) as error:  # of a value that is not what its tag says
+        raise TrainingError(f"{source} is not valid YAML: {type(error).__name__}: {error}") from error
+
+
+def dump_yaml(values: Any, **options: Any) -> str:
+    """Values as YAML that ``parse_yaml`` reads back equal."""
+    return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **options))
+
+
+def _decoded(content: bytes, source: str) -> str:
+    encoding = next((name for mark, name in _BOMS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise TrainingError(f"{source} begins as {encoding.upper()} and is not; save it as UTF-8") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TrainingError(
+            f"{source}, line {line}: the byte 0x{content[error.start]:02x} is not UTF-8; the file seems to be in "
+            "Latin-1 or Windows-1252: save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise TrainingError(f"{source} holds zero bytes: it seems to be UTF-16 without its mark; save it as UTF-8")
+    return text
