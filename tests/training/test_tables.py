@@ -178,6 +178,10 @@ def test_shards_of_several_data_sets_are_asked_for(tmp_path: Path) -> None:
     shard(tmp_path / "other", "validation-00000-of-00001.parquet", 3, 4)
     with pytest.raises(TrainingError, match="holds the splits test, validation and no train"):
         load(tmp_path / "other")
+    shard(tmp_path / "mixed", "test.parquet", 1, 2)
+    shard(tmp_path / "mixed", "more.parquet", 3, 4)
+    with pytest.raises(TrainingError, match=r"holds the splits test, more\.parquet and no train"):
+        load(tmp_path / "mixed")
 
 
 def test_shards_with_other_columns_are_refused(tmp_path: Path) -> None:
@@ -213,8 +217,10 @@ def test_images_among_which_a_parquet_file_lies_stay_the_data(tmp_path: Path) ->
         ("plain_text/unsupervised-00000-of-00001.parquet", "unsupervised"),
         ("default/train/0000.parquet", "train"),
         ("test.parquet", "test"),
+        ("Train.PARQUET", "train"),
         ("train photos.parquet", None),
         ("0000.parquet", None),
+        ("sales/2020.parquet", None),
         ("cats/pictures.parquet", None),
     ],
 )
