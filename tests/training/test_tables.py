@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from training.config import DataConfig
+from training.config_file import load_config
 from training.data import TrainingImages, load_images
 from training.errors import TrainingError
+from training.run_folder import RunFolder
 from training.shards import split_of
 
 GREY = DataConfig(resolution=16, channels=1, fit="pad")
@@ -237,3 +239,14 @@ def test_a_data_set_of_the_hub_is_read_by_its_features(monkeypatch: pytest.Monke
     assert (values(loaded), labelled(loaded)) == ([1, 3], ["10", "9"])
     assert loaded.label_names == ("9", "10")
     assert loaded.images.dtype == np.uint8
+
+
+def test_a_run_finds_a_file_of_the_hub_s_cache_again(tmp_path: Path) -> None:
+    """There a name with an ending is a link to a file without one: what is kept is the name."""
+    blob = write(tmp_path / "blobs" / "0123abcd", {"image": [row(1), row(2)]})
+    link = tmp_path / "pictures.parquet"
+    link.symlink_to(blob)
+    loaded = load(link)
+    assert loaded.name == "pictures"
+    run = RunFolder.create(tmp_path / "run", load_config("digits", []), str(link), loaded)
+    assert values(load(Path(run.data.source))) == [1, 2]
