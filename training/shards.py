@@ -9,7 +9,7 @@ from training.folders import PassedOver
 from training.names import SPLITS, printable
 
 _SHARD = re.compile(r"(?P<split>\w+(\.\w+)*)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?", re.ASCII)
-_CONVERTED = re.compile(r"\d{4}")
+_CONVERTED = re.compile(r"0\d{3}")
 
 
 def split_of(path: str) -> str | None:
@@ -22,7 +22,8 @@ def split_of(path: str) -> str | None:
         return shard["split"]
     if file.parent.name and _CONVERTED.fullmatch(file.stem):
         return file.parent.name
-    return file.stem if file.stem.casefold() in SPLITS else None
+    stem = file.stem.casefold()
+    return stem if stem in SPLITS else None
 
 
 def is_shard(path: str) -> bool:
@@ -43,9 +44,12 @@ def choose_shards(paths: Sequence[str], where: str, passed_over: PassedOver) -> 
     named = sorted({split for split in splits.values() if split is not None})
     if not named:
         return list(paths)
-    if "train" not in named and len(named) > 1:
+    others = [path for path, split in splits.items() if split is None]
+    if "train" not in named and (len(named) > 1 or others):
+        and_others = f", {printable(others[0])}" if others else ""
         raise TrainingError(
-            f"{where} holds the splits {', '.join(named)} and no train: give one of its files, or a folder of them"
+            f"{where} holds the splits {', '.join(named)}{and_others} and no train: give one of its files, or a folder "
+            "of them"
         )
     wanted = "train" if "train" in named else named[0]
     chosen = [path for path, split in splits.items() if split == wanted]

@@ -34,6 +34,12 @@ def find_source(data: str, config: DataConfig) -> Source:
     if not data.strip():
         raise TrainingError("DATA is empty; name a folder of images, a .parquet file, or a Hugging Face data set")
     path = Path(data)
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:  # it could not be written into the run's folder
+        raise TrainingError(
+            f"the path {printable(str(path.absolute()))} is not UTF-8: rename it, or give a link to it"
+        ) from error
     if path.is_dir():
         return _folder(path, config)
     if not path.exists():

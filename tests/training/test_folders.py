@@ -293,6 +293,19 @@ def test_empty_data_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytes
         load("")
 
 
+def test_a_path_that_is_not_text_is_refused_and_a_link_to_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's folder says in JSON where its images lie."""
+    put(tmp_path / os.fsdecode(b"caf\xe9"), "a.png")
+    (tmp_path / "link").symlink_to(os.fsdecode(b"caf\xe9"))
+    monkeypatch.chdir(tmp_path / "link")
+    for data in (str(tmp_path / os.fsdecode(b"caf\xe9")), "."):
+        with pytest.raises(TrainingError, match=r"caf\\xe9 is not UTF-8: rename it, or give a link"):
+            load(data)
+    assert len(load(tmp_path / "link")) == 1
+
+
 def test_the_walk_needs_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pure function of a folder: paths below it, in order, and labels."""
     monkeypatch.setattr(training.cache.platformdirs, "user_cache_dir", None)

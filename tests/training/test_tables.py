@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from training.config import DataConfig
+from training.config_file import load_config
 from training.data import TrainingImages, load_images
 from training.errors import TrainingError
+from training.run_folder import RunFolder
 from training.shards import split_of
 
 GREY = DataConfig(resolution=16, channels=1, fit="pad")
@@ -178,6 +180,10 @@ def test_shards_of_several_data_sets_are_asked_for(tmp_path: Path) -> None:
     shard(tmp_path / "other", "validation-00000-of-00001.parquet", 3, 4)
     with pytest.raises(TrainingError, match="holds the splits test, validation and no train"):
         load(tmp_path / "other")
+    shard(tmp_path / "mixed", "test.parquet", 1, 2)
+    shard(tmp_path / "mixed", "more.parquet", 3, 4)
+    with pytest.raises(TrainingError, match=r"holds the splits test, more\.parquet and no train"):
+        load(tmp_path / "mixed")
 
 
 def test_shards_with_other_columns_are_refused(tmp_path: Path) -> None:
@@ -213,8 +219,10 @@ def test_images_among_which_a_parquet_file_lies_stay_the_data(tmp_path: Path) ->
         ("plain_text/unsupervised-00000-of-00001.parquet", "unsupervised"),
         ("default/train/0000.parquet", "train"),
         ("test.parquet", "test"),
+        ("Train.PARQUET", "train"),
         ("train photos.parquet", None),
         ("0000.parquet", None),
+        ("sales/2020.parquet", None),
         ("cats/pictures.parquet", None),
     ],
 )
@@ -231,3 +239,14 @@ def test_a_data_set_of_the_hub_is_read_by_its_features(monkeypatch: pytest.Monke
     assert (values(loaded), labelled(loaded)) == ([1, 3], ["10", "9"])
     assert loaded.label_names == ("9", "10")
     assert loaded.images.dtype == np.uint8
+
+
+def test_a_run_finds_a_file_of_the_hub_s_cache_again(tmp_path: Path) -> None:
+    """There a name with an ending is a link to a file without one: what is kept is the name."""
+    blob = write(tmp_path / "blobs" / "0123abcd", {"image": [row(1), row(2)]})
+    link = tmp_path / "pictures.parquet"
+    link.symlink_to(blob)
+    loaded = load(link)
+    assert loaded.name == "pictures"
+    run = RunFolder.create(tmp_path / "run", load_config("digits", []), str(link), loaded)
+    assert values(load(Path(run.data.source))) == [1, 2]

@@ -1,5 +1,6 @@
 """The commands ``judge`` and ``evaluate``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -45,9 +46,10 @@ def judge(
     tell_data(images)
     trained = train_judge(images, seed=seed)
     trained.save(out)
+    following = f"evaluate RUN --data {shlex.quote(data)} --judge {shlex.quote(str(out))}"
     print(
         f"{out}: {trained.name}, right on {trained.record.accuracy:.1%} of unseen images "
-        f"(task: {trained.record.task}). Next: python -m training evaluate RUN --data {data} --judge {out}"
+        f"(task: {trained.record.task}). Next: python -m training {following}"
     )
 
 
