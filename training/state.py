@@ -35,6 +35,7 @@ CHANGEABLE = FREE_TO_CHANGE | {
     "judge.every",
     "precision",
     "regularization",
+    *(f"data.{setting}" for setting in _READING),
 }
 """Settings, and groups of them, that ``resume --set`` may change: they steer the next steps and shape nothing that a
 checkpoint holds. The change is recorded, so the run can still be told from one that had them from the start."""
