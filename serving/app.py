@@ -15,16 +15,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import documentation, endpoints, image_address, oip, oip_paths, pages
-from serving.admission import Admission
-from serving.body import check_is_json
-from serving.cross_origin import CrossOrigin
+from serving.api import documentation, endpoints, image_address, pages
+from serving.api.generation import SMALL_BODY_BYTES, check_room
+from serving.config.settings import Settings
+from serving.connection.client_state import check_client_waits
 from serving.errors import STATUS, Refusal, RequestError
-from serving.generation import SMALL_BODY_BYTES, check_room
-from serving.presence import check_client_waits
-from serving.quick_http import QuickJSON, QuickRequest
+from serving.http.auth import Admission
+from serving.http.body import check_is_json
+from serving.http.cors import CrossOrigin
+from serving.http.responses import QuickJSON, QuickRequest
+from serving.oip import endpoints as oip
+from serving.oip import paths as oip_paths
 from serving.runtime import Runtime
-from serving.settings import Settings
 from serving.shutdown import leave_on_signals
 
 logger = logging.getLogger("figment.http")

@@ -11,17 +11,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from serving.catalogue import Catalogue, open_bundle
-from serving.daemon import run_in_daemon_thread
-from serving.device import Devices
-from serving.device_threads import DeviceThreads
-from serving.encoder import Encoder
-from serving.engine import Engine
+from serving.config.settings import Settings
+from serving.encoding.pool import Encoder
 from serving.errors import Refusal, RequestError, retry_later
-from serving.loading import BundleLoader, Loaded
+from serving.inference.device import Devices
+from serving.inference.engine import Engine
+from serving.inference.scheduler import DeviceThreads
+from serving.loading.loader import BundleLoader, Loaded
+from serving.loading.poll_log import PollLog
+from serving.loading.registry import Catalogue, open_bundle
 from serving.metrics import Metrics
-from serving.poll_log import PollLog
-from serving.settings import Settings
+from serving.process.daemon_thread import run_in_daemon_thread
 
 logger = logging.getLogger("figment.service")
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import bentoml
 from _bentoml_sdk import Service  # type: ignore[import-untyped]
 
-from serving.listening import asked_address, check_address
-from serving.logs import configure_logging
-from serving.orphans import end_with_parent
-from serving.requests import GenerateRequest
-from serving.settings import MODELS, SettingsError, check_folder, load_settings
+from serving.api.requests import GenerateRequest
+from serving.config.settings import MODELS, SettingsError, check_folder, load_settings
+from serving.process.listening import asked_address, check_address
+from serving.process.logs import configure_logging
+from serving.process.orphans import end_with_parent
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -34,11 +34,11 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
         from serving.app import Application
-        from serving.connection import limit_connections
-        from serving.device import Devices, Hardware
+        from serving.connection.connection import limit_connections
+        from serving.http.tracing import traced
+        from serving.inference.device import Devices, Hardware
         from serving.metrics import Metrics
         from serving.runtime import Runtime
-        from serving.tracing import traced
 
         configure_logging(settings.log_format)
         if bentoml.server_context.worker_index is not None:  # or nobody's worker, whose parent may be a shell

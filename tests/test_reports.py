@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 SERVING = """
 from pathlib import Path
 from models.bundle import read_bundle
-from serving.device import Devices, Hardware
-from serving.engine import open_engine
+from serving.inference.device import Devices, Hardware
+from serving.inference.engine import open_engine
 open_engine(read_bundle(Path("models/zoo/digits/3")), Devices("cpu", Hardware(1)), 1)
 """
 TRAINING = """

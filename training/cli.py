@@ -10,23 +10,23 @@ from typing import Annotated, Literal
 import torch
 import typer
 
-from training.cache_commands import cache
-from training.config import Config
-from training.config_file import dump_config, load_config, preset_names
-from training.data import DATA_HELP, TrainingImages, load_images
+from training.config.files import dump_config, load_config, preset_names
+from training.config.schema import Config
+from training.data.cache_commands import cache
+from training.data.checks import check_data, tell_data
+from training.data.dataset import DATA_HELP, TrainingImages, load_images
 from training.device import best_precision
-from training.distributed import Processes, joined_processes
-from training.ending import end, several
 from training.errors import DivergenceError, TrainingError
-from training.fit import fit
-from training.judge import commands as judging
-from training.judge.in_loop import LoopJudge
-from training.judge.train import judge_for
-from training.observer import Observer
-from training.preflight import check_data, tell_data
-from training.reporter import Reporter
-from training.resuming import changed_config, gone_on_with, point_of_return
-from training.run_folder import (
+from training.evaluation import commands as judging
+from training.evaluation.in_loop import LoopJudge
+from training.evaluation.judge.train import judge_for
+from training.loop.callbacks import Observer
+from training.loop.fit import fit
+from training.loop.state import CHANGEABLE, TrainingState, checkpoints
+from training.parallel.distributed import Processes, joined_processes
+from training.parallel.ending import end, several
+from training.parallel.stopping import interruptible
+from training.runs.folder import (
     RunFolder,
     RunLock,
     RunStart,
@@ -36,9 +36,9 @@ from training.run_folder import (
     numbered_folder,
     open_start,
 )
-from training.state import CHANGEABLE, TrainingState, checkpoints
-from training.stopping import interruptible
-from training.tuner.commands import tune
+from training.runs.reporter import Reporter
+from training.runs.resuming import changed_config, gone_on_with, point_of_return
+from training.tuning.commands import tune
 
 app = typer.Typer(
     name="python -m training",

@@ -38,9 +38,9 @@ from models.bundle import (
 )
 from models.noise import noise_for_seeds
 from training.errors import TrainingError
-from training.run_folder import RunFolder
-from training.sampling import ImageGenerator, grid_inputs, image_grid
-from training.trained import trained_generator
+from training.runs.best_checkpoint import trained_generator
+from training.runs.folder import RunFolder
+from training.runs.sampling import ImageGenerator, grid_inputs, image_grid
 
 OPSET = 20
 PARITY_BATCHES = (1, 2, 3, 7, 16)

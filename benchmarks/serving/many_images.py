@@ -17,9 +17,9 @@ from benchmarks.serving.limit import feed, open_session
 from benchmarks.serving.load import closed_loop
 from benchmarks.serving.servers import figment
 from models.noise import noise_for_seeds
-from serving.cores import usable_cores
-from serving.encoding import encode
-from serving.requests import Format
+from serving.api.requests import Format
+from serving.config.cores import usable_cores
+from serving.encoding.formats import encode
 
 IMAGES = 64
 _CONNECTIONS = 3  # one in the device, one at the encoders, one on its way

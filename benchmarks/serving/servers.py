@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from serving.cores import usable_cores
+from serving.config.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from training.config import DataConfig
-from training.data import TrainingImages, load_images
-from training.judge.files import write_whole
-from training.judge.frechet import frechet_distance
-from training.judge.kernel import kernel_distance
-from training.judge.moments import Moments
-from training.judge.network import FEATURES
-from training.judge.reference import Reference
-from training.judge.sliced_wasserstein import sliced_wasserstein
-from training.judge.train import judge_for
+from training.config.schema import DataConfig
+from training.data.dataset import TrainingImages, load_images
+from training.evaluation.judge.network import FEATURES
+from training.evaluation.judge.train import judge_for
+from training.evaluation.metrics.frechet import frechet_distance
+from training.evaluation.metrics.kernel import kernel_distance
+from training.evaluation.metrics.moments import Moments
+from training.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
+from training.evaluation.reference import Reference
+from training.files import write_whole
 
 COUNT = 2_000
 SLICED = 1_024

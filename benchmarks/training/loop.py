@@ -18,18 +18,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.config import Config
-from training.config_file import load_config
-from training.data import TrainingImages, load_images
+from training.config.files import load_config
+from training.config.schema import Config
+from training.data.dataset import TrainingImages, load_images
+from training.data.loader import to_range
 from training.device import best_device, best_precision
-from training.distributed import Processes
-from training.feed import to_range
-from training.fit import fit
-from training.losses import LOSSES
-from training.reporter import Reporter
-from training.run_folder import RunFolder
-from training.schedules import average_keep
-from training.state import TrainingState
+from training.loop.fit import fit
+from training.loop.state import TrainingState
+from training.objective.losses import LOSSES
+from training.objective.schedules import average_keep
+from training.parallel.distributed import Processes
+from training.runs.folder import RunFolder
+from training.runs.reporter import Reporter
 
 IMAGES = 40_000
 SMOKE_IMAGES = 4_096

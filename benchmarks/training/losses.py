@@ -17,17 +17,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.config import Config
-from training.config_file import load_config
-from training.data import load_images
+from training.config.files import load_config
+from training.config.schema import Config
+from training.data.dataset import load_images
 from training.device import best_precision
-from training.distributed import Processes
-from training.fit import fit
-from training.judge.in_loop import LoopJudge
-from training.judge.train import judge_for
-from training.observer import Observer
-from training.sampling import grid_inputs, image_grid, sample
-from training.state import TrainingState
+from training.evaluation.in_loop import LoopJudge
+from training.evaluation.judge.train import judge_for
+from training.loop.callbacks import Observer
+from training.loop.fit import fit
+from training.loop.state import TrainingState
+from training.parallel.distributed import Processes
+from training.runs.sampling import grid_inputs, image_grid, sample
 
 LOSSES = ("minimax", "non_saturating", "least_squares")
 IMAGES_SEEN = 60_000

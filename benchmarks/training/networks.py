@@ -18,20 +18,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.config import Config
-from training.config_file import load_config
-from training.data import TrainingImages, load_images
+from training.config.files import load_config
+from training.config.schema import Config
+from training.data.dataset import TrainingImages, load_images
 from training.device import best_precision
-from training.distributed import Processes
 from training.errors import TrainingError
+from training.evaluation.in_loop import LoopJudge
+from training.evaluation.judge.train import judge_for
 from training.export import measure_parity, to_onnx
-from training.fit import fit
-from training.judge.in_loop import LoopJudge
-from training.judge.train import judge_for
-from training.losses import LOSSES
-from training.observer import Observer
-from training.sampling import ImageGenerator, grid_inputs, image_grid, sample
-from training.state import TrainingState
+from training.loop.callbacks import Observer
+from training.loop.fit import fit
+from training.loop.state import TrainingState
+from training.objective.losses import LOSSES
+from training.parallel.distributed import Processes
+from training.runs.sampling import ImageGenerator, grid_inputs, image_grid, sample
 
 IMAGES_SEEN = 8_000
 PHOTOGRAPHS = 2_000

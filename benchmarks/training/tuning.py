@@ -23,20 +23,20 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial, TrialState
 
-from serving.cores import usable_cores
+from serving.config.cores import usable_cores
+from training.config.strict_yaml import parse_yaml
 from training.console import console
-from training.data import load_images
+from training.data.dataset import load_images
 from training.device import best_precision
-from training.distributed import joined_processes
 from training.errors import TrainingError
-from training.judge.files import write_whole
-from training.judge.train import judge_for
-from training.strict_yaml import parse_yaml
-from training.tuner.space import Space, read_space
-from training.tuner.storage import Journal
-from training.tuner.study import IMAGES, Plan, SamplerName, Study
-from training.tuner.trial import Workshop
-from training.tuner.worker import work
+from training.evaluation.judge.train import judge_for
+from training.files import write_whole
+from training.parallel.distributed import joined_processes
+from training.tuning.search.storage import Journal
+from training.tuning.search.study import IMAGES, Plan, SamplerName, Study
+from training.tuning.search.trial import Workshop
+from training.tuning.space.space import Space, read_space
+from training.tuning.worker import work
 
 
 def main() -> None:

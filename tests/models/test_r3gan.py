@@ -11,7 +11,7 @@ from torch import nn
 from models.bundle import ImageSpec
 from models.networks.r3gan import Discriminator, Generator, R3ganConfig, ResidualBlock
 from training.export import measure_parity, to_onnx
-from training.sampling import ImageGenerator
+from training.runs.sampling import ImageGenerator
 
 TINY = R3ganConfig(noise_dim=8, width=4, max_width=8, group_width=4)
 

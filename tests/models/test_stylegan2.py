@@ -19,7 +19,7 @@ from models.networks.stylegan2 import (
     Stylegan2Config,
 )
 from training.export import measure_parity, to_onnx
-from training.sampling import ImageGenerator
+from training.runs.sampling import ImageGenerator
 
 TINY = Stylegan2Config(noise_dim=8, style_dim=8, mapping_layers=1, width=4, max_width=8, deviation_group=4)
 

@@ -13,11 +13,11 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from serving.app import Application
-from serving.connection import Connection, limit_connections
-from serving.device import Devices, Hardware
+from serving.config.settings import Settings
+from serving.connection.connection import Connection, limit_connections
+from serving.inference.device import Devices, Hardware
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
-from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.datastructures import Headers
 
-from serving.cross_origin import CrossOrigin
+from serving.http.cors import CrossOrigin
 
 KEYS = ("first-key", "second-key")
 ORIGIN = "https://gallery.example"

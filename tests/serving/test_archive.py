@@ -6,7 +6,7 @@ import zipfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.archive import archive
+from serving.encoding.archive import archive
 
 NAMES = st.text("abcxyz0123456789-.", min_size=1, max_size=20)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.batching import BatchQueue, Entry, QueueFullError, Throughput
+from serving.inference.batching import BatchQueue, Entry, QueueFullError, Throughput
 
 NEVER = float("inf")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from serving.cores import usable_cores
-from serving.settings import Settings
+from serving.config.cores import usable_cores
+from serving.config.settings import Settings
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def machine(monkeypatch, tmp_path):
 
     def make(groups, mounts, files):
         monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
-        monkeypatch.setattr("serving.cores._PROC", tmp_path / "proc")
+        monkeypatch.setattr("serving.config.cores._PROC", tmp_path / "proc")
         (tmp_path / "proc").mkdir()
         (tmp_path / "proc" / "cgroup").write_text(groups)
         lines = ["21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw"]
@@ -76,5 +76,5 @@ def test_what_cannot_be_read_is_no_limit(machine, groups):
 
 def test_where_there_is_no_proc(monkeypatch, tmp_path):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
-    monkeypatch.setattr("serving.cores._PROC", tmp_path / "nowhere")
+    monkeypatch.setattr("serving.config.cores._PROC", tmp_path / "nowhere")
     assert usable_cores() == 8

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.corked import Corked
+from serving.connection.header_coalescing import Corked
 from tests.serving.in_process import Client, application, configured, request
 
 

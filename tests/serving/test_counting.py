@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.presence import Presence
+from serving.connection.client_state import Presence
 from tests.serving.in_process import application
 
 

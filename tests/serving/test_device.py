@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from models.bundle import BundleError
-from serving.device import CPU, CUDA, TENSORRT, DeviceError, Devices, Hardware
+from serving.inference.device import CPU, CUDA, TENSORRT, DeviceError, Devices, Hardware
 
 
 class FakeSession:

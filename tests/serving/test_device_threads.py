@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from serving.device_threads import DeviceThreads
-from serving.encoder import Encoder
-from serving.engine import Inputs, Joined
+from serving.encoding.pool import Encoder
 from serving.errors import Refusal, RequestError
+from serving.inference.engine import Inputs, Joined
+from serving.inference.scheduler import DeviceThreads
 from serving.metrics import Metrics
 
 

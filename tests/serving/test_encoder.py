@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from serving.encoder import Encoder
+from serving.encoding.pool import Encoder
 
 
 def in_encoder(threads, steps):

@@ -6,8 +6,8 @@ import pytest
 
 from models.bundle import BundleError, read_bundle
 from models.noise import labels_for_seeds, noise_for_seeds
-from serving.device import CPU, CUDA, Devices, Hardware, open_onnxruntime
-from serving.engine import Engine, Inputs, _Bound, bucket_sizes, open_engine
+from serving.inference.device import CPU, CUDA, Devices, Hardware, open_onnxruntime
+from serving.inference.engine import Engine, Inputs, _Bound, bucket_sizes, open_engine
 
 SEEDS = range(320)
 
@@ -34,7 +34,7 @@ def inputs_for(card, seeds):
 @pytest.mark.parametrize("threads", [1, 2, 8])
 @pytest.mark.parametrize("name", ["mlp", "conv", "modulated", "half"])
 def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads, monkeypatch):
-    monkeypatch.setattr("serving.engine._ONE_THREAD_SECONDS", 0)
+    monkeypatch.setattr("serving.inference.engine._ONE_THREAD_SECONDS", 0)
     engine = open_engine(bundles[name], Devices("cpu", Hardware(threads)), 32)
     assert (engine.parallel, engine._wide is not None) == (threads, threads > 1)
     inputs = inputs_for(engine.card, SEEDS)
@@ -91,7 +91,7 @@ def test_whoever_gains_nothing_from_a_second_thread_gets_one(bundles, monkeypatc
         opened.append(hardware.intra_op_threads)
         return open_onnxruntime(onnx, provider, hardware)
 
-    monkeypatch.setattr("serving.engine._ONE_THREAD_SECONDS", seconds)
+    monkeypatch.setattr("serving.inference.engine._ONE_THREAD_SECONDS", seconds)
     engine = open_engine(bundles["mlp"], Devices("cpu", Hardware(4), opener), 8)
     assert opened == used
     assert engine.parallel == used[-1]
@@ -138,7 +138,7 @@ def test_the_way_through_a_gpu_gives_the_same_images(bundles, monkeypatch):
         opened.append(len(feed["noise"]))
         return _Bound(session, card, feed, "cpu", hardware)
 
-    monkeypatch.setattr("serving.engine._Bound", bound)
+    monkeypatch.setattr("serving.inference.engine._Bound", bound)
     bundle = bundles["conv"]
     engine = Engine(bundle.card, open_onnxruntime(bundle.onnx, CPU, Hardware(1)), CUDA, 8, Hardware(4))
     assert (engine.provider, engine.parallel, engine.room(5)) == ("cuda", 1, 8)

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from serving import endpoints
-from serving.device import Devices, Hardware
+from serving.api import endpoints
+from serving.config.settings import Settings
+from serving.connection.client_state import Presence
+from serving.http.responses import QuickRequest
+from serving.inference.device import Devices, Hardware
 from serving.metrics import Metrics
-from serving.presence import Presence
-from serving.quick_http import QuickRequest
 from serving.runtime import Phase, Runtime
-from serving.settings import Settings
 
 IMAGES = 256
 REQUESTS = {

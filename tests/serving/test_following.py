@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from serving import loading, runtime
-from serving.device import Devices, Hardware
+from serving import runtime
+from serving.config.settings import Settings
 from serving.errors import RequestError
+from serving.inference.device import Devices, Hardware
+from serving.loading import loader as loading
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
-from serving.settings import Settings
 
 WATCHED = {"reload_seconds": 0.02, "deadline_seconds": 0.1, "max_batch": 2}
 
@@ -145,7 +146,7 @@ def test_every_start_ends_with_a_reason(folder, monkeypatch, error, reload_secon
 
     async def start():
         with monkeypatch.context() as patched:
-            patched.setattr("serving.reload.find_bundles", fail)
+            patched.setattr("serving.loading.policy.find_bundles", fail)
             async with running(folder, reload_seconds=reload_seconds, max_batch=2) as service:
                 status = service.status()
                 assert (status["status"], status["models"]) == ("unusable", [])

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from serving import answers, oip
+from serving.encoding import answers
+from serving.oip import endpoints as oip
 from tests.serving.in_process import InProcess, queue_of, request
 
 WALK = {"model": "mlp", "from": {"seed": 1}, "to": {"seed": 2}, "steps": 3}

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
+from serving.connection.client_state import while_client_waits
 from serving.errors import RequestError
-from serving.presence import while_client_waits
 from tests.serving.in_process import LOOPS, dialled, listening, read_to_end
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from serving.quick_http import QuickHeaders
+from serving.http.responses import QuickHeaders
 from tests.serving.in_process import InProcess, request
 
 ONE = {"model": "mlp", "seeds": [1]}

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from models.noise import noise_for_seeds
-from serving.interpolation import spherical
+from serving.api.interpolation import spherical
 
 vectors = arrays(np.float32, 6, elements=st.floats(-4, 4, width=32))
 positions = np.linspace(0, 1, 9)

@@ -10,9 +10,9 @@ import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.connection import Connection, limit_connections
+from serving.connection.client_state import while_client_waits
+from serving.connection.connection import Connection, limit_connections
 from serving.errors import RequestError
-from serving.presence import while_client_waits
 
 LIMIT = 0.2
 SILENCE = 0.4

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving import json_body
-from serving.admission import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES
 from serving.app import _ROUTES
+from serving.http import json_body
+from serving.http.auth import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES
 
 JSON = {"Content-Type": "application/json"}
 ROUTES = [

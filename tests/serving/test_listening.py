@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from serving.listening import asked_address, check_address
-from serving.settings import SettingsError
+from serving.config.settings import SettingsError
+from serving.process.listening import asked_address, check_address
 from tests.serving.in_process import ROOT
 
 

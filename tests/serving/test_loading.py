@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from models.bundle import CARD_FILE, GENERATOR_FILE, BundleUnreadableError
-from serving import catalogue
-from serving.catalogue import Refused, open_bundle
-from serving.device import CPU, CUDA, Devices, Hardware
-from serving.loading import BundleLoader
-from serving.reload import bundle_name
+from serving.inference.device import CPU, CUDA, Devices, Hardware
+from serving.loading import registry as catalogue
+from serving.loading.loader import BundleLoader
+from serving.loading.policy import bundle_name
+from serving.loading.registry import Refused, open_bundle
 
 
 def put(root, name, content="good"):

@@ -9,7 +9,7 @@ import time
 import pytest
 from bentoml._internal.log import SERVER_LOGGING_CONFIG
 
-from serving.logs import configure_logging
+from serving.process.logs import configure_logging
 
 NOON = 1_767_268_800.25  # 2026-01-01 12:00:00.250 UTC
 

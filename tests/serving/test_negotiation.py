@@ -2,9 +2,9 @@
 
 import pytest
 
+from serving.api.requests import read_request
+from serving.encoding.negotiation import negotiate, offers_of
 from serving.errors import RequestError
-from serving.negotiation import negotiate, offers_of
-from serving.requests import read_request
 
 ONE, THREE = {"seeds": [1]}, {"seeds": [1, 2, 3]}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.errors import RequestError
-from serving.oip_messages import read_infer_request
+from serving.oip.messages import read_infer_request
 from tests.serving.in_process import InProcess, request
 
 

@@ -13,8 +13,8 @@ import pytest
 import schemathesis
 
 from serving import app
-from serving.openapi import document
-from serving.requests import GenerateRequest
+from serving.api.openapi import document
+from serving.api.requests import GenerateRequest
 
 HERE = Path(__file__).parent
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.png import encode_png
+from serving.encoding.png import encode_png
 
 
 def read(data):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import reload
-from serving.reload import BundleWatcher, removable
+from serving.loading import policy as reload
+from serving.loading.policy import BundleWatcher, removable
 
 
 @pytest.fixture

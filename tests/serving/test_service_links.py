@@ -2,8 +2,8 @@
 
 import pytest
 
-from serving.service_links import is_service_link
-from serving.settings import PREFIX, Settings, SettingsError, load_settings
+from serving.config.service_links import is_service_link
+from serving.config.settings import PREFIX, Settings, SettingsError, load_settings
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.settings import Settings, SettingsError, check_folder, load_settings
+from serving.config.settings import Settings, SettingsError, check_folder, load_settings
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 

@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from serving import shutdown
+from serving.config.settings import Settings
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
-from serving.settings import Settings
 from serving.shutdown import leave_on_signals
 from tests.serving.in_process import GET, LOOPS, Client, application, configured, dialled, large, listening
 

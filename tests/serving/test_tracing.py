@@ -6,10 +6,10 @@ import pytest
 from _bentoml_sdk import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
 
-from serving import tracing
-from serving.connection import Connection
+from serving.connection.connection import Connection
+from serving.http import tracing
+from serving.http.tracing import traced
 from serving.service import Figment
-from serving.tracing import traced
 
 
 async def application(scope, receive, send):

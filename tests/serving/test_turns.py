@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from serving.connection import _HOST
+from serving.connection.connection import _HOST
 from tests.serving.in_process import Client, application, configured, request
 
 GOOD = request({"model": "mlp", "seeds": [1]})

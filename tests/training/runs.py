@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from training.state import checkpoints
+from training.loop.state import checkpoints
 
 TINY = [
     "data.fit=crop",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.adaptive import AdaptiveProbability
+from training.augment.adaptive import AdaptiveProbability
 
 CPU = torch.device("cpu")
 SURE, UNSURE = torch.tensor([3.0, 1.0, 2.0, 0.1]), torch.tensor([3.0, -1.0, 2.0, -0.1])

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from training.augmentation import adaptive_augment, diff_augment, flip
-from training.draws import Draws
-from training.regularizers import zero_centred_penalty
+from training.augment.augmentation import adaptive_augment, diff_augment, flip
+from training.objective.regularizers import zero_centred_penalty
+from training.parallel.rng import Draws
 
 CPU = torch.device("cpu")
 

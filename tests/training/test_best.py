@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from tests.training.runs import FAMILIES, TINY
-from training.config_file import load_config
-from training.data import load_images
-from training.distributed import Processes
+from training.config.files import load_config
+from training.data.dataset import load_images
 from training.export import export
-from training.fit import fit
-from training.reporter import Reporter
-from training.run_folder import RunFolder
-from training.state import Best, TrainingState, checkpoints, read_newest
-from training.trained import trained_generator
+from training.loop.fit import fit
+from training.loop.state import Best, TrainingState, checkpoints, read_newest
+from training.parallel.distributed import Processes
+from training.runs.best_checkpoint import trained_generator
+from training.runs.folder import RunFolder
+from training.runs.reporter import Reporter
 
 CPU = torch.device("cpu")
 

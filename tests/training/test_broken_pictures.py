@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.config import DataConfig
-from training.data import load_images
-from training.pictures import BrokenPictureError, open_picture
+from training.config.schema import DataConfig
+from training.data.dataset import load_images
+from training.data.pictures import BrokenPictureError, open_picture
 
 COLOUR = DataConfig(resolution=8, channels=3, fit="crop")
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.cache import bound, datasets_folder, entries, hold, human, judges_folder, keep_bound, remove, size_of
-from training.config import DataConfig
-from training.data import load_images
+from training.config.schema import DataConfig
+from training.data.cache import bound, datasets_folder, entries, hold, human, judges_folder, keep_bound, remove, size_of
+from training.data.dataset import load_images
 from training.errors import TrainingError
 
 CONFIG = DataConfig(resolution=64, channels=1, fit="pad")
@@ -45,7 +45,7 @@ def entry(key: str, age: float = 0, fingerprint: str | None = None) -> Path:
 @contextmanager
 def held_elsewhere(path: Path) -> Iterator[None]:
     """Another process uses the entry."""
-    code = f"from pathlib import Path; from training.cache import hold; print(hold(Path({str(path)!r}))); input()"
+    code = f"from pathlib import Path; from training.data.cache import hold; print(hold(Path({str(path)!r}))); input()"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -103,7 +103,7 @@ def test_what_was_used_longest_ago_goes_first(
 
 def test_use_makes_an_entry_young(monkeypatch: pytest.MonkeyPatch) -> None:
     old, middle = entry("old", 1000), entry("middle", 100)
-    code = f"from pathlib import Path; from training.cache import hold; hold(Path({str(old)!r}), 'photos')"
+    code = f"from pathlib import Path; from training.data.cache import hold; hold(Path({str(old)!r}), 'photos')"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert [each.about for each in entries()][1].startswith("photos: 1000 × 10 × 10 × 1, 2 labels")
     monkeypatch.setenv("TRAINING_CACHE_BYTES", str(int(1.5 * IMAGES)))
@@ -133,7 +133,7 @@ def test_a_new_data_set_makes_room_and_stays(tmp_path: Path, monkeypatch: pytest
 
 def test_what_was_removed_is_decoded_again(tmp_path: Path) -> None:
     data = pictures(tmp_path / "data")
-    code = "import sys; from training.data import load_images; from training.config import DataConfig; "
+    code = "import sys; from training.data.dataset import load_images; from training.config.schema import DataConfig; "
     code += f"print(load_images({str(data)!r}, DataConfig(resolution=64, channels=1, fit='pad')).fingerprint)"
     fingerprint = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     (only,) = entries()

@@ -15,13 +15,13 @@ import torch
 import yaml
 
 from tests.training.runs import FAMILIES, TINY, arguments, assert_same_weights, newest_weights
-from training.config_file import load_config
+from training.config.files import load_config
 from training.errors import DivergenceError, TrainingError
 from training.locks import FileLock
-from training.phases import Game
-from training.run_folder import LOCK_FILE, RunFolder
-from training.state import TrainingState, checkpoints
-from training.trained import trained_generator
+from training.loop.state import TrainingState, checkpoints
+from training.loop.step import Game
+from training.runs.best_checkpoint import trained_generator
+from training.runs.folder import LOCK_FILE, RunFolder
 
 SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=32")
 SLOWER = "--set=generator_optimizer.learning_rate=0.0001"

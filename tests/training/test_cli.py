@@ -114,7 +114,7 @@ def test_each_command_says_in_one_line_what_it_found(
         raise TrainingError("stop here")
 
     for name in ("train_judge", "judge_for"):
-        monkeypatch.setattr(f"training.judge.commands.{name}", refuse)
+        monkeypatch.setattr(f"training.evaluation.commands.{name}", refuse)
     data = tmp_path / "photos"
     for name in ("car/1.png", "car/2.png", "ship/1.png", "ship/2.png", "train/1.png", "stray.png"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)

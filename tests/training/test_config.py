@@ -6,9 +6,9 @@ import pytest
 import torch
 import yaml
 
-from training.config_file import dump_config, known_keys, load_config, parse_config, preset_names
+from training.config.files import dump_config, known_keys, load_config, parse_config, preset_names
 from training.errors import TrainingError
-from training.state import TrainingState
+from training.loop.state import TrainingState
 
 
 @pytest.mark.parametrize("preset", preset_names())

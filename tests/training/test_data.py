@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.cache import cache_folder
-from training.config import DataConfig
-from training.data import load_images
+from training.config.schema import DataConfig
+from training.data.cache import cache_folder
+from training.data.dataset import load_images
 from training.errors import TrainingError
 
 PAD = DataConfig(resolution=32, channels=1, fit="pad")
@@ -39,7 +39,7 @@ def test_a_parquet_file_is_decoded_once(digits: Path, monkeypatch: pytest.Monkey
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("training.decoding.decode", refuse)
+    monkeypatch.setattr("training.data.decoding.decode", refuse)
     again = load_images(str(digits), PAD)
     assert again.fingerprint == first.fingerprint
     np.testing.assert_array_equal(again.images, first.images)

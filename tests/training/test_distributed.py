@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.runs import FAMILIES, GAMES, TINY, arguments, newest_weights
-from training.config_file import load_config
-from training.run_folder import begin_run
+from training.config.files import load_config
+from training.runs.folder import begin_run
 
 
 def launch(processes: int, *command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 from torch.distributed import TCPStore
 
-from training import ending
 from training.errors import LostProcessError, TrainingError
+from training.parallel import ending
 
 FAULT = TrainingError("batch_size is 33")
 

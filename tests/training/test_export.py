@@ -18,9 +18,9 @@ from models.networks.dcgan import DcganConfig
 from models.noise import noise_for_seeds
 from training.errors import TrainingError
 from training.export import export, measure_parity, to_onnx
-from training.run_folder import RunFolder
-from training.sampling import ImageGenerator
-from training.state import checkpoints
+from training.loop.state import checkpoints
+from training.runs.folder import RunFolder
+from training.runs.sampling import ImageGenerator
 
 
 @pytest.fixture(scope="module")

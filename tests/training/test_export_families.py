@@ -8,7 +8,7 @@ from models.bundle import ImageSpec
 from models.networks import NetworkConfig, build_generator
 from models.networks.biggan import BigganConfig
 from training.export import MAX_DIFFERENCE, halved, measure_parity, to_onnx
-from training.sampling import ImageGenerator
+from training.runs.sampling import ImageGenerator
 
 
 @pytest.mark.parametrize("labels", [0, 3])

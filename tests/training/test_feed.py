@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config_file import load_config
-from training.data import load_images
-from training.distributed import Processes
-from training.feed import Feed, batch_indices
+from training.config.files import load_config
+from training.data.dataset import load_images
+from training.data.loader import Feed, batch_indices
+from training.parallel.distributed import Processes
 
 CPU = torch.device("cpu")
 

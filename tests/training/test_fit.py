@@ -11,17 +11,17 @@ from PIL import Image
 
 from models.networks import FAMILIES as REGISTRY
 from tests.training.runs import FAMILIES, arguments
-from training.config_file import load_config
-from training.data import TrainingImages, load_images
-from training.distributed import Processes
+from training.config.files import load_config
+from training.data.dataset import TrainingImages, load_images
 from training.errors import TrainingError
-from training.fit import fit, step_seed
-from training.judge.in_loop import LoopJudge
-from training.judge.train import train_judge
-from training.losses import LOSSES
-from training.observer import Observer, crossed
-from training.phases import Game
-from training.state import TrainingState, checkpoints
+from training.evaluation.in_loop import LoopJudge
+from training.evaluation.judge.train import train_judge
+from training.loop.callbacks import Observer, crossed
+from training.loop.fit import fit, step_seed
+from training.loop.state import TrainingState, checkpoints
+from training.loop.step import Game
+from training.objective.losses import LOSSES
+from training.parallel.distributed import Processes
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)

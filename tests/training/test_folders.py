@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import training.cache
-from training.config import DataConfig
-from training.data import TrainingImages, load_images
+import training.data.cache
+from training.config.schema import DataConfig
+from training.data.checks import summary
+from training.data.dataset import TrainingImages, load_images
+from training.data.sources.folders import label, walk
+from training.data.sources.names import printable, sorted_names
 from training.errors import TrainingError
-from training.folders import label, walk
-from training.names import printable, sorted_names
-from training.preflight import summary
 
 GREY = DataConfig(resolution=16, channels=1, fit="pad")
 LAST = GREY.model_copy(update={"labels": "last_folder"})
@@ -147,7 +147,7 @@ def test_the_same_folder_by_another_path_is_not_decoded_again(
     (tmp_path / "link").symlink_to("data")
     load(tmp_path / "data")
     monkeypatch.chdir(tmp_path / "data" if spelling == "." else tmp_path)
-    monkeypatch.setattr("training.decoding.decode", None)
+    monkeypatch.setattr("training.data.decoding.decode", None)
     assert load(spelling).name == ("link" if spelling == "link" else "data")
 
 
@@ -262,7 +262,7 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr("training.folders.os.scandir", refuse)
+    monkeypatch.setattr("training.data.sources.folders.os.scandir", refuse)
     assert load(tmp_path).passed_over == {"folder that cannot be read (locked)": 1}
     with pytest.raises(TrainingError, match=r"cannot read the folder .*locked: Permission denied"):
         load(tmp_path / "locked")
@@ -308,7 +308,7 @@ def test_a_path_that_is_not_text_is_refused_and_a_link_to_it_is_read(
 
 def test_the_walk_needs_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pure function of a folder: paths below it, in order, and labels."""
-    monkeypatch.setattr(training.cache.platformdirs, "user_cache_dir", None)
+    monkeypatch.setattr(training.data.cache.platformdirs, "user_cache_dir", None)
     put(tmp_path, "b/2.png", "a/1.png")
     found = label(walk(tmp_path), "first_folder")
     assert [file.path for file in found.files] == ["a/1.png", "b/2.png"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from training.losses import LOSSES
+from training.objective.losses import LOSSES
 
 LN2 = math.log(2)
 

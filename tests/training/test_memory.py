@@ -8,10 +8,10 @@ from torch import Tensor, nn
 import training.cli
 from models.bundle import ImageSpec
 from models.networks import build_generator
-from training.config_file import load_config
-from training.judge.network import Judge, JudgeNetwork, JudgeRecord, weights_sha256
-from training.judge.subject import sample_images
-from training.sampling import in_batches, sample
+from training.config.files import load_config
+from training.evaluation.judge.network import Judge, JudgeNetwork, JudgeRecord, weights_sha256
+from training.evaluation.target import sample_images
+from training.runs.sampling import in_batches, sample
 
 FITS = 7
 
@@ -69,9 +69,9 @@ def test_grids_are_drawn_in_the_memory_there_is(generator: nn.Module) -> None:
 def test_scores_are_the_same_in_the_memory_there_is(
     generator: nn.Module, monkeypatch: pytest.MonkeyPatch, digits: object
 ) -> None:
-    from training.data import load_images
-    from training.judge.in_loop import LoopJudge
-    from training.judge.train import judge_for
+    from training.data.dataset import load_images
+    from training.evaluation.in_loop import LoopJudge
+    from training.evaluation.judge.train import judge_for
 
     data = load_images(str(digits), load_config("digits").data)
     judge = LoopJudge(data, 500, judge_for(data), 64, conditional=False)

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, features
 
-from training.config import DataConfig
-from training.data import load_images
+from training.config.schema import DataConfig
+from training.data.dataset import load_images
+from training.data.pictures import BrokenPictureError, open_picture
 from training.errors import TrainingError
-from training.pictures import BrokenPictureError, open_picture
 
 COLOUR = DataConfig(resolution=8, channels=3, fit="crop")
 GREY = DataConfig(resolution=8, channels=1, fit="crop")

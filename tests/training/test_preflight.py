@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from training.config_file import load_config
-from training.data import TrainingImages
+from training.config.files import load_config
+from training.data.checks import check_data, tell_broken
+from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.preflight import check_data, tell_broken
 
 CONFIG = load_config("digits")
 CHANCE = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.regularizers import (
+from training.objective.regularizers import (
     gradient_norms_squared,
     gradient_penalty,
     instance_noise,

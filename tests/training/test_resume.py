@@ -17,10 +17,10 @@ import yaml
 from PIL import Image
 
 from tests.training.runs import FAMILIES, GAMES, TINY, arguments, assert_same_weights
-from training.config_file import load_config
+from training.config.files import load_config
 from training.errors import TrainingError
-from training.run_folder import RunFolder
-from training.state import TrainingState, check_same_run, checkpoints, read_newest
+from training.loop.state import TrainingState, check_same_run, checkpoints, read_newest
+from training.runs.folder import RunFolder
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.schedules import Shape, average_keep, decay
+from training.objective.schedules import Shape, average_keep, decay
 
 
 @pytest.mark.parametrize(("shape", "middle", "end"), [("constant", 1, 1), ("linear", 0.6, 0.2), ("cosine", 0.6, 0.2)])

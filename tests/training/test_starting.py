@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import training.cli
-import training.run_folder
+import training.runs.folder
 from tests.training.runs import FAMILIES, TINY, arguments, assert_same_weights
-from training.config_file import load_config
+from training.config.files import load_config
 from training.errors import TrainingError
-from training.phases import Game
-from training.run_folder import RunFolder, begin_run, open_start
-from training.state import checkpoints
+from training.loop.state import checkpoints
+from training.loop.step import Game
+from training.runs.folder import RunFolder, begin_run, open_start
 
 SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=64")
 
@@ -52,7 +52,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 def test_a_kill_while_the_folder_is_written_leaves_what_fit_takes(
     tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    config, honest, done = load_config("digits"), training.run_folder.write_text, []
+    config, honest, done = load_config("digits"), training.runs.folder.write_text, []
 
     def write(path: Path, text: str) -> None:
         if len(done) == writes:
@@ -62,7 +62,7 @@ def test_a_kill_while_the_folder_is_written_leaves_what_fit_takes(
         honest(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.run_folder, "write_text", write)
+        patch.setattr(training.runs.folder, "write_text", write)
         with pytest.raises(Killed):
             begin_run(tmp_path / "run", config, str(digits))
     with pytest.raises(TrainingError, match=r"it has no config\.yaml"):

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from training import stopping
+from training.parallel import stopping
 
 
 def test_an_echo_is_no_second_request() -> None:

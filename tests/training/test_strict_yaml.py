@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from training.config_file import dump_config, load_config, parse_config, preset_names, read_values
+from training.config.files import dump_config, load_config, parse_config, preset_names, read_values
+from training.config.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from training.errors import TrainingError
-from training.run_folder import RunFolder
-from training.strict_yaml import dump_yaml, parse_yaml, read_yaml
-from training.tuner.space import SPACES, read_space
+from training.runs.folder import RunFolder
+from training.tuning.space.space import SPACES, read_space
 
 TEXT = "name: größe\nimages: 5\n"
 

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from training.config import DataConfig
-from training.config_file import load_config
-from training.data import TrainingImages, load_images
+from training.config.files import load_config
+from training.config.schema import DataConfig
+from training.data.dataset import TrainingImages, load_images
+from training.data.sources.shards import split_of
 from training.errors import TrainingError
-from training.run_folder import RunFolder
-from training.shards import split_of
+from training.runs.folder import RunFolder
 
 GREY = DataConfig(resolution=16, channels=1, fit="pad")
 

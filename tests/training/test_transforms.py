@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from training.resampling import resample
-from training.transforms import mirror, recolour, rotation, scaling, translation, warp
+from training.augment.resampling import resample
+from training.augment.transforms import mirror, recolour, rotation, scaling, translation, warp
 
 GREY = torch.tensor([1.0, 1, 1]) / math.sqrt(3)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from benchmarks.serving.generators import write_generators
 from benchmarks.serving.load import Reading, closed_loop
 from benchmarks.serving.servers import Server, figment, free_port, limit, running
-from serving.cores import usable_cores
+from serving.config.cores import usable_cores
 
 _HERE = Path(__file__).parent
 _COMMON = ["numpy", "onnxruntime", "pillow", "orjson"]

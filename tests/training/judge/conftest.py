@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.config import DataConfig
-from training.data import TrainingImages, load_images
-from training.judge.network import Judge
-from training.judge.train import train_judge
+from training.config.schema import DataConfig
+from training.data.dataset import TrainingImages, load_images
+from training.evaluation.judge.network import Judge
+from training.evaluation.judge.train import train_judge
 
 
 @pytest.fixture(scope="session")

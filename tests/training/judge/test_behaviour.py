@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from training.data import TrainingImages
-from training.judge.frechet import frechet_distance
-from training.judge.kernel import kernel_distance
-from training.judge.moments import Moments
-from training.judge.neighbours import memorisation, nearest_training_images, prdc
-from training.judge.sliced_wasserstein import sliced_wasserstein
+from training.data.dataset import TrainingImages
+from training.evaluation.metrics.frechet import frechet_distance
+from training.evaluation.metrics.kernel import kernel_distance
+from training.evaluation.metrics.moments import Moments
+from training.evaluation.metrics.neighbours import memorisation, nearest_training_images, prdc
+from training.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
 
 Images = NDArray[np.uint8]
 

@@ -13,13 +13,13 @@ from PIL import Image
 
 from models.bundle import read_bundle
 from models.noise import noise_for_seeds
-from training.data import TrainingImages
+from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.judge.evaluate import evaluate
-from training.judge.network import Judge
-from training.judge.reference import Reference
-from training.judge.subject import ahead, check_fit, generated, labels_like, open_subject, sample_images
-from training.judge.tally import METRICS, tally
+from training.evaluation.compute import METRICS, tally
+from training.evaluation.evaluate import evaluate
+from training.evaluation.judge.network import Judge
+from training.evaluation.reference import Reference
+from training.evaluation.target import ahead, check_fit, generated, labels_like, open_subject, sample_images
 
 Train = Callable[..., None]
 SAMPLES = 256
@@ -116,7 +116,7 @@ def test_a_run_needs_no_data_and_gets_its_scores_beside_it(
 def test_the_judge_command_writes_a_judge_and_never_over_one(
     train: Train, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.judge.train.MOST_EPOCHS", 1)
+    monkeypatch.setattr("training.evaluation.judge.train.MOST_EPOCHS", 1)
     out = tmp_path / "judge.pt"
     train("judge", "--data", digits, "--out", out)
     before = out.read_bytes()

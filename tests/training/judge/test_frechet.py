@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from training.errors import TrainingError
-from training.judge.frechet import (
+from training.evaluation.metrics.frechet import (
     ExtrapolatedFrechet,
     extrapolated_distance,
     extrapolation_counts,
     frechet_distance,
 )
-from training.judge.moments import Moments
+from training.evaluation.metrics.moments import Moments
 
 
 def gaussian(mean: np.ndarray, covariance: np.ndarray, count: int = 1000) -> Moments:

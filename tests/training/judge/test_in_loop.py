@@ -9,10 +9,10 @@ import torch
 from models.bundle import ImageSpec
 from models.networks import build_generator
 from models.networks.dcgan import DcganConfig
-from training.data import TrainingImages
+from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.judge.in_loop import LoopJudge
-from training.judge.network import Judge
+from training.evaluation.in_loop import LoopJudge
+from training.evaluation.judge.network import Judge
 
 
 @pytest.fixture(scope="module")

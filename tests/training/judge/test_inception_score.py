@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.errors import TrainingError
-from training.judge.estimate import Estimate
-from training.judge.inception_score import InceptionScore
+from training.evaluation.metrics.estimate import Estimate
+from training.evaluation.metrics.inception_score import InceptionScore
 
 CLASSES = 5
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.errors import TrainingError
-from training.judge.kernel import kernel_distance
+from training.evaluation.metrics.kernel import kernel_distance
 
 
 def naive_mmd2(x: np.ndarray, y: np.ndarray) -> float:

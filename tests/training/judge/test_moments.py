@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.errors import TrainingError
-from training.judge.moments import Moments, check_enough
+from training.evaluation.metrics.moments import Moments, check_enough
 
 FEATURES = np.random.RandomState(0).randn(60, 4) * [1, 10, 0.1, 3] + [0, 100, -5, 1]
 

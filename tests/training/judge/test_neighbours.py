@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-import training.judge.neighbours
+import training.evaluation.metrics.neighbours
 from training.errors import TrainingError
-from training.judge.neighbours import PRDC, memorisation, nearest_training_images, prdc
+from training.evaluation.metrics.neighbours import PRDC, memorisation, nearest_training_images, prdc
 
 
 def naive_prdc(real: np.ndarray, fake: np.ndarray) -> PRDC:
@@ -43,7 +43,7 @@ def modes(which: list[int], count: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("block", [1, 100, 1 << 23])
 def test_it_is_the_papers_formulas_in_blocks_of_any_size(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.judge.neighbours, "_BLOCK_DISTANCES", block)
+    monkeypatch.setattr(training.evaluation.metrics.neighbours, "_BLOCK_DISTANCES", block)
     random = np.random.RandomState(0)
     for dimension, spread in ((3, 0.7), (8, 1.2), (3, 2.5)):
         real, fake = random.randn(60, dimension), spread * random.randn(45, dimension) + 0.6
@@ -97,7 +97,7 @@ def test_beyond_its_limit_it_takes_a_random_sample() -> None:
 
 
 def test_the_nearest_training_image_is_found_at_its_exact_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.judge.neighbours, "_BLOCK_DISTANCES", 300)
+    monkeypatch.setattr(training.evaluation.metrics.neighbours, "_BLOCK_DISTANCES", 300)
     random = np.random.RandomState(0)
     training_features = (random.randn(80, 5) + 1000).astype(np.float32)
     queries = (random.randn(30, 5) + 1000).astype(np.float32)

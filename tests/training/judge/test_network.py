@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFilter import GaussianBlur
 
-import training.judge.train
+import training.evaluation.judge.train
 from models.bundle import ImageSpec
 from models.networks import build_generator
 from models.networks.sngan import SnganConfig
 from models.noise import noise_for_seeds
-from training.cache import judges_folder
-from training.data import TrainingImages
+from training.data.cache import judges_folder
+from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.judge.frechet import frechet_distance
-from training.judge.moments import Moments
-from training.judge.network import FEATURES, Judge, load_judge
-from training.judge.train import halves, judge_for, train_judge, useless_labels
-from training.sampling import sample
+from training.evaluation.judge.network import FEATURES, Judge, load_judge
+from training.evaluation.judge.train import halves, judge_for, train_judge, useless_labels
+from training.evaluation.metrics.frechet import frechet_distance
+from training.evaluation.metrics.moments import Moments
+from training.runs.sampling import sample
 
 
 def test_the_same_data_and_seed_give_the_same_weights(digit_images: TrainingImages) -> None:
@@ -95,9 +95,9 @@ def test_a_kept_judge_of_labels_of_no_use_is_replaced(
     one_label = dataclasses.replace(relabelled(digit_images, np.zeros(512, np.int64)), fingerprint="e" * 64)
     judge.save(judges_folder() / f"{one_label.fingerprint}.pt")
     turns = train_judge(dataclasses.replace(digit_images, labels=None, label_names=None), epochs=1)
-    monkeypatch.setattr(training.judge.train, "train_judge", lambda data: turns)
+    monkeypatch.setattr(training.evaluation.judge.train, "train_judge", lambda data: turns)
     assert judge_for(one_label).record.task == "rotations"
-    monkeypatch.setattr(training.judge.train, "train_judge", lambda data: pytest.fail("trained twice"))
+    monkeypatch.setattr(training.evaluation.judge.train, "train_judge", lambda data: pytest.fail("trained twice"))
     assert judge_for(one_label).record.sha256 == turns.record.sha256
 
 
@@ -149,10 +149,10 @@ def test_a_file_gives_the_same_judge(judge: Judge, judge_file: Path, digit_image
 
 def test_the_cache_is_hit(digit_images: TrainingImages, judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     few = dataclasses.replace(digit_images, fingerprint="f" * 64)
-    monkeypatch.setattr(training.judge.train, "train_judge", lambda data: judge)
+    monkeypatch.setattr(training.evaluation.judge.train, "train_judge", lambda data: judge)
     assert judge_for(few).name == judge.name
     assert (Path(platformdirs.user_cache_dir("figment")) / "judges" / f"{'f' * 64}.pt").is_file()
-    monkeypatch.setattr(training.judge.train, "train_judge", lambda data: pytest.fail("trained twice"))
+    monkeypatch.setattr(training.evaluation.judge.train, "train_judge", lambda data: pytest.fail("trained twice"))
     assert judge_for(few).name == judge.name
 
 

@@ -11,20 +11,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import training.judge.inception
-import training.judge.published
+import training.evaluation.inception.scores
+import training.evaluation.inception.weights
 from models.bundle import read_bundle
-from training.data import TrainingImages
+from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.judge.inception import Inception, load_inception
-from training.judge.published import published_scores
-from training.judge.subject import generated, open_subject
+from training.evaluation.inception.scores import published_scores
+from training.evaluation.inception.weights import Inception, load_inception
+from training.evaluation.target import generated, open_subject
 
 # PyTorch would rather have its users export anew; published weights are what they are.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 WIDTH, FAKES = 16, 300
-PROTOCOL = (training.judge.published.FAKES, training.judge.published.SPLITS, training.judge.inception.FEATURES)
+PROTOCOL = (
+    training.evaluation.inception.scores.FAKES,
+    training.evaluation.inception.scores.SPLITS,
+    training.evaluation.inception.weights.FEATURES,
+)
 
 
 class StandIn(nn.Module):
@@ -53,8 +57,8 @@ def saved(path: Path, width: int = WIDTH) -> tuple[str, str]:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.judge.inception, "FEATURES", WIDTH)
-    monkeypatch.setattr(training.judge.published, "FAKES", FAKES)
+    monkeypatch.setattr(training.evaluation.inception.weights, "FEATURES", WIDTH)
+    monkeypatch.setattr(training.evaluation.inception.scores, "FAKES", FAKES)
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def test_evaluate_adds_both_to_the_other_scores_and_to_the_card(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.judge.commands.load_inception", {"weights.pt": inception}.__getitem__)
+    monkeypatch.setattr("training.evaluation.commands.load_inception", {"weights.pt": inception}.__getitem__)
     options = ["--data", digits, "--judge", judge_file, "--samples", 81, "--inception", "weights.pt", "--out", tmp_path]
     train("evaluate", bundle, *options)
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
@@ -135,10 +139,10 @@ def test_a_network_called_otherwise_is_refused(tmp_path: Path) -> None:
 def test_a_download_that_is_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "page.html").write_text("not found")
-    monkeypatch.setattr(training.judge.inception, "ADDRESS", (tmp_path / "page.html").as_uri())
+    monkeypatch.setattr(training.evaluation.inception.weights, "ADDRESS", (tmp_path / "page.html").as_uri())
     with pytest.raises(TrainingError, match="is not the file with the SHA-256 f58cb9b6ec32"):
         load_inception("download")
-    monkeypatch.setattr(training.judge.inception, "ADDRESS", (tmp_path / "nothing").as_uri())
+    monkeypatch.setattr(training.evaluation.inception.weights, "ADDRESS", (tmp_path / "nothing").as_uri())
     with pytest.raises(TrainingError, match=r"cannot download the Inception weights .* give --inception FILE"):
         load_inception("download")
     assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
@@ -147,7 +151,7 @@ def test_a_download_that_is_another_file_is_refused(tmp_path: Path, monkeypatch:
 def test_a_download_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, digest = saved(tmp_path / "published.pt")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(training.judge.inception, "ADDRESS", Path(path).as_uri())
+    monkeypatch.setattr(training.evaluation.inception.weights, "ADDRESS", Path(path).as_uri())
     assert load_inception("download", digest).sha256 == digest
     Path(path).unlink()
     assert load_inception("download", digest).sha256 == digest

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.judge.reservoir import Reservoir
+from training.evaluation.metrics.reservoir import Reservoir
 
 STREAM = np.arange(100, dtype=np.int64)[:, None]
 

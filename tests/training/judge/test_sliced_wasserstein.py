@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from training.errors import TrainingError
-from training.judge import sliced_wasserstein as module
-from training.judge.sliced_wasserstein import sliced_wasserstein
+from training.evaluation.metrics import sliced_wasserstein as module
+from training.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
 
 NOISE = np.random.RandomState(0).randint(0, 256, (64, 32, 32, 3), dtype=np.uint8)
 MORE_NOISE = np.random.RandomState(1).randint(0, 256, (64, 32, 32, 3), dtype=np.uint8)

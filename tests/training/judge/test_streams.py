@@ -6,10 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from training.judge.frechet import ExtrapolatedFrechet
-from training.judge.inception_score import InceptionScore
-from training.judge.moments import Moments
-from training.judge.reservoir import Reservoir
+from training.evaluation.metrics.frechet import ExtrapolatedFrechet
+from training.evaluation.metrics.inception_score import InceptionScore
+from training.evaluation.metrics.moments import Moments
+from training.evaluation.metrics.reservoir import Reservoir
 
 BATCH = np.random.RandomState(0).dirichlet(np.ones(8), 64).astype(np.float32)
 FEW, MANY = 20, 400

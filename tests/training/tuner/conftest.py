@@ -8,11 +8,11 @@ import pytest
 import yaml
 from optuna.trial import FrozenTrial
 
-from training.cache import judges_folder
-from training.config import DataConfig
-from training.data import TrainingImages, load_images
-from training.judge.train import train_judge
-from training.tuner.storage import Journal
+from training.config.schema import DataConfig
+from training.data.cache import judges_folder
+from training.data.dataset import TrainingImages, load_images
+from training.evaluation.judge.train import train_judge
+from training.tuning.search.storage import Journal
 
 SPACE = {
     "preset": "digits",

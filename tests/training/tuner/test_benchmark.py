@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.training import tuning
-from training.data import TrainingImages
+from training.data.dataset import TrainingImages
 
 
 def test_tpe_gets_as_many_images_as_random_search_at_most(

@@ -15,13 +15,13 @@ import yaml
 from optuna.trial import TrialState
 
 from tests.training.tuner.conftest import IMAGES, SPACE, trials_of
-from training.data import TrainingImages
+from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.fit import fit
-from training.tuner.queue import identity_of
-from training.tuner.storage import Journal
-from training.tuner.study_folder import STUDY_FILE, study_name
-from training.tuner.trial import Stopped
+from training.loop.fit import fit
+from training.tuning.search.queue import identity_of
+from training.tuning.search.storage import Journal
+from training.tuning.search.study_folder import STUDY_FILE, study_name
+from training.tuning.search.trial import Stopped
 
 Tune = Callable[..., None]
 NO_RERUNS = ("--seeds", "0")
@@ -186,7 +186,7 @@ def cut_original(original: Path, tmp_path_factory: pytest.TempPathFactory, train
         return fit(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.tuner.trial.fit", until_the_middle)
+        patch.setattr("training.tuning.search.trial.fit", until_the_middle)
         train("tune", space, "--data", digits, "--out", folder, *options)
     assert list((folder / "trials" / "0000" / "checkpoints").glob("*.pt"))
     return folder

@@ -14,9 +14,9 @@ import pytest
 from optuna.trial import TrialState
 
 from training.cli import main
-from training.state import checkpoints
-from training.tuner.queue import identity_of
-from training.tuner.storage import Journal
+from training.loop.state import checkpoints
+from training.tuning.search.queue import identity_of
+from training.tuning.search.storage import Journal
 
 CONTEXT = multiprocessing.get_context("fork")
 

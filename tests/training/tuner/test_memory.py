@@ -10,11 +10,11 @@ import torch
 from optuna.trial import TrialState
 
 from tests.training.tuner.conftest import trials_of
-from training.config import Config
+from training.config.schema import Config
 from training.errors import DivergenceError, TrainingError
-from training.fit import fit
-from training.judge.in_loop import LoopJudge
-from training.tuner.memory import NOT_TO_SCORE, NOT_TO_TRAIN, held_by_others, ran_out_of_memory
+from training.evaluation.in_loop import LoopJudge
+from training.loop.fit import fit
+from training.tuning.search.memory import NOT_TO_SCORE, NOT_TO_TRAIN, held_by_others, ran_out_of_memory
 
 Tune = Callable[..., None]
 GIB = 2**30
@@ -78,7 +78,7 @@ def test_memory_that_runs_out_in_scoring_is_not_blamed_on_the_settings(
 def test_memory_that_runs_out_in_training_is_blamed_on_the_settings(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.phases.Game.step", raise_for(FULL))
+    monkeypatch.setattr("training.loop.step.Game.step", raise_for(FULL))
     with pytest.raises(TrainingError, match="all ended early"):
         tune(tmp_path / "study", "--trials=1", "--seeds=0")
     (trial,) = trials_of(tmp_path / "study")
@@ -101,7 +101,7 @@ def test_any_other_error_is_noted_with_the_trial_that_it_cut_short(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("training.phases.Game.step", raise_for(RuntimeError("CUDA error: an illegal\nmemory access")))
+        patch.setattr("training.loop.step.Game.step", raise_for(RuntimeError("CUDA error: an illegal\nmemory access")))
         with pytest.raises(RuntimeError, match="illegal"):
             tune(tmp_path / "study", "--trials=1", "--seeds=0")
     tune(tmp_path / "study", "--trials=1", "--seeds=0")
@@ -139,6 +139,6 @@ def test_a_trial_after_one_that_ran_out_of_memory_starts_with_the_device_empty(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return fit(config, data, state, *others)
 
-    monkeypatch.setattr("training.tuner.trial.fit", fit_or_fail)
+    monkeypatch.setattr("training.tuning.search.trial.fit", fit_or_fail)
     tune(tmp_path / "study", "--trials=3", "--seeds=0")
     assert len(states) == 3

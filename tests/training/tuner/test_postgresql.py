@@ -17,10 +17,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from training.data import TrainingImages
+from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.tuner.queue import identity_of
-from training.tuner.storage import PostgreSql, open_storage
+from training.tuning.search.queue import identity_of
+from training.tuning.search.storage import PostgreSql, open_storage
 
 GRACE = 4
 IMAGES = 960

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from training.tuner.failures import NOISES, FailureWatch
-from training.tuner.pruning import ETA, FIRST_RUNG, Halving, judge_every, rungs
+from training.tuning.search.failures import NOISES, FailureWatch
+from training.tuning.search.pruning import ETA, FIRST_RUNG, Halving, judge_every, rungs
 
 RUNGS = [150, 450]
 

@@ -13,9 +13,9 @@ import pytest
 from optuna.trial import TrialState
 
 from training.errors import TrainingError
-from training.tuner.locks import FileLock
-from training.tuner.queue import LIVES, Queue, identity_of
-from training.tuner.storage import Journal, open_storage
+from training.locks import FileLock
+from training.tuning.search.queue import LIVES, Queue, identity_of
+from training.tuning.search.storage import Journal, open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 CONTEXT = multiprocessing.get_context("fork")

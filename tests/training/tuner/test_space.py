@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tests.training.tuner.conftest import SPACE
-from training.config import Config
-from training.config_file import known_keys, parse_config
-from training.data import TrainingImages
-from training.tuner.limits import faults_of
-from training.tuner.space import SPACES, Space, dump_space, read_space
+from training.config.files import known_keys, parse_config
+from training.config.schema import Config
+from training.data.dataset import TrainingImages
+from training.tuning.space.space import SPACES, Space, dump_space, read_space
+from training.tuning.space.validation import faults_of
 
 
 def base_of(space: Space) -> Config:

@@ -15,9 +15,9 @@ import pytest
 from tests.training.tuner.conftest import trials_of
 from training.cli import main
 from training.errors import TrainingError
-from training.state import checkpoints
-from training.tuner.trial import Stopped
-from training.tuner.workers import ONE_REQUEST_SECONDS, PARENT, run_workers, stop_with_parent
+from training.loop.state import checkpoints
+from training.tuning.search.trial import Stopped
+from training.tuning.workers import ONE_REQUEST_SECONDS, PARENT, run_workers, stop_with_parent
 
 CONTEXT = multiprocessing.get_context("fork")
 STOPPED, DONE, FAILED = 130, 0, 1

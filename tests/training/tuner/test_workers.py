@@ -3,7 +3,7 @@
 import pytest
 
 from training.errors import TrainingError
-from training.tuner.workers import environment, run_workers
+from training.tuning.workers import environment, run_workers
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""What each route does: thin, between a request's headers and the code that knows no HTTP."""
+
+import asyncio
+import functools
+import hashlib
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive
+
+from serving.api.generation import Generated, generate, generate_at, interpolate
+from serving.api.image_address import ImageAddress, matches
+from serving.connection.client_state import while_client_waits
+from serving.http.body import body_limit, check_is_json, read_body
+from serving.http.responses import QuickResponse
+from serving.metrics import CONTENT_TYPE
+from serving.runtime import Runtime
+
+
+async def generate_images(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``POST /generate``: images."""
+    return await _images(runtime, request, receive, generate)
+
+
+async def interpolate_images(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``POST /interpolate``: the images between two."""
+    return await _images(runtime, request, receive, interpolate)
+
+
+async def _images(
+    runtime: Runtime,
+    request: Request,
+    receive: Receive,
+    make: Callable[[Runtime, bytes, str | None], Awaitable[Generated]],
+) -> Response:
+    with runtime.request_in_hand():
+        check_is_json(request)
+        limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
+        with while_client_waits(request.scope):
+            body = await read_body(request, receive, limit)
+            made = await make(runtime, body, request.headers.get("accept"))
+    return QuickResponse(made.body, made.media_type, [*told(made), (b"vary", b"Accept")])
+
+
+async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /images/{model}/{seed}.{format}``: one image, for browsers and caches."""
+    with runtime.request_in_hand():
+        address = ImageAddress(request.scope["path"], request.scope["query_string"].decode("latin-1"))
+        with while_client_waits(request.scope):
+            made = await generate_at(runtime, address)
+    # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
+    etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
+    kept = address.cache_control(needs_key=bool(runtime.settings.api_keys))
+    headers = [*told(made), (b"etag", etag.encode()), (b"cache-control", kept.encode())]
+    if matches(etag, request.headers.get("if-none-match")):
+        not_modified = Response(status_code=304)
+        not_modified.raw_headers += headers
+        return not_modified
+    return QuickResponse(made.body, made.media_type, headers)
+
+
+def told(made: Generated) -> list[tuple[bytes, bytes]]:
+    """The headers that tell of images what their bytes do not."""
+    timing = b"queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f" % (
+        made.queue_seconds * 1000,
+        made.inference_seconds * 1000,
+        made.encode_seconds * 1000,
+    )
+    return [
+        *_model_headers(made.card.name, made.card.version),
+        (b"x-figment-seeds", ",".join(map(str, made.seeds or ())).encode()),
+        (b"server-timing", timing),
+    ]
+
+
+@functools.cache
+def _model_headers(model: str, version: int) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    return (b"x-figment-model", model.encode()), (b"x-figment-version", b"%d" % version)
+
+
+async def list_models(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /models``: the card of every loaded bundle."""
+    cards = [engine.card.model_dump(mode="json") for engine in runtime.catalogue]
+    return JSONResponse({"default": runtime.catalogue.default or None, "models": cards})
+
+
+async def show_model(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /models/{model}``: the card of its newest version."""
+    name = request.scope["path"].rpartition("/")[2]
+    return JSONResponse(runtime.catalogue.find(name, None).card.model_dump(mode="json"))
+
+
+async def show_alive(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /livez``: that the event loop turns, and that the devices' threads do."""
+    runtime.check_alive()
+    return JSONResponse({"status": "alive"})
+
+
+async def show_ready(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /readyz``: whether images can be asked for, of which models, and which bundles were refused."""
+    if runtime.is_ready:
+        return JSONResponse(runtime.status())
+    return JSONResponse(runtime.status(), 503, {"Retry-After": str(runtime.retry_seconds)})
+
+
+async def show_metrics(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``GET /metrics``: for Prometheus."""
+    return Response(await asyncio.to_thread(runtime.metrics.exposition), headers={"Content-Type": CONTENT_TYPE})

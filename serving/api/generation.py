@@ -1,0 +1,188 @@
+"""One request from its bytes to its answer's bytes; knows nothing of HTTP but the ``Accept`` header."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from models.bundle import Card
+from serving.api.image_address import ImageAddress
+from serving.api.inputs import prepare
+from serving.api.interpolation import prepare_walk, read_walk
+from serving.api.requests import GenerateRequest, read_request
+from serving.encoding.answers import Answer, Picture, generated, walked
+from serving.encoding.negotiation import Offer, animation_offers, negotiate, offer_for, offers_of
+from serving.errors import Refusal, RequestError
+from serving.http.json_body import read_json
+from serving.inference.engine import Engine, Inputs
+from serving.inference.pending import Made
+from serving.runtime import Runtime
+
+# Up to these sizes, work is done in less time than handing it to a thread takes.
+SMALL_BODY_BYTES = 16 * 1024
+SMALL_IMAGES = 8
+# What a thread encodes at a time, in bytes of pixels: some milliseconds, between which other requests have their turns.
+_PART_BYTES = 2**16
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Generated:
+    """An answer: the card of its generator, its body, the seeds in it, and the seconds that each stage took."""
+
+    card: Card
+    body: bytes
+    media_type: str
+    seeds: list[int] | None
+    queue_seconds: float
+    inference_seconds: float
+    encode_seconds: float
+
+
+async def generate(runtime: Runtime, body: bytes, accept: str | None) -> Generated:
+    """Makes the images that a JSON body asks for.
+
+    Raises ``RequestError``. If the task is cancelled, what waits of the request is never made.
+    """
+    request = await _read(runtime, read_request, body)
+    engine, offer = _let_in(runtime, request, accept)
+    return await _generate(runtime, engine, request, offer)
+
+
+def check_room(runtime: Runtime, body: bytes, accept: str | None) -> None:
+    """Raises the ``RequestError`` that ``generate`` would before it makes anything, such as that a queue is full."""
+    _let_in(runtime, _read_json(read_request, body, runtime.settings.max_images), accept)
+
+
+async def generate_at(runtime: Runtime, address: ImageAddress) -> Generated:
+    """Makes the image at an address. Raises ``RequestError``, and may be cancelled, as ``generate``."""
+    engine = runtime.catalogue.find(address.model, address.version)
+    request = address.request(engine.card)
+    check_fits(runtime, engine, request.images)
+    return await _generate(runtime, engine, request, offers_of(request.format, one_image=True)[0])
+
+
+async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Generated:
+    """Makes the walk that a JSON body asks for. Raises ``RequestError``, and may be cancelled, as ``generate``."""
+    request = await _read(runtime, read_walk, body)
+    if request.layout == "animation":
+        assert request.format in (None, "webp", "gif")  # as the request's own check has it
+        offer = negotiate(animation_offers(request.format), accept)
+    else:
+        assert request.format != "gif"
+        offer = offer_for(request.format, request.layout == "grid", accept)
+    engine = runtime.catalogue.find(request.model, request.version)
+    check_fits(runtime, engine, request.steps)
+    walk = await _prepare(runtime, partial(prepare_walk, request, engine.card), request.steps)
+    compose = partial(walked, request, walk, offer, engine.card)
+    ends = [end.seed for end in (request.start, request.to) if end.seed is not None]
+    return await _answer(runtime, engine, walk.inputs, compose, offer, ends)
+
+
+def _let_in(runtime: Runtime, request: GenerateRequest, accept: str | None) -> tuple[Engine, Offer]:
+    offer = offer_for(request.format, request.images == 1 or request.layout == "grid", accept)
+    engine = runtime.catalogue.find(request.model, request.version)
+    check_fits(runtime, engine, request.images)
+    return engine, offer
+
+
+def check_fits(runtime: Runtime, engine: Engine, images: int) -> None:
+    """Raises ``RequestError`` for more pixels than one request may ask for, and if the queue has no room.
+
+    Every route calls this before it draws noise: under load, noise for refused requests delays the others.
+    """
+    image, most = engine.card.image, runtime.settings.max_pixels
+    if images * image.height * image.width > most:
+        raise RequestError(
+            Refusal.TOO_LARGE,
+            f"{images} images of {image.width} × {image.height} are more than the {most} pixels that one request "
+            "may ask for.",
+        )
+    runtime.thread_of(engine).check_room(images)
+
+
+async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
+    prepared = await _prepare(runtime, partial(prepare, request, engine.card), request.images)
+    compose = partial(generated, request, prepared, offer, engine.card)
+    return await _answer(runtime, engine, prepared.inputs, compose, offer, prepared.seeds)
+
+
+async def _read(runtime: Runtime, read: Callable[[Any, int], T], body: bytes) -> T:
+    most = runtime.settings.max_images
+    if len(body) <= SMALL_BODY_BYTES:
+        return _read_json(read, body, most)
+    return await runtime.encoder.run(partial(_read_json, read, body, most))
+
+
+def _read_json(read: Callable[[Any, int], T], body: bytes, max_images: int) -> T:
+    return read(read_json(body), max_images)
+
+
+async def _prepare(runtime: Runtime, job: Callable[[], T], images: int) -> T:
+    return job() if images <= SMALL_IMAGES else await runtime.encoder.run_alone(job)
+
+
+async def run(runtime: Runtime, engine: Engine, inputs: Inputs, finish: Callable[[Made], Any] | None = None) -> Any:
+    """The images of ``inputs``, or what ``finish`` makes of them in an encoder thread.
+
+    Raises ``RequestError``, and may be cancelled.
+    """
+    thread = runtime.thread_of(engine)
+    ticket = thread.submit(inputs, finish)
+    try:
+        return await ticket.future
+    except asyncio.CancelledError:
+        thread.drop(ticket, "disconnected")
+        raise
+
+
+async def _answer(
+    runtime: Runtime,
+    engine: Engine,
+    inputs: Inputs,
+    compose: Callable[[Made], Answer],
+    offer: Offer,
+    seeds: list[int] | None,
+) -> Generated:
+    image = engine.card.image
+    part_images = max(1, _PART_BYTES // (image.height * image.width * image.channels))
+    observe = runtime.metrics.encode_of(offer.format).observe
+
+    def encode(answer: Answer, pictures: list[Picture]) -> list[bytes]:
+        files = []
+        for picture in pictures:
+            started = time.monotonic()
+            files.append(answer.encode(picture))
+            observe(time.monotonic() - started)
+        return files
+
+    def finish(made: Made) -> tuple[Made, Answer, bytes | None]:
+        answer = compose(made)
+        if answer.is_one_file:
+            started = time.monotonic()
+            body = answer.body([])
+            runtime.metrics.observe_encode(offer.format, time.monotonic() - started, len(made.images))
+            return made, answer, body
+        small = len(answer.pictures) <= part_images
+        return made, answer, answer.body(encode(answer, answer.pictures)) if small else None
+
+    made, answer, body = await run(runtime, engine, inputs, finish)
+    if body is None:
+        pictures = answer.pictures
+        parts = [pictures[start : start + part_images] for start in range(0, len(pictures), part_images)]
+        encoded = await runtime.encoder.run_all([partial(encode, answer, part) for part in parts])
+        body = await runtime.encoder.run(lambda: answer.body([file for files in encoded for file in files]))
+    card = engine.card
+    runtime.metrics.images_of(card.name, str(card.version), offer.format).inc(len(made.images))
+    return Generated(
+        card,
+        body,
+        offer.media_type,
+        seeds,
+        made.queue_seconds,
+        made.inference_seconds,
+        time.monotonic() - made.finished,
+    )

@@ -1,0 +1,92 @@
+"""A request as the arrays its generator takes: seeds and labels looked up, everything checked against the card."""
+
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Card
+from models.noise import labels_for_seeds, noise_for_seeds
+from serving.api.requests import GenerateRequest, Label, SeedRanges
+from serving.errors import invalid
+from serving.inference.engine import Inputs
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What the device needs, and what the answer tells: the seeds, none where the client gave the noise."""
+
+    inputs: Inputs
+    seeds: list[int] | None
+
+
+def prepare(request: GenerateRequest, card: Card) -> Prepared:
+    """The inputs of a request's images.
+
+    Raises ``RequestError`` for noise or labels that are not this generator's.
+    """
+    count = request.images
+    seeds: list[int] | None
+    if request.noise is not None:
+        seeds, noise = None, given_noise(request.noise, card)
+    else:
+        if request.count is not None:
+            seeds = np.frombuffer(secrets.token_bytes(4 * count), np.uint32).tolist()
+        else:
+            seeds = request.seeds.listed() if isinstance(request.seeds, SeedRanges) else request.seeds
+        assert seeds is not None
+        noise = noise_for_seeds(seeds, card.noise_dim)
+    truncation = np.array([1.0 if request.truncation is None else request.truncation] * count, np.float32)
+    return Prepared(Inputs(noise, label_indices(request.labels, count, seeds, card), truncation), seeds)
+
+
+def given_noise(rows: list[list[float]], card: Card, field: str = "noise") -> NDArray[np.float32]:
+    """A client's noise as float32 [N, Z]. Raises ``RequestError`` unless each row has Z numbers of 32 bits."""
+    for index, row in enumerate(rows):
+        if len(row) != card.noise_dim:
+            raise invalid(field, f"{card.name} takes {card.noise_dim} numbers an image; row {index} has {len(row)}")
+    with np.errstate(over="ignore"):
+        noise = np.array(rows, np.float64).astype(np.float32)
+    if not np.isfinite(noise).all():
+        raise invalid(field, "each number must fit in 32 bits, that is be smaller than 3.4e38")
+    return noise
+
+
+def label_indices(
+    given: Label | list[Label] | None, count: int, seeds: list[int] | None, card: Card
+) -> NDArray[np.int64] | None:
+    """The labels of ``count`` images as int64 [N]: those given, or else their seeds'; none for a model without labels.
+
+    Raises ``RequestError`` for labels that the model does not have, and where neither labels nor seeds are given.
+    """
+    if card.labels is None:
+        if given is not None:
+            raise invalid("labels", f"{card.name} takes no labels")
+        return None
+    if given is None:
+        if seeds is None:
+            # A seed implies its label; a vector of noise implies none, and any default would surprise somebody.
+            raise invalid("labels", f"{card.name} needs a label for each vector of noise: {_choice(card)}")
+        return labels_for_seeds(seeds, len(card.labels))
+    if not isinstance(given, list):
+        return np.full(count, _index(given, card), np.int64)
+    if len(given) != count:
+        raise invalid("labels", f"one label or one for each of the {count} images, not {len(given)}")
+    return np.array([_index(label, card) for label in given], np.int64)
+
+
+def _index(label: Label, card: Card) -> int:
+    assert card.labels is not None
+    if isinstance(label, str):
+        if label in card.labels:
+            return card.labels.index(label)
+    elif 0 <= label < len(card.labels):
+        return label
+    raise invalid("labels", f"{repr(label)[:40]} is not a label of {card.name}: {_choice(card)}")
+
+
+def _choice(card: Card) -> str:
+    assert card.labels is not None
+    names = ", ".join(card.labels[:20]) + (", …" if len(card.labels) > 20 else "")
+    return f"a number in 0 … {len(card.labels) - 1} or one of {names}"

@@ -1,0 +1,136 @@
+"""In-between images: what a client may ask of ``POST /interpolate``, and the walk from one noise to another."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from models.bundle import Card
+from models.noise import MAX_SEED, noise_for_seeds
+from serving.api.inputs import given_noise, label_indices
+from serving.api.requests import Labels, Vector, given_as, refusal_of, too_many
+from serving.inference.engine import Inputs
+
+# Below this sine of their angle two directions are the same or opposite, and a great circle is not defined.
+_SMALLEST_SINE = 1e-6
+
+
+class End(BaseModel):
+    """Where a walk begins or ends: a seed, or a noise vector of Z numbers."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"oneOf": [given_as("seed", "integer"), given_as("noise", "array")]},
+    )
+
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    noise: Vector | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.seed is None) == (self.noise is None):
+            raise PydanticCustomError("one_of", "either a seed or noise is needed")
+        return self
+
+
+class InterpolateRequest(BaseModel):
+    """A walk from one image to another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str | None = Field(default=None, description="name of a model; the default model if not given")
+    version: int | None = Field(default=None, ge=1, description="version of the model; the newest if not given")
+    start: End = Field(alias="from", description="where the walk begins")
+    to: End = Field(description="where it ends")
+    steps: int = Field(default=9, ge=2, description="how many images, the first and the last included")
+    labels: Labels = Field(default=None, description="one label for all images or one each: numbers or names")
+    truncation: float | None = Field(default=None, ge=0, le=1, description="1 is none, smaller is more typical")
+    layout: Literal["list", "grid", "animation"] = Field(
+        default="list", description="list: each image; grid: a strip, one row of all; animation: a moving image"
+    )
+    format: Literal["png", "jpeg", "webp", "gif", "npy"] | None = Field(
+        default=None, description="gif, like webp, for an animation; the others for a list or a strip"
+    )
+    quality: int | None = Field(default=None, ge=1, le=100, description="of jpeg and webp; 90 if not given")
+    frames_per_second: Annotated[float, Field(ge=1, le=50)] = Field(default=12, description="of an animation")
+
+    @model_validator(mode="after")
+    def _format_fits(self) -> Self:
+        allowed = ("webp", "gif") if self.layout == "animation" else ("png", "jpeg", "webp", "npy")
+        if self.format is not None and self.format not in allowed:
+            problem = f"layout {self.layout} has the formats {', '.join(allowed)}, not {self.format}"
+            raise PydanticCustomError("format", "{problem}", {"problem": problem})
+        return self
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What the device needs for a walk, and where on it each image is: 0 is its beginning, 1 its end."""
+
+    inputs: Inputs
+    positions: list[float]
+
+
+def read_walk(body: Any, max_images: int) -> InterpolateRequest:
+    """The request in a decoded JSON body.
+
+    Raises ``RequestError`` with every fault that was found, or if it asks for more than ``max_images``.
+    """
+    try:
+        request = InterpolateRequest.model_validate(body)
+    except ValidationError as error:
+        raise refusal_of(error) from None
+    if request.steps > max_images:
+        raise too_many("steps", request.steps, max_images)
+    return request
+
+
+def prepare_walk(request: InterpolateRequest, card: Card) -> Walk:
+    """The inputs of a walk's images; without a label they take that of the seed where it begins.
+
+    Raises ``RequestError`` for noise or labels that are not this generator's.
+    """
+    positions = np.linspace(0, 1, request.steps)
+    noise = spherical(_noise(request.start, "from", card), _noise(request.to, "to", card), positions)
+    seeds = None if request.start.seed is None else [request.start.seed] * request.steps
+    label = label_indices(request.labels, request.steps, seeds, card)
+    truncation = np.full(request.steps, 1.0 if request.truncation is None else request.truncation, np.float32)
+    return Walk(Inputs(noise, label, truncation), positions.tolist())
+
+
+def spherical(
+    start: NDArray[np.float32], end: NDArray[np.float32], positions: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Noise float32 [K, Z] on the way from ``start`` to ``end``, float32 [Z], at positions float64 [K] in 0 … 1.
+
+    Along the great circle between their directions, while the length changes evenly: a straight line would pass
+    closer to the origin than Gaussian noise ever is (White 2016, arXiv:1609.04468). The ends are exactly the ends.
+    """
+    a, b = start.astype(np.float64), end.astype(np.float64)
+    lengths = np.linalg.norm(a), np.linalg.norm(b)
+    along = positions[:, None]
+    if min(lengths) > 0:
+        cosine = np.clip(a @ b / (lengths[0] * lengths[1]), -1, 1)
+        angle = np.arccos(cosine)
+        sine = np.sin(angle)
+    if min(lengths) == 0 or sine < _SMALLEST_SINE:
+        walk = (1 - along) * a + along * b
+    else:
+        direction = (np.sin((1 - along) * angle) * a / lengths[0] + np.sin(along * angle) * b / lengths[1]) / sine
+        walk = direction * ((1 - along) * lengths[0] + along * lengths[1])
+    noise: NDArray[np.float32] = walk.astype(np.float32)
+    noise[positions == 0], noise[positions == 1] = start, end
+    return noise
+
+
+def _noise(end: End, field: str, card: Card) -> NDArray[np.float32]:
+    if end.seed is not None:
+        rows = noise_for_seeds([end.seed], card.noise_dim)
+    else:
+        assert end.noise is not None
+        rows = given_noise([end.noise], card, field)
+    return rows.reshape(card.noise_dim)

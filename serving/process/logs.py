@@ -1,0 +1,60 @@
+"""The log: text for people, or one JSON object a line for machines. Every time is UTC."""
+
+import json
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+
+from serving.config.settings import LogFormat
+
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+# Whose lines go through BentoML's own handlers in a worker.
+_FRAMEWORK = ("", "bentoml", "uvicorn.error", "circus")
+
+
+def _utc(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+class TextFormatter(logging.Formatter):
+    """A record as a line of text: time (UTC), level, logger, message."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  (logging's name)
+        """Returns the time in ISO 8601 with its offset."""
+        return _utc(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as a JSON object: time (UTC), level, logger, message, and the traceback of an exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object, in one line."""
+        line = {
+            "time": _utc(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure_logging(log_format: LogFormat) -> None:
+    """Sends the service's log to standard error, and gives BentoML's lines the same form (JSON) or times (text)."""
+    formatter = JsonFormatter() if log_format == "json" else TextFormatter(_TEXT)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    own = logging.getLogger("figment")
+    own.handlers = [handler]
+    own.setLevel(logging.INFO)
+    own.propagate = False
+    for name in _FRAMEWORK:
+        for framework_handler in logging.getLogger(name).handlers:
+            if log_format == "json":
+                framework_handler.setFormatter(formatter)
+            elif framework_handler.formatter is not None:
+                # Keep BentoML's format, which has trace ids; it writes the offset after each time.
+                framework_handler.formatter.converter = time.gmtime

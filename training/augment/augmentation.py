@@ -1,0 +1,137 @@
+"""Augmentations of real and generated images alike, so that a discriminator cannot learn a small data set by heart.
+
+All take images float [N, C, H, W] in -1 … 1, C = 1 or 3, and give images of the same shape, not clamped. They can be
+differentiated, twice too, and what is random comes from ``Draws``, one set of numbers per image.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from training.augment.transforms import mirror, recolour, rotation, scaling, translation, warp
+from training.parallel.rng import Draws
+
+Policy = Literal["color", "translation", "cutout"]
+
+
+def flip(images: Tensor, draws: Draws) -> Tensor:
+    """Each image mirrored left to right with probability ½."""
+    mirrored = draws.uniform(len(images), 1, 1, 1) < 0.5
+    return torch.where(mirrored, images.flip(3), images)
+
+
+def diff_augment(images: Tensor, policies: Sequence[Policy], draws: Draws) -> Tensor:
+    """The named policies in turn, each on every image (DiffAugment, Zhao et al. 2020, arXiv:2006.10738).
+
+    ``color`` changes brightness, saturation (where there is colour) and contrast; ``translation`` shifts by up to an
+    eighth of each side; ``cutout`` blanks a square of half the side, which may reach beyond the image. What is
+    shifted in or blanked is 0, a medium grey.
+    """
+    apply = {"color": _color, "translation": _translation, "cutout": _cutout}
+    for policy in policies:
+        images = apply[policy](images, draws)
+    return images
+
+
+def adaptive_augment(images: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
+    """Each of ADA's pixel blits, geometric and colour transformations with the given probability, 0 … 1, per image.
+
+    The "bgc" pipeline of Karras et al. 2020, arXiv:2006.06676, appendix B, with its order and its distributions, but
+    bilinear where the paper filters, so that it costs a fraction. Probability 0 leaves images exactly as they are.
+    Computes in float32 whatever precision is around.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        return _adaptive_colour(_adaptive_geometry(images.float(), probability, draws), probability, draws)
+
+
+def _adaptive_geometry(images: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
+    count, _, height, width = images.shape
+    uniform = draws.uniform(count, 8)
+    # Two rotations, before and after stretching, are together as likely as any other transformation.
+    chosen = torch.cat((uniform[:, :6] < probability, uniform[:, 6:] < 1 - (1 - probability) ** 0.5), 1)
+    # An amount of 0 is none, whichever transformation.
+    flips, turns, shifts, scales, stretches, moves, before, after = chosen.float().unbind(1)
+    flip, turn, shift_x, shift_y, angle_before, angle_after = draws.uniform(count, 6).unbind(1)
+    scale, stretch, move_x, move_y = draws.normal(count, 4).unbind(1)
+    larger, wider = (scales * 0.2 * scale).exp2(), (stretches * 0.2 * stretch).exp2()
+    geometry = (
+        mirror(flips * (2 * flip).floor())
+        @ rotation(turns * (4 * turn).floor() * (math.pi / 2))
+        @ translation(shifts * ((shift_x - 0.5) * width / 4).round(), shifts * ((shift_y - 0.5) * height / 4).round())
+        @ scaling(larger, larger)
+        @ rotation(before * (2 * angle_before - 1) * math.pi)
+        @ scaling(wider, 1 / wider)
+        @ rotation(after * (2 * angle_after - 1) * math.pi)
+        @ translation(moves * move_x * width / 8, moves * move_y * height / 8)
+    )
+    return _where_any(chosen, warp(images, geometry), images)
+
+
+def _adaptive_colour(images: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
+    count = len(images)
+    chosen = draws.uniform(count, 5) < probability
+    brightens, contrasts, inverts, turns, saturates = chosen.float().unbind(1)
+    invert, turn = draws.uniform(count, 2).unbind(1)
+    brightness, contrast, saturation = draws.normal(count, 3).unbind(1)
+    strength = (contrasts * 0.5 * contrast).exp2()
+    luma = strength * (1 - 2 * inverts * (2 * invert).floor())
+    chroma = strength * (saturates * saturation).exp2()
+    brightened = images + (brightens * 0.2 * brightness).view(-1, 1, 1, 1)
+    recoloured = recolour(brightened, luma, chroma, turns * (2 * turn - 1) * math.pi)
+    return _where_any(chosen, recoloured, images)
+
+
+def _where_any(chosen: Tensor, changed: Tensor, unchanged: Tensor) -> Tensor:
+    """The changed images where any transformation was chosen, bool [N, …]; the others exact to the bit."""
+    return torch.where(chosen.any(1).view(-1, 1, 1, 1), changed, unchanged)
+
+
+def _color(images: Tensor, draws: Draws) -> Tensor:
+    brightness, saturation, contrast = draws.uniform(len(images), 3, 1, 1, 1).unbind(1)
+    images = images + (brightness - 0.5)
+    if images.shape[1] > 1:
+        grey = images.mean(1, keepdim=True)
+        images = torch.lerp(grey, images, 2 * saturation)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return torch.lerp(mean, images, contrast + 0.5)
+
+
+def _translation(images: Tensor, draws: Draws) -> Tensor:
+    count, channels, height, width = images.shape
+    uniform = draws.uniform(count, 2)
+    rows = torch.arange(height, device=images.device) - _whole_shift(uniform[:, :1], height)
+    columns = torch.arange(width, device=images.device) - _whole_shift(uniform[:, 1:], width)
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+    places = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    shifted = images.flatten(2).gather(2, places.flatten(1)[:, None].expand(-1, channels, -1))
+    return shifted.view_as(images) * inside[:, None]
+
+
+def _whole_shift(uniform: Tensor, side: int) -> Tensor:
+    """Pixels int64, uniform over -side/8 … side/8."""
+    most = _rounded(side / 8)
+    return (uniform * (2 * most + 1)).long() - most
+
+
+def _cutout(images: Tensor, draws: Draws) -> Tensor:
+    uniform = draws.uniform(len(images), 2)
+    covered = [_covered(uniform[:, axis : axis + 1], side) for axis, side in enumerate(images.shape[2:])]
+    hole = covered[0][:, :, None] & covered[1][:, None]
+    return images * ~hole[:, None]
+
+
+def _covered(uniform: Tensor, side: int) -> Tensor:
+    """Which pixels bool [N, side] a stretch of half the side covers, its centre uniform over the image."""
+    length = _rounded(side / 2)
+    # A stretch of even length is centred between two pixels, so it has one place more.
+    start = (uniform * (side + 1 - length % 2)).long() - length // 2
+    pixels = torch.arange(side, device=uniform.device)
+    return (pixels >= start) & (pixels < start + length)
+
+
+def _rounded(pixels: float) -> int:
+    """To the nearest whole pixel, halves up, where Python would round them to even."""
+    return math.floor(pixels + 0.5)

@@ -1,0 +1,229 @@
+"""What a run is made of: a strict model that is checked before anything starts and written beside the result.
+
+Amounts are counted in real images seen by the discriminator, so that runs of different batch sizes compare.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from models.bundle import Name
+from models.networks import NetworkConfig, discriminator_has_batch_norm, discriminator_has_spectral_norm
+from training.augment.augmentation import Policy
+from training.objective.losses import LOSSES
+
+Labels = Literal["first_folder", "last_folder", "none"]
+"""Which folder is an image's label."""
+Images = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _colour(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"white|black|#[0-9a-f]{6}", value.lower()):
+        return value.lower()
+    # By type, since a bool is an int to Python.
+    levels = [level for level in value if type(level) is int and 0 <= level <= 255] if type(value) is list else []
+    if levels == value and len(levels) == 3:
+        return "#{:02x}{:02x}{:02x}".format(*levels)
+    raise ValueError(
+        "must be white, black, '#rrggbb' (in quotes, since # begins a comment in YAML) or three numbers of 0 … 255 "
+        "such as [255, 255, 255]"
+    )
+
+
+class DataConfig(_Strict):
+    """How images of the data set become training images."""
+
+    resolution: Annotated[int, Field(ge=8, le=1024, description="side of the square training images, in pixels")]
+    channels: Annotated[Literal[1, 3], Field(description="1 = grey, 3 = RGB")]
+    fit: Annotated[
+        Literal["pad", "crop"],
+        Field(description="pad = centre on black, nothing resampled; crop = centre square, resized (Lanczos)"),
+    ]
+    broken_share: Annotated[
+        float, Field(ge=0, lt=1, description="files that cannot be decoded are passed over up to this share of all")
+    ] = 0.01
+    background: Annotated[
+        str, BeforeValidator(_colour), Field(description="what shows through transparent images: a colour")
+    ] = "white"
+    labels: Annotated[
+        Labels,
+        Field(
+            description="which folder is an image's label: the first below DATA or the last; none = no labels, "
+            "of Parquet files and the Hub, too"
+        ),
+    ] = "first_folder"
+    image_column: Annotated[
+        str | None, Field(description="of Parquet files and the Hub, where several hold images")
+    ] = None
+    label_column: Annotated[
+        str | None, Field(description="of Parquet files and the Hub, where several hold labels")
+    ] = None
+
+    @model_validator(mode="after")
+    def _grey_on_grey(self) -> "DataConfig":
+        levels = re.findall("..", self.background[1:]) if self.background.startswith("#") else []
+        if self.channels == 1 and len(set(levels)) > 1:
+            raise ValueError(f"background {self.background} is a colour, and data.channels 1 holds grey images only")
+        return self
+
+
+class RegularizationConfig(_Strict):
+    """What holds the discriminator back. 0 leaves a term out."""
+
+    r1: Annotated[float, Field(ge=0, description="γ of ½ γ E‖∇D(x)‖² on reals (Mescheder et al. 2018)")] = 0
+    r2: Annotated[float, Field(ge=0, description="γ of the same on fakes")] = 0
+    interval: Annotated[
+        int, Field(ge=1, le=64, description="steps from one R1 and R2 to the next (lazy: Karras et al. 2020)")
+    ] = 1
+    gradient_penalty: Annotated[float, Field(ge=0, description="λ of λ E(‖∇D‖ - 1)² (Gulrajani et al. 2017)")] = 0
+    label_smoothing: Annotated[float, Field(ge=0, le=0.5, description="reals aim at 1 less this; one-sided")] = 0
+    instance_noise: Annotated[
+        float, Field(ge=0, le=2, description="σ of the noise on all that the discriminator sees, pixels being -1 … 1")
+    ] = 0
+    instance_noise_until: Annotated[Share, Field(description="share of the budget after which it has faded to 0")] = 0.5
+
+    @property
+    def lazy(self) -> bool:
+        """Whether R1 and R2 have a phase, and so a step of the optimiser, of their own."""
+        return self.interval > 1 and bool(self.r1 or self.r2)
+
+
+class AdaptiveConfig(_Strict):
+    """Augmentation whose probability follows the discriminator's overfitting (ADA: Karras et al. 2020)."""
+
+    target: Annotated[float, Field(gt=0, lt=1, description="of E sign(D(x)) on reals")] = 0.6
+    images_to_one: Annotated[Images, Field(description="the probability goes from 0 to 1 in so many images")] = 500_000
+    max_probability: Annotated[Share, Field(description="beyond about 0.8 augmentations leak into the images")] = 0.8
+
+
+class AugmentationConfig(_Strict):
+    """How a small data set is made to look larger."""
+
+    flip: Annotated[bool, Field(description="mirror reals at random; for data without left and right")] = False
+    diff_augment: Annotated[
+        tuple[Policy, ...], Field(description="on all that the discriminator sees (Zhao et al. 2020)")
+    ] = ()
+    adaptive: AdaptiveConfig | None = None
+
+
+class OptimizerConfig(_Strict):
+    """Adam (Kingma and Ba 2015), its learning rate over the budget, and a bound on the gradient."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    beta1: Annotated[float, Field(ge=0, lt=1)]
+    beta2: Annotated[float, Field(ge=0, lt=1)]
+    schedule: Annotated[Literal["constant", "linear", "cosine"], Field(description="from 1 to final_share")] = (
+        "constant"
+    )
+    final_share: Annotated[float, Field(ge=0, le=1, description="of the learning rate, at the end of the budget")] = 0
+    clip_norm: Annotated[float | None, Field(gt=0, description="gradients longer than this are scaled to it")] = None
+
+
+class EmaConfig(_Strict):
+    """Moving averages of the generator's weights; one of them is what gets exported."""
+
+    half_lives: Annotated[
+        tuple[Images, ...], Field(min_length=1, description="images after which a weight's share has halved, each")
+    ]
+    ramp: Annotated[Share, Field(description="a half-life is at most this share of the images seen so far")]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "EmaConfig":
+        if len(set(self.half_lives)) != len(self.half_lives):
+            raise ValueError("half_lives must differ from each other")
+        return self
+
+
+class JudgeConfig(_Strict):
+    """How often, and on how many images, the data set's own judge scores the averaged generators."""
+
+    every: Annotated[Images, Field(description="images seen between two scorings")]
+    samples: Annotated[int, Field(ge=500, le=50_000, description="images generated for each score")] = 2_000
+
+
+class PaceConfig(_Strict):
+    """How often, in images seen, the run reports and saves."""
+
+    tick: Annotated[Images, Field(description="a line of metrics")]
+    samples: Annotated[Images, Field(description="a grid of samples and the plots")]
+    checkpoint: Annotated[Images, Field(description="a checkpoint")]
+
+
+class AboutConfig(_Strict):
+    """What the exported generator's card tells its users."""
+
+    licence: str
+    intended_use: str
+
+
+class Config(_Strict):
+    """A whole training run."""
+
+    name: Name
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    images: Annotated[Images, Field(description="the budget: real images seen by the discriminator")]
+    batch_size: Annotated[int, Field(ge=2, le=65536, description="of all processes together")]
+    discriminator_steps: Annotated[int, Field(ge=1, le=20, description="of the discriminator to one of G")] = 1
+    conditional: Annotated[bool, Field(description="whether labels steer the generator")]
+    precision: Annotated[
+        Literal["auto", "bfloat16", "float32"],
+        Field(description="of convolutions; auto takes bfloat16 where the processor computes it natively"),
+    ] = "auto"
+    data: DataConfig
+    network: NetworkConfig
+    compile: Annotated[bool, Field(description="torch.compile for both networks' first-order passes")] = False
+    loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic"]
+    regularization: RegularizationConfig = RegularizationConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    generator_optimizer: OptimizerConfig
+    discriminator_optimizer: OptimizerConfig
+    ema: EmaConfig
+    judge: JudgeConfig | None = None
+    pace: PaceConfig
+    about: AboutConfig
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "Config":
+        contradictions = list(_contradictions(self))
+        if contradictions:
+            raise ValueError("; ".join(contradictions))
+        return self
+
+
+def _contradictions(config: Config) -> list[str]:
+    """Combinations that make no sense, each with the reason and the way out."""
+    loss, regularization, augmentation = LOSSES[config.loss], config.regularization, config.augmentation
+    found = []
+    if regularization.gradient_penalty and discriminator_has_batch_norm(config.network):
+        found.append(
+            "regularization.gradient_penalty bounds the gradient of each image by itself, but batch normalisation "
+            "makes every logit depend on the whole batch (Gulrajani et al. 2017, section 4): set "
+            "network.discriminator_norm to none or spectral"
+        )
+    bounded = discriminator_has_spectral_norm(config.network) or regularization.gradient_penalty or regularization.r1
+    if config.loss == "wasserstein" and not bounded:
+        found.append(
+            "loss wasserstein grows without bound unless something bounds the critic's slope: set "
+            "regularization.gradient_penalty or regularization.r1, or a spectral norm"
+        )
+    if regularization.label_smoothing and not loss.smoothable:
+        found.append(f"regularization.label_smoothing softens a target, and loss {config.loss} has none")
+    if augmentation.adaptive and loss.undecided is None:
+        found.append(
+            f"augmentation.adaptive steers by the sign of D(x), which says nothing under loss {config.loss}: its "
+            "logits have no zero; take augmentation.diff_augment"
+        )
+    if augmentation.adaptive and augmentation.diff_augment:
+        found.append("augmentation.adaptive and augmentation.diff_augment are two ways to do the same: set one")
+    if config.discriminator_steps * config.batch_size > config.images:
+        found.append(
+            f"a budget of {config.images} images is spent before the generator's first step, after "
+            f"{config.discriminator_steps * config.batch_size}"
+        )
+    return found

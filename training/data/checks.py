@@ -1,0 +1,91 @@
+"""What is looked at before the first step: whether a run can train on this data at all."""
+
+import sys
+import unicodedata
+from collections import Counter
+
+import numpy as np
+
+from training.config.schema import Config
+from training.data.dataset import TrainingImages
+from training.data.sources.names import SPLITS
+from training.data.sources.read import said
+from training.errors import TrainingError
+
+LOOKED_AT = 1000
+_LABELS_SHOWN = 12
+
+
+def check_data(config: Config, data: TrainingImages) -> None:
+    """Raises ``TrainingError`` if a run cannot train on this data."""
+    if config.conditional and data.label_names is None:
+        raise TrainingError(
+            "the configuration is conditional but the data has no labels; put the images into one folder per "
+            "label, add a column 'label', or add --set conditional=false"
+        )
+    if config.conditional and data.labels is not None:
+        used = len(np.unique(data.labels))
+        if used == 1:
+            raise TrainingError(
+                "the configuration is conditional but every image has the same label; add --set conditional=false"
+            )
+        unused = [name for index, name in enumerate(data.label_names or ()) if index not in data.labels]
+        if unused:
+            raise TrainingError(f"no image has the label {unused[0]!r}: a generator could not learn what it means")
+    if len(data) < config.batch_size:
+        raise TrainingError(
+            f"the data holds {len(data)} images, fewer than one batch of {config.batch_size}; lower batch_size"
+        )
+    some = data.images[np.linspace(0, len(data) - 1, min(len(data), LOOKED_AT), dtype=np.int64)]
+    if (some == some[0]).all():
+        raise TrainingError("all images are the same; there is nothing to learn")
+    if config.data.channels == 3 and (some[..., 0] == some[..., 1]).all() and (some[..., 1] == some[..., 2]).all():
+        print(
+            "every image looked at is grey: --set data.channels=1 would spare the networks two channels",
+            file=sys.stderr,
+        )
+
+
+def tell_data(data: TrainingImages) -> None:
+    """Says in one line what was found in DATA, and names the files that are broken."""
+    print(summary(data), file=sys.stderr)
+    tell_broken(data)
+
+
+def summary(data: TrainingImages) -> str:
+    """The images, their labels, what was converted and what was passed over, in one line."""
+    parts = [f"{data.name}: {_counted(len(data), 'image')}, {_labels(data)}"]
+    if data.converted:
+        parts.append(f"converted: {said(data.converted)}")
+    broken = {"broken": len(data.broken)} if data.broken else {}
+    if passed_over := {**data.passed_over, **broken}:
+        parts.append(f"passed over: {said(passed_over)}")
+    return "; ".join(parts)
+
+
+def _labels(data: TrainingImages) -> str:
+    if data.labels is None or data.label_names is None:
+        return "no labels"
+    counts = np.bincount(data.labels, minlength=len(data.label_names)).tolist()
+    shown = [f"{name} {count}" for name, count in zip(data.label_names, counts, strict=True)]
+    if len(shown) > _LABELS_SHOWN:
+        shown = [*shown[: _LABELS_SHOWN - 1], "…", shown[-1]]
+    if all(name.casefold() in SPLITS for name in data.label_names):
+        shown.append("named like parts of a data set: for one of them, give its folder as DATA")
+    alike = Counter(unicodedata.normalize("NFKC", name).strip().casefold() for name in data.label_names)
+    twins = [name for name in data.label_names if alike[unicodedata.normalize("NFKC", name).strip().casefold()] > 1]
+    if twins:
+        shown.append(f"nearly the same name: {', '.join(map(repr, twins[:_LABELS_SHOWN]))}")
+    return f"{_counted(len(data.label_names), 'label')} ({', '.join(shown)})"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def tell_broken(data: TrainingImages) -> None:
+    """Names the files that were passed over."""
+    if data.broken:
+        shown = "".join(f"\n  {reason}" for reason in data.broken[:10])
+        more = f"\n  … and {len(data.broken) - 10} more" if len(data.broken) > 10 else ""
+        print(f"passed over {len(data.broken)} files that cannot be decoded:{shown}{more}", file=sys.stderr)

@@ -1,0 +1,132 @@
+"""The rows of a data set → images decoded, fitted and written as one array."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+
+from training.config.schema import DataConfig
+from training.console import console
+from training.data.cache import IMAGES_FILE, LABELS_FILE, META_FILE, new_entry
+from training.data.pictures import BrokenPictureError, open_picture
+from training.data.sources.names import printable
+from training.data.sources.rows import Rows
+from training.errors import TrainingError
+
+
+def decode(rows: Rows, config: DataConfig, folder: Path) -> None:
+    """Writes the images, their labels and what is told of them into a new folder, whole or not at all.
+
+    Raises ``TrainingError``.
+    """
+    if rows.count == 0:
+        raise TrainingError("the data holds no images")
+    labels, label_names = rows.labels, rows.label_names
+    converted: Counter[str] = Counter()
+
+    with new_entry(folder) as draft:
+        kept, broken = _write_images(rows, config, draft / IMAGES_FILE, converted)
+        digest = hashlib.sha256()
+        for image in np.load(draft / IMAGES_FILE, mmap_mode="r"):
+            digest.update(image.tobytes())
+        if labels is not None:
+            np.save(draft / LABELS_FILE, labels[kept])
+            digest.update(labels[kept].tobytes())
+        digest.update(json.dumps(label_names).encode())
+        meta = {
+            "fingerprint": digest.hexdigest(),
+            "label_names": label_names,
+            "broken": broken,
+            "converted": converted,
+        }
+        (draft / META_FILE).write_text(json.dumps(meta))
+
+
+def _write_images(rows: Rows, config: DataConfig, path: Path, converted: Counter[str]) -> tuple[list[int], list[str]]:
+    """Decodes into ``path``; returns the rows that are in it, and the files that are broken, each with the reason.
+
+    Raises ``TrainingError`` if more are broken than ``broken_share`` allows, or all.
+    """
+    shape = (config.resolution, config.resolution, config.channels)
+    allowed = int(config.broken_share * rows.count)
+    kept: list[int] = []
+    broken: list[str] = []
+    with path.open("wb") as file:
+        _npy_header(file, (rows.count, *shape))
+        for index, image in enumerate(_fitted(rows, config, converted)):
+            if isinstance(image, str):
+                broken.append(image)
+            else:
+                kept.append(index)
+                file.write(image.tobytes())
+        if len(broken) > allowed or not kept:
+            shown = "; ".join(broken[:3]) + ("; …" if len(broken) > 3 else "")
+            raise TrainingError(
+                f"{len(broken)} of {rows.count} images cannot be decoded, and data.broken_share "
+                f"{config.broken_share:g} allows {allowed}: {shown}"
+            )
+        file.seek(0)
+        _npy_header(file, (len(kept), *shape))  # of the same length whatever the count
+    return kept, broken
+
+
+def _npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _fitted(rows: Rows, config: DataConfig, converted: Counter[str]) -> Iterator[NDArray[np.uint8] | str]:
+    """Each image uint8 [H, W, C], or what is broken about it; counts in ``converted`` what was done to images."""
+    first_size: tuple[int, int] | None = None
+    shown = track(rows.images, "Decoding images", rows.count, console=console, disable=not console.is_terminal)
+    for index, row in enumerate(shown):
+        if row is None or (row["bytes"] is None and row["path"] is None):
+            yield f"image {index} (is missing)"
+            continue
+        where = printable(row["path"] or f"image {index}")
+        try:
+            image, conversions = open_picture(row["path"] if row["bytes"] is None else row["bytes"], config, where)
+        except BrokenPictureError as error:
+            yield f"{where} ({error})"
+            continue
+        converted.update(conversions)
+        first_size = first_size or image.size
+        if config.fit == "pad":
+            if image.size != first_size:
+                raise TrainingError(
+                    f"{where} has {_size(image.size)} pixels, the images before it {_size(first_size)}; "
+                    "to crop and resize them all, add --set data.fit=crop"
+                )
+            image = _pad(image, config.resolution, where)
+        else:
+            image = _crop(image, config.resolution)
+        yield np.asarray(image, dtype=np.uint8).reshape(config.resolution, config.resolution, config.channels)
+
+
+def _pad(image: Image.Image, side: int, where: str) -> Image.Image:
+    if max(image.size) > side:
+        raise TrainingError(
+            f"{where} has {_size(image.size)} pixels and does not fit into {side} × {side}; "
+            "raise data.resolution, or add --set data.fit=crop"
+        )
+    canvas = Image.new(image.mode, (side, side))
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas
+
+
+def _crop(image: Image.Image, side: int) -> Image.Image:
+    short = min(image.size)
+    left, top = (image.width - short) // 2, (image.height - short) // 2
+    # Cropped first: resize's own box would let the filter reach beyond it.
+    return image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} × {size[1]}"

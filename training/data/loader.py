@@ -1,0 +1,81 @@
+"""Real images for the training loop, in an order that starts anywhere and before the loop asks for them."""
+
+import functools
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data.dataset import TrainingImages
+from training.parallel.distributed import Processes
+
+
+class Feed:
+    """Batches in a seeded order; while one trains, a thread reads the next from the mapped file."""
+
+    def __init__(self, data: TrainingImages, labels: int, seed: int, batch_size: int, processes: Processes) -> None:
+        """``labels`` is 0 where the run has none, ``batch_size`` is that of all processes together."""
+        self._data, self._labels, self._seed, self._batch_size = data, labels, seed, batch_size
+        self._processes, self._share = processes, processes.share(batch_size)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._next: tuple[int, Future[tuple[Tensor, Tensor | None]]] | None = None
+        self.waited = 0.0
+        """Seconds that the training has waited for images."""
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def take(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
+        """Takes this process's share of the batch that begins after so many images.
+
+        Returns reals float [N, C, H, W] in -1 … 1 and labels int64 [N], or None, on the device.
+        """
+        began = time.perf_counter()
+        start, reading = self._next or (None, None)
+        pixels, label = reading.result() if reading and start == images_seen else self._read(images_seen)
+        self.waited += time.perf_counter() - began
+        following = images_seen + self._batch_size
+        self._next = (following, self._thread.submit(self._read, following))
+        device = self._processes.device
+        reals = to_range(pixels.to(device, non_blocking=True))
+        return reals, None if label is None else label.to(device, non_blocking=True)
+
+    def _read(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
+        start = images_seen + self._processes.rank * self._share
+        indices = batch_indices(len(self._data), self._seed, start, self._share)
+        # A view of [N, H, W, C], and so channels last in memory.
+        pixels = torch.from_numpy(self._data.images[indices]).permute(0, 3, 1, 2)
+        has_label = self._labels and self._data.labels is not None
+        label = torch.from_numpy(self._data.labels[indices]) if has_label else None  # type: ignore[index]
+        if self._processes.device.type == "cuda":
+            return pixels.pin_memory(), None if label is None else label.pin_memory()
+        return pixels, label
+
+
+def to_range(pixels: Tensor) -> Tensor:
+    """Pixels uint8 → float in -1 … 1."""
+    return pixels.float() / 127.5 - 1
+
+
+def batch_indices(size: int, seed: int, start: int, count: int) -> NDArray[np.int64]:
+    """Which images come at the positions start … start + count - 1 of an endless series of shuffled passes."""
+    positions = np.arange(start, start + count)
+    indices = np.empty(count, dtype=np.int64)
+    for epoch in np.unique(positions // size):
+        here = positions // size == epoch
+        indices[here] = _shuffled(size, seed, int(epoch))[positions[here] % size]
+    return indices
+
+
+@functools.lru_cache(maxsize=2)  # a batch lies in two passes at most
+def _shuffled(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((size, seed, epoch)).permutation(size)

@@ -1,0 +1,179 @@
+"""The rows of Parquet files and of Hugging Face data sets: which column holds images, which labels."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from training.config.schema import DataConfig
+from training.data.sources.names import are_numerals, printable, sorted_names
+from training.data.sources.rows import Row, Rows, one_line
+from training.errors import TrainingError
+
+_LABEL_NAMES = {"label", "labels", "class", "target", "category"}
+_LABEL_TYPE = re.compile("u?int|bool|string|large_string")
+_BATCH = 64
+
+
+def parquet_rows(paths: Sequence[Path], config: DataConfig) -> Rows:
+    """The rows of Parquet files, one file after the other. Raises ``TrainingError``."""
+    try:
+        return _parquet_rows(paths, config)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(paths[0], error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(f"cannot read images from {printable(str(path))}: {one_line(error)}")
+
+
+def _parquet_rows(paths: Sequence[Path], config: DataConfig) -> Rows:
+    image = label = feature = None
+    count, values = 0, []
+    for path in paths:
+        with path.open("rb") as stream:
+            file = pq.ParquetFile(stream)
+            features = datasets.Features.from_arrow_schema(file.schema_arrow)
+            columns = image_column(features, config), label_column(features, config)
+            if path == paths[0]:
+                (image, label), feature = columns, features.get(columns[1])
+            elif columns != (image, label) or features.get(label) != feature:
+                raise TrainingError(
+                    f"{printable(path.name)} has other columns than {printable(paths[0].name)}: "
+                    f"{', '.join(features)}; give files of one data set"
+                )
+            count += file.metadata.num_rows
+            if label is not None:
+                values += file.read(columns=[label]).column(label).to_pylist()
+    labels, names = numbered(values, feature, label) if label is not None else (None, None)
+    return Rows(_images(paths, str(image)), count, labels, names)
+
+
+def _images(paths: Sequence[Path], column: str) -> Iterator[Row]:
+    for path in paths:
+        try:
+            with path.open("rb") as stream:
+                for batch in pq.ParquetFile(stream).iter_batches(_BATCH, columns=[column]):
+                    for value in batch.column(column).to_pylist():
+                        yield {"bytes": value, "path": None} if isinstance(value, bytes) else value
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(path, error) from error
+
+
+def read_hub(name: str) -> datasets.Dataset:
+    """The training split of a Hugging Face data set. Raises ``TrainingError``."""
+    datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(name, split="train")
+    except Exception as error:  # the library lets errors of several HTTP clients through
+        raise TrainingError(
+            f"{name} is no folder or file here, and no Hugging Face data set of that name could be loaded: "
+            f"{one_line(error)}"
+        ) from error
+
+
+def hub_rows(table: datasets.Dataset, config: DataConfig) -> Rows:
+    """The rows of a Hugging Face data set. Raises ``TrainingError``."""
+    image, label = image_column(table.features, config), label_column(table.features, config)
+    labels, names = numbered(table[label][:], table.features[label], label) if label is not None else (None, None)
+    pictures = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    return Rows((row[image] for row in pictures), len(table), labels, names)
+
+
+def image_column(features: datasets.Features, config: DataConfig) -> str:
+    """The column that holds the images: the one of the configuration, or the only one.
+
+    Raises ``TrainingError`` where there is none, or several.
+    """
+    of_kind = [[name for name, feature in features.items() if holds(feature)] for holds in _HOLDS_IMAGES]
+    if config.image_column is not None:
+        return _named(
+            "image_column", config.image_column, features, [name for kind in of_kind for name in kind], "images"
+        )
+    column = _only("image_column", next(filter(None, of_kind), []))
+    if column is None:
+        raise TrainingError(f"the data has no column of images; its columns are {', '.join(features)}")
+    return column
+
+
+def label_column(features: datasets.Features, config: DataConfig) -> str | None:
+    """The column that holds the labels: the one of the configuration, or the only one, or None.
+
+    Raises ``TrainingError`` where there are several.
+    """
+    if config.labels == "none":
+        return None
+    if config.label_column is not None:
+        return _named("label_column", config.label_column, features, list(features), "labels")
+    return _only("label_column", [name for name, feature in features.items() if _is_label(name, feature)])
+
+
+def _only(setting: str, candidates: list[str]) -> str | None:
+    if len(candidates) > 1:
+        also = ", or --set data.labels=none" if setting == "label_column" else ""
+        raise TrainingError(
+            f"the data has several columns of {'images' if setting == 'image_column' else 'labels'}: "
+            f"{', '.join(candidates)}; choose one: --set data.{setting}={candidates[0]}{also}"
+        )
+    return candidates[0] if candidates else None
+
+
+def _named(setting: str, name: str, features: datasets.Features, candidates: list[str], what: str) -> str:
+    if name not in features:
+        raise TrainingError(f"data.{setting} is {name}, and the data's columns are {', '.join(features)}")
+    if name not in candidates:
+        raise TrainingError(f"data.{setting} is {name}, a column of {features[name]} and not of {what}")
+    return name
+
+
+def _is_image(feature: Any) -> bool:
+    return isinstance(feature, datasets.Image)
+
+
+def _holds_bytes(feature: Any) -> bool:
+    """Whether this is an image as the Hub stores it, in a file that does not say so."""
+    return isinstance(feature, dict) and "bytes" in feature and _is_binary(feature["bytes"])
+
+
+def _is_binary(feature: Any) -> bool:
+    return isinstance(feature, datasets.Value) and feature.dtype in {"binary", "large_binary"}
+
+
+_HOLDS_IMAGES = (_is_image, _holds_bytes, _is_binary)
+"""The surest sign first: a later one counts where no column shows an earlier."""
+
+
+def _is_label(name: str, feature: Any) -> bool:
+    if isinstance(feature, datasets.ClassLabel) or name == "label":
+        return True
+    named = name.casefold() in _LABEL_NAMES or name.casefold().endswith("_label")
+    return named and isinstance(feature, datasets.Value) and _LABEL_TYPE.match(feature.dtype) is not None
+
+
+def numbered(values: Sequence[Any], feature: Any, column: str) -> tuple[NDArray[np.int64], list[str]]:
+    """Labels int64 [N] as positions in the list of names; names that are all numerals are in order of value.
+
+    Raises ``TrainingError`` if some images have none, or they are neither integers nor names.
+    """
+    missing = sum(value is None or value == -1 for value in values)
+    if missing:
+        raise TrainingError(f"{missing} of {len(values)} images have no label; label all of them or none")
+    if isinstance(feature, datasets.ClassLabel):
+        known: dict[Any, str] = {index: printable(name) for index, name in enumerate(feature.names)}
+        if unknown := set(values) - known.keys():
+            raise TrainingError(f"the column {column!r} names {len(known)} labels, and holds {min(unknown)}")
+    elif all(isinstance(value, int | str) for value in values):
+        known = {value: printable(str(value)) for value in sorted(set(values))}
+    else:
+        raise TrainingError(f"the column {column!r} must hold integers or names, not {feature}")
+    names = list(dict.fromkeys(known.values()))
+    if are_numerals(names):
+        names = sorted_names(names)
+    position = {name: index for index, name in enumerate(names)}
+    return np.array([position[known[value]] for value in values], dtype=np.int64), names

@@ -1,0 +1,168 @@
+"""The judge: a small network trained once on one half of a data set, then frozen, whose features compare images.
+
+Distances between its features mean something only among images judged by the very same weights, so a judge carries
+the hash of its weights in its name, and a distance carries the judge's name.
+"""
+
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from models.bundle import Sha256
+from training.device import best_device
+from training.errors import TrainingError
+from training.files import write_whole
+from training.runs.sampling import in_batches
+
+MEANINGS, TEXTURES = 64, 16
+"""Features of what an image shows, from the last layer, and of colour and grain, from the first.
+
+The last layer alone is blind to what its task does not need: to a judge of photographs, the bright plaid that an
+untrained generator draws is nearer to real images than real images that are blurred.
+"""
+
+FEATURES = MEANINGS + TEXTURES
+"""The dimension of a judge's features. Few, so that some thousand images give a covariance worth comparing."""
+
+ROTATIONS = 4
+"""The quarter turns that a judge without labels learns to tell apart (Gidaris et al. 2018)."""
+
+_SMALLEST_SIDE = 4
+_WIDTHS = (32, 64, 128)
+
+
+class JudgeRecord(BaseModel):
+    """What a judge is and what it learnt from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["figment-judge-1"] = "figment-judge-1"
+    dataset: str
+    fingerprint: Sha256 = Field(description="of the data it was trained on")
+    resolution: Annotated[int, Field(ge=8, le=1024, description="side of the images, in pixels")]
+    channels: Literal[1, 3]
+    task: Literal["labels", "rotations"]
+    label_names: tuple[str, ...] | None = Field(description="what its outputs stand for; null for quarter turns")
+    accuracy: float = Field(ge=0, le=1, description="share of right answers on images it has not seen")
+    seed: int = Field(ge=0)
+    sha256: Sha256 = Field(description="of the weights")
+
+
+class JudgeNetwork(nn.Module):
+    """Convolutions that halve down to 4 × 4, a linear layer of ``MEANINGS`` units, and a linear classifier on top."""
+
+    def __init__(self, resolution: int, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.textures = _convolution(channels, TEXTURES, stride=1)
+        layers: list[nn.Module] = []
+        width, side, depth = TEXTURES, resolution, 0
+        while side > _SMALLEST_SIDE:
+            wider = _WIDTHS[min(depth, len(_WIDTHS) - 1)]
+            layers.append(_convolution(width, wider, stride=2))
+            width, side, depth = wider, -(-side // 2), depth + 1
+        self.convolutions = nn.Sequential(*layers)
+        self.to_meanings = nn.Linear(width * side * side, MEANINGS)
+        self.classifier = nn.Linear(MEANINGS, outputs)
+        self.spread = nn.Buffer(torch.ones(FEATURES))
+        """The two kinds' standard deviations on the images learnt from: features are given in units of them."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images uint8 [N, H, W, C] → features float [N, FEATURES] and logits float [N, outputs]."""
+        scaled = images.permute(0, 3, 1, 2).float() / 127.5 - 1
+        grain = self.textures(scaled)
+        meanings = self.to_meanings(self.convolutions(grain).flatten(1))
+        features = torch.cat([meanings, grain.mean(dim=(2, 3))], dim=1)
+        return features / self.spread, self.classifier(F.relu(meanings))
+
+
+class Judge:
+    """A frozen judge."""
+
+    def __init__(self, network: JudgeNetwork, record: JudgeRecord) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.record = record
+
+    @property
+    def name(self) -> str:
+        """What its distance is called: ``fxd-DATASET-HASH8``."""
+        dataset = re.sub(r"[^a-z0-9]+", "-", self.record.dataset.lower()).strip("-") or "data"
+        return f"fxd-{dataset}-{self.record.sha256[:8]}"
+
+    @torch.no_grad()
+    def __call__(self, images: NDArray[np.uint8] | Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Images uint8 [N, H, W, C] → features float32 [N, FEATURES] and probabilities float32 [N, outputs]."""
+        self.check_size(images.shape[1], images.shape[2], images.shape[3])
+        device = next(self.network.parameters()).device
+        batch = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+
+        def make(first: int, last: int) -> tuple[Tensor, Tensor]:
+            features, logits = self.network(batch[first:last].to(device))
+            return features.cpu(), logits.softmax(1).cpu()
+
+        features, probabilities = zip(*in_batches(make, len(batch), len(batch)), strict=True)
+        return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
+
+    def check_size(self, height: int, width: int, channels: int) -> None:
+        """Raises ``TrainingError`` unless images of this size are what the judge learnt from."""
+        side, own = self.record.resolution, self.record.channels
+        if (height, width, channels) != (side, side, own):
+            raise TrainingError(
+                f"the judge {self.name} knows images of {side} × {side} × {own} "
+                f"(height, width, channels), not of {height} × {width} × {channels}"
+            )
+
+    def save(self, path: Path) -> None:
+        """Writes the judge as one file, whole or not at all. Raises ``TrainingError``."""
+        weights = {name: value.cpu() for name, value in self.network.state_dict().items()}
+        content = io.BytesIO()
+        torch.save({"record": self.record.model_dump_json(), "weights": weights}, content)
+        write_whole(path, content.getvalue())
+
+
+def load_judge(path: Path) -> Judge:
+    """The judge in a file, of which nothing is run.
+
+    Raises ``TrainingError`` if the file holds no judge, or one that has been changed.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        record = JudgeRecord.model_validate_json(content["record"])
+        outputs = len(record.label_names) if record.label_names else ROTATIONS
+        network = JudgeNetwork(record.resolution, record.channels, outputs)
+        network.load_state_dict(content["weights"])
+    except FileNotFoundError:
+        raise TrainingError(f"there is no judge {path}") from None
+    except ValidationError as error:
+        raise TrainingError(f"{path} is no judge that can be read: {error.errors()[0]['msg']}") from error
+    except Exception as error:  # torch.load raises whatever its archive reader does
+        raise TrainingError(f"{path} is no judge; python -m training judge writes one") from error
+    if (digest := weights_sha256(network)) != record.sha256:
+        raise TrainingError(
+            f"{path} has been changed: the SHA-256 of its weights is {digest[:12]}…, it says {record.sha256[:12]}…"
+        )
+    return Judge(network.to(best_device()), record)
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and bytes of a network's tensors."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        array = value.cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
