@@ -16,7 +16,7 @@ import torch
 import yaml
 from PIL import Image
 
-from tests.training.runs import FAMILIES, GAMES, TINY, arguments, assert_same_weights
+from tests.training.tiny_runs import FAMILIES, GAMES, TINY, arguments, assert_same_weights
 from training.config.files import load_config
 from training.errors import TrainingError
 from training.loop.state import TrainingState, check_same_run, checkpoints, read_newest

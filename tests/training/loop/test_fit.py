@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from models.networks import FAMILIES as REGISTRY
-from tests.training.runs import FAMILIES, arguments
+from tests.training.tiny_runs import FAMILIES, arguments
 from training.config.files import load_config
 from training.data.dataset import TrainingImages, load_images
 from training.errors import TrainingError

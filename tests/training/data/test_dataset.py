@@ -157,7 +157,7 @@ def test_broken_files_are_named_and_passed_over_up_to_a_share(tmp_path: Path) ->
 
 
 def test_missing_labels_are_counted(tmp_path: Path) -> None:
-    image = {"bytes": (Path(__file__).parents[1] / "data" / "digits.parquet").read_bytes(), "path": None}
+    image = {"bytes": (Path(__file__).parents[2] / "data" / "digits.parquet").read_bytes(), "path": None}
     table = datasets.Dataset.from_dict({"image": [image, image], "label": [0, None]})
     table.to_parquet(tmp_path / "half.parquet")
     with pytest.raises(TrainingError, match="1 of 2 images have no label"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.tuner.conftest import trials_of
+from tests.training.tuning.conftest import trials_of
 from training.cli import main
 from training.errors import TrainingError
 from training.loop.state import checkpoints

@@ -14,7 +14,7 @@ import torch
 import yaml
 from optuna.trial import TrialState
 
-from tests.training.tuner.conftest import IMAGES, SPACE, trials_of
+from tests.training.tuning.conftest import IMAGES, SPACE, trials_of
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.loop.fit import fit

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from tests.training.tuner.conftest import SPACE
+from tests.training.tuning.conftest import SPACE
 from training.config.files import known_keys, parse_config
 from training.config.schema import Config
 from training.data.dataset import TrainingImages

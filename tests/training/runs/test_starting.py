@@ -11,7 +11,7 @@ import pytest
 
 import training.cli
 import training.runs.folder
-from tests.training.runs import FAMILIES, TINY, arguments, assert_same_weights
+from tests.training.tiny_runs import FAMILIES, TINY, arguments, assert_same_weights
 from training.config.files import load_config
 from training.errors import TrainingError
 from training.loop.state import checkpoints

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.bad_inputs import TABLE
+from tests.serving.api.bad_inputs import TABLE
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "refusals.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "refusals.md"
 
 ABOUT = """# What is refused, and how
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from tests.training.runs import FAMILIES, TINY, arguments, assert_same_weights, newest_weights
+from tests.training.tiny_runs import FAMILIES, TINY, arguments, assert_same_weights, newest_weights
 from training.config.files import load_config
 from training.errors import DivergenceError, TrainingError
 from training.locks import FileLock

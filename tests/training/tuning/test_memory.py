@@ -9,7 +9,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from tests.training.tuner.conftest import trials_of
+from tests.training.tuning.conftest import trials_of
 from training.config.schema import Config
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge

@@ -17,7 +17,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from models.bundle import read_bundle
-from tests.training.tuner.conftest import IMAGES, SPACE, trials_of
+from tests.training.tuning.conftest import IMAGES, SPACE, trials_of
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.errors import DivergenceError, TrainingError

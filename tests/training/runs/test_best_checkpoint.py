@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.runs import FAMILIES, TINY
+from tests.training.tiny_runs import FAMILIES, TINY
 from training.config.files import load_config
 from training.data.dataset import load_images
 from training.export import export

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.runs import FAMILIES, GAMES, TINY, arguments, newest_weights
+from tests.training.tiny_runs import FAMILIES, GAMES, TINY, arguments, newest_weights
 from training.config.files import load_config
 from training.runs.folder import begin_run
 
