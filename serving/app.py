@@ -16,14 +16,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api import documentation, endpoints, image_address, pages
-from serving.api.generation import SMALL_BODY_BYTES, check_room
+from serving.api.generation import SMALL_BODY_BYTES, ensure_capacity
 from serving.config.settings import Settings
 from serving.connection.client_state import check_client_waits
-from serving.errors import STATUS, Refusal, RequestError
-from serving.http.auth import Admission
+from serving.errors import STATUS, ApiError, ErrorCode
+from serving.http.auth import Authenticator
 from serving.http.body import check_is_json
-from serving.http.cors import CrossOrigin
-from serving.http.responses import QuickJSON, QuickRequest
+from serving.http.cors import CorsMiddleware
+from serving.http.responses import IndexedRequest, RawJSONResponse
 from serving.oip import endpoints as oip
 from serving.oip import paths as oip_paths
 from serving.runtime import Runtime
@@ -52,8 +52,8 @@ _ROUTES: dict[str, tuple[str, Endpoint]] = {
 # What BentoML's clients and tools ask for. Its index page is not among them: that loads scripts from other hosts.
 _BENTOML_PATHS = frozenset({"/schema.json", "/docs.json", "/healthz"})
 
-# What may be refused before it is a request, see ``Application.shed``.
-_SHED = b"/generate"
+# What may be refused before it is a request, see ``Application.reject_early``.
+_EARLY_REJECTED = b"/generate"
 
 _OTHER = "other"
 
@@ -67,11 +67,13 @@ class Application:
         """``create_runtime`` is called with the event loop running, and is to begin loading."""
         # The open ones, which come and go by themselves.
         self.connections: set[asyncio.Transport] = set()
-        self._admission = Admission(settings)
+        self._authenticator = Authenticator(settings)
         self._bentoml = bentoml_app
         self._create_runtime = create_runtime
         # Inside of the counting, so that the questions which browsers ask before a request are counted, too.
-        self._respond = CrossOrigin(self._dispatch, settings.cors_origins) if settings.cors_origins else self._dispatch
+        self._respond = (
+            CorsMiddleware(self._dispatch, settings.cors_origins) if settings.cors_origins else self._dispatch
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection's request, or the process's lifespan."""
@@ -82,34 +84,34 @@ class Application:
         else:
             await self._bentoml(scope, receive, send)
 
-    def count_refused(self, status: int) -> None:
+    def count_rejected(self, status: int) -> None:
         """Counts what was refused before it was a request."""
         self._runtime.metrics.requests_of(_OTHER, str(status)).inc()
 
-    def may_shed(self, method: bytes, address: bytes) -> bool:
-        """Whether ``shed`` may have an answer."""
-        return method == b"POST" and address == _SHED and self._runtime.is_crowded
+    def can_reject_early(self, method: bytes, address: bytes) -> bool:
+        """Whether ``reject_early`` may have an answer."""
+        return method == b"POST" and address == _EARLY_REJECTED and self._runtime.is_crowded
 
-    def shed(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Response | None:
+    def reject_early(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Response | None:
         """The refusal of a request for images that a full queue has no room for; ``None`` for all others.
 
         What is asked beyond a service's capacity takes its time from the cores that serve the rest. So it is refused
         here, by the same checks in the same order, before a task and ASGI's messages are made for it.
         """
         started = time.monotonic()
-        path = _SHED.decode()
-        request = QuickRequest(
-            {"type": "http", "path": path, "raw_path": _SHED, "query_string": b"", "headers": headers}
+        path = _EARLY_REJECTED.decode()
+        request = IndexedRequest(
+            {"type": "http", "path": path, "raw_path": _EARLY_REJECTED, "query_string": b"", "headers": headers}
         )
         # Of a long body no more than its length is looked at here; to a page of another origin, more is to be said.
         if len(body) > SMALL_BODY_BYTES or "origin" in request.headers:
             return None
         try:
-            self._admission.check(request.scope)
+            self._authenticator.check(request.scope)
             check_is_json(request)
-            check_room(self._runtime, body, request.headers.get("accept"))
-        except RequestError as error:
-            if error.refusal is not Refusal.QUEUE_FULL:
+            ensure_capacity(self._runtime, body, request.headers.get("accept"))
+        except ApiError as error:
+            if error.refusal is not ErrorCode.QUEUE_FULL:
                 return None
             response = _refusal(request, error)
         else:
@@ -131,7 +133,7 @@ class Application:
         request_id = _request_id(scope)
         route = template_of(scope["path"])
         # What is never answered is left by its client.
-        status = STATUS[Refusal.DISCONNECTED]
+        status = STATUS[ErrorCode.DISCONNECTED]
 
         async def send_counted(message: Message) -> None:
             nonlocal status
@@ -139,7 +141,7 @@ class Application:
                 status = message["status"]
                 headers = message["headers"]
                 headers.append((b"x-request-id", request_id))
-                if self._runtime.is_leaving and (b"connection", b"close") not in headers:
+                if self._runtime.is_shutting_down and (b"connection", b"close") not in headers:
                     headers.append((b"connection", b"close"))
             await send(message)
 
@@ -147,7 +149,7 @@ class Application:
             await self._respond(scope, receive, send_counted)
         except Exception:
             # Whatever was announced, the answer is not whole. Uvicorn logs the error and closes the connection.
-            status = STATUS[Refusal.BROKEN]
+            status = STATUS[ErrorCode.BROKEN]
             raise
         finally:
             self._count(route, status, started)
@@ -158,15 +160,15 @@ class Application:
         metrics.request_duration_of(route).observe(time.monotonic() - started)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = QuickRequest(scope)
+        request = IndexedRequest(scope)
         try:
             check_client_waits(scope)
-            self._admission.check(scope)
+            self._authenticator.check(scope)
             if scope["path"] in _BENTOML_PATHS:
                 return await self._bentoml(scope, receive, send)
             response = await _answer(self._runtime, request, receive)
-        except RequestError as error:
-            if error.refusal is Refusal.DISCONNECTED:
+        except ApiError as error:
+            if error.refusal is ErrorCode.DISCONNECTED:
                 return None
             response = _refusal(request, error)
         if scope["method"] == "HEAD":
@@ -177,18 +179,18 @@ class Application:
 async def _answer(runtime: Runtime, request: Request, receive: Receive) -> Response:
     route = template_of(request.scope["path"])
     if route == _OTHER:
-        raise RequestError(Refusal.NOT_FOUND, "There is nothing at this path.")
+        raise ApiError(ErrorCode.NOT_FOUND, "There is nothing at this path.")
     method, endpoint = _ROUTES[route]
     if request.method != method and (request.method, method) != ("HEAD", "GET"):
         allowed = "GET, HEAD" if method == "GET" else method
-        raise RequestError(Refusal.METHOD_NOT_ALLOWED, f"{route} answers {allowed} only.", headers=[("Allow", allowed)])
+        raise ApiError(ErrorCode.METHOD_NOT_ALLOWED, f"{route} answers {allowed} only.", headers=[("Allow", allowed)])
     try:
         return await endpoint(runtime, request, receive)
-    except RequestError:
+    except ApiError:
         raise
     except Exception:
         logger.exception("A request to %s failed", route)
-        raise RequestError(Refusal.BROKEN, "The service failed; its log says why.") from None
+        raise ApiError(ErrorCode.BROKEN, "The service failed; its log says why.") from None
 
 
 def _request_id(scope: Scope) -> bytes:
@@ -201,9 +203,9 @@ def _request_id(scope: Scope) -> bytes:
     return b"%032x" % random.getrandbits(128)
 
 
-def _refusal(request: Request, error: RequestError) -> Response:
+def _refusal(request: Request, error: ApiError) -> Response:
     headers = [(name.lower().encode(), value.encode()) for name, value in error.headers]
-    return QuickJSON(oip_paths.error_body(error, request.scope["path"]), error.status, headers)
+    return RawJSONResponse(oip_paths.error_body(error, request.scope["path"]), error.status, headers)
 
 
 def template_of(path: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-class Refusal(enum.Enum):
+class ErrorCode(enum.Enum):
     """Why a request gets no images."""
 
     NOT_HTTP = enum.auto()
@@ -27,29 +27,29 @@ class Refusal(enum.Enum):
     DEADLINE = enum.auto()
 
 
-STATUS: dict[Refusal, int] = {
-    Refusal.NOT_HTTP: 400,
-    Refusal.NOT_JSON: 400,
-    Refusal.UNAUTHORIZED: 401,
-    Refusal.NOT_FOUND: 404,
-    Refusal.METHOD_NOT_ALLOWED: 405,
-    Refusal.NOT_ACCEPTABLE: 406,
-    Refusal.TOO_SLOW: 408,
-    Refusal.TOO_LARGE: 413,
-    Refusal.ADDRESS_TOO_LONG: 414,
-    Refusal.UNSUPPORTED_MEDIA_TYPE: 415,
-    Refusal.INVALID: 422,
-    Refusal.HEADERS_TOO_LARGE: 431,
-    Refusal.QUEUE_FULL: 429,
+STATUS: dict[ErrorCode, int] = {
+    ErrorCode.NOT_HTTP: 400,
+    ErrorCode.NOT_JSON: 400,
+    ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.NOT_ACCEPTABLE: 406,
+    ErrorCode.TOO_SLOW: 408,
+    ErrorCode.TOO_LARGE: 413,
+    ErrorCode.ADDRESS_TOO_LONG: 414,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.INVALID: 422,
+    ErrorCode.HEADERS_TOO_LARGE: 431,
+    ErrorCode.QUEUE_FULL: 429,
     # Nobody is left to read this one: it exists for the metrics, under the number that proxies use.
-    Refusal.DISCONNECTED: 499,
-    Refusal.BROKEN: 500,
-    Refusal.UNAVAILABLE: 503,
-    Refusal.DEADLINE: 504,
+    ErrorCode.DISCONNECTED: 499,
+    ErrorCode.BROKEN: 500,
+    ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.DEADLINE: 504,
 }
 
 
-class RequestError(Exception):
+class ApiError(Exception):
     """A request is refused.
 
     ``sentence`` is for the client and names the field and what it may be; ``detail`` lists each fault as
@@ -59,7 +59,7 @@ class RequestError(Exception):
 
     def __init__(
         self,
-        refusal: Refusal,
+        refusal: ErrorCode,
         sentence: str,
         *,
         detail: list[dict[str, Any]] | None = None,
@@ -82,22 +82,22 @@ class RequestError(Exception):
         return {"error": self.sentence, "detail": self.detail}
 
 
-def invalid(field: str, problem: str) -> RequestError:
+def invalid(field: str, problem: str) -> ApiError:
     """The refusal of one field's value."""
-    return RequestError(Refusal.INVALID, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
+    return ApiError(ErrorCode.INVALID, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
 
 
-def retry_later(refusal: Refusal, sentence: str, seconds: int) -> RequestError:
+def retry_later(refusal: ErrorCode, sentence: str, seconds: int) -> ApiError:
     """A refusal that passes: the client is told after how many seconds to ask again."""
-    return RequestError(refusal, sentence, headers=[("Retry-After", str(seconds))])
+    return ApiError(refusal, sentence, headers=[("Retry-After", str(seconds))])
 
 
-def client_gone() -> RequestError:
+def client_gone() -> ApiError:
     """The refusal that nobody is left to read."""
-    return RequestError(Refusal.DISCONNECTED, "The client has gone.")
+    return ApiError(ErrorCode.DISCONNECTED, "The client has gone.")
 
 
-def too_slow(seconds: float) -> RequestError:
+def too_slow(seconds: float) -> ApiError:
     """The refusal of a request that does not arrive."""
     sentence = f"A request must arrive within {seconds:g} seconds."
-    return RequestError(Refusal.TOO_SLOW, sentence, headers=[("Connection", "close")])
+    return ApiError(ErrorCode.TOO_SLOW, sentence, headers=[("Connection", "close")])

@@ -127,7 +127,7 @@ class Metrics:
         self.images_of = functools.cache(self.images.labels)
         self.encode_of = functools.cache(self.encode.labels)
 
-    def forget_model(self, *labels: str) -> None:
+    def remove_model(self, *labels: str) -> None:
         """Removes a model from ``figment_model_info``; ``labels`` are its model, version, provider and SHA-256."""
         if _of_several_processes():
             # Nothing can be removed from the files; ``exposition`` leaves out what is 0 in all of them.

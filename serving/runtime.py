@@ -12,14 +12,14 @@ from functools import partial
 from typing import Any
 
 from serving.config.settings import Settings
-from serving.encoding.pool import Encoder
-from serving.errors import Refusal, RequestError, retry_later
+from serving.encoding.pool import EncoderPool
+from serving.errors import ApiError, ErrorCode, retry_later
 from serving.inference.device import Devices
 from serving.inference.engine import Engine
-from serving.inference.scheduler import DeviceThreads
-from serving.loading.loader import BundleLoader, Loaded
+from serving.inference.scheduler import Scheduler
+from serving.loading.loader import BundleLoader, LoadResult
 from serving.loading.poll_log import PollLog
-from serving.loading.registry import Catalogue, open_bundle
+from serving.loading.registry import ModelRegistry, open_bundle
 from serving.metrics import Metrics
 from serving.process.daemon_thread import run_in_daemon_thread
 
@@ -41,7 +41,7 @@ class Phase(enum.Enum):
     DRAINING = "draining"
 
 
-class _Hand(AbstractContextManager[None]):
+class InFlight(AbstractContextManager[None]):
     """The requests that are worked on: entered by each, left by each."""
 
     def __init__(self) -> None:
@@ -71,23 +71,23 @@ class Runtime:
         self.metrics = metrics
         self.phase = Phase.LOADING
         # Whether the process is about to end, so that no connection should be kept for another request.
-        self.is_leaving = False
-        self.catalogue = Catalogue()
+        self.is_shutting_down = False
+        self.registry = ModelRegistry()
         self._default = settings.default_model or ""
-        self._loaded = Loaded()
+        self._loaded = LoadResult()
         self._polls = PollLog(metrics)
-        self._threads: dict[Engine, DeviceThreads] = {}
-        self._hand = _Hand()
+        self._threads: dict[Engine, Scheduler] = {}
+        self._hand = InFlight()
         self._tasks: set[asyncio.Task[None]] = set()
         metrics.ready.set(0)
 
     def start(self, devices: Devices) -> None:
         """Begins to load the bundles, in the background: the service answers meanwhile that it is not ready."""
-        self.encoder = Encoder(self.settings.encode_threads)
+        self.encoder = EncoderPool(self.settings.encode_threads)
         opened = partial(open_bundle, devices=devices, max_batch=self.settings.max_batch)
-        self._begin(self._follow(BundleLoader(self.settings.models, opened)))
+        self._start_task(self._watch_bundles(BundleLoader(self.settings.models, opened)))
 
-    async def _follow(self, loader: BundleLoader) -> None:
+    async def _watch_bundles(self, loader: BundleLoader) -> None:
         """Loads the bundles; then, where that is set, loads and unloads what is added and removed, until the drain."""
         await self._poll(loader)
         while self.settings.reload_seconds:
@@ -106,7 +106,7 @@ class Runtime:
         else:
             self._polls.succeeded()
 
-    def _apply(self, loaded: Loaded) -> None:
+    def _apply(self, loaded: LoadResult) -> None:
         """Makes what is loaded the generators that requests find, and says so where that makes the service ready."""
         if self.phase not in (Phase.LOADING, Phase.UNUSABLE, Phase.READY):
             return  # the process is about to end
@@ -122,7 +122,7 @@ class Runtime:
         if loaded.failure == before.failure and self.phase is was_phase:
             return
         if loaded.failure is None:
-            names = ", ".join(f"{_name(engine)} ({engine.provider})" for engine in self.catalogue)
+            names = ", ".join(f"{_name(engine)} ({engine.provider})" for engine in self.registry)
             refused = ", ".join(bundle.bundle for bundle in loaded.refused) or "none"
             logger.info("Ready with %s; default model: %s; refused: %s", names, self._default, refused)
         elif self.settings.reload_seconds:
@@ -132,15 +132,15 @@ class Runtime:
         else:
             logger.critical("Never ready: %s", loaded.failure)
 
-    def _serve(self, loaded: Loaded) -> None:
-        before, after = {*self.catalogue}, {*loaded.engines}
+    def _serve(self, loaded: LoadResult) -> None:
+        before, after = {*self.registry}, {*loaded.engines}
         if before == after:
             return
         # Before any request can find them: a thread that does not start leaves what is served as it is.
-        added: dict[Engine, DeviceThreads] = {}
+        added: dict[Engine, Scheduler] = {}
         try:
             for engine in after - before:
-                added[engine] = DeviceThreads(
+                added[engine] = Scheduler(
                     engine, self.encoder, self.settings.queue_images, self.settings.deadline_seconds, self.metrics
                 )
         except BaseException:
@@ -150,10 +150,10 @@ class Runtime:
         self._threads |= added
         # Chosen once: a model that is added later must not change what a request without a model draws.
         self._default = self._default or min(engine.card.name for engine in after)
-        self.catalogue = Catalogue(after, self._default)
+        self.registry = ModelRegistry(after, self._default)
         for engine in before - after:
-            self.metrics.forget_model(*_labels(engine))
-            self._begin(self._retire(engine))
+            self.metrics.remove_model(*_labels(engine))
+            self._start_task(self._retire(engine))
         for engine in after - before:
             self.metrics.model_info.labels(*_labels(engine)).set(1)
 
@@ -165,19 +165,19 @@ class Runtime:
         await asyncio.to_thread(thread.close)
         logger.info("Unloaded %s", _name(engine))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def thread_of(self, engine: Engine) -> DeviceThreads:
+    def scheduler_for(self, engine: Engine) -> Scheduler:
         """The thread that runs a loaded generator.
 
-        Raises ``RequestError`` if it has been unloaded since it was found.
+        Raises ``ApiError`` if it has been unloaded since it was found.
         """
         thread = self._threads.get(engine)
         if thread is None:
-            raise retry_later(Refusal.UNAVAILABLE, f"model: {_name(engine)} has just been unloaded.", 1)
+            raise retry_later(ErrorCode.UNAVAILABLE, f"model: {_name(engine)} has just been unloaded.", 1)
         return thread
 
     @property
@@ -191,10 +191,10 @@ class Runtime:
         return self.phase is Phase.READY and self._loaded.failure is None
 
     def check_alive(self) -> None:
-        """Raises ``RequestError`` if a device's thread has died or is stuck: only a new process helps then."""
+        """Raises ``ApiError`` if a device's thread has died or is stuck: only a new process helps then."""
         for thread in self._threads.values():
             if fault := thread.fault(self.settings.stuck_seconds):
-                raise RequestError(Refusal.UNAVAILABLE, fault)
+                raise ApiError(ErrorCode.UNAVAILABLE, fault)
 
     def status(self) -> dict[str, Any]:
         """What ``/readyz`` tells."""
@@ -204,7 +204,7 @@ class Runtime:
             "status": "emptied" if emptied else self.phase.value,
             "models": [
                 {"model": engine.card.name, "version": engine.card.version, "provider": engine.provider}
-                for engine in self.catalogue
+                for engine in self.registry
             ],
             "refused": [{"bundle": bundle.bundle, "reason": bundle.reason} for bundle in loaded.refused],
             "ignored": [{"folder": folder, "reason": reason} for folder, reason in loaded.ignored],
@@ -221,25 +221,25 @@ class Runtime:
     @property
     def retry_seconds(self) -> int:
         """After how many seconds a client that finds the service not ready should ask again."""
-        return max(1, round(self.settings.drain_seconds)) if self.is_leaving else _RETRY_LOADING_SECONDS
+        return max(1, round(self.settings.drain_seconds)) if self.is_shutting_down else _RETRY_LOADING_SECONDS
 
     def check_ready(self) -> None:
-        """Raises ``RequestError`` unless requests should be sent here, which is over before they are refused."""
+        """Raises ``ApiError`` unless requests should be sent here, which is over before they are refused."""
         if not self.is_ready:
             reason = self._loaded.failure or f"the service is {self.phase.value}"
-            raise retry_later(Refusal.UNAVAILABLE, f"Not ready: {reason}.", self.retry_seconds)
+            raise retry_later(ErrorCode.UNAVAILABLE, f"Not ready: {reason}.", self.retry_seconds)
 
-    def request_in_hand(self) -> AbstractContextManager[None]:
+    def track_request(self) -> AbstractContextManager[None]:
         """Around the work for one request, which the drain waits for.
 
-        Raises ``RequestError`` unless the service takes requests.
+        Raises ``ApiError`` unless the service takes requests.
         """
         if self.phase is not Phase.READY and self.phase is not Phase.LINGERING:
             raise self._unavailable()
         return self._hand
 
-    def _unavailable(self) -> RequestError:
-        return retry_later(Refusal.UNAVAILABLE, f"The service is {self.phase.value}.", self.retry_seconds)
+    def _unavailable(self) -> ApiError:
+        return retry_later(ErrorCode.UNAVAILABLE, f"The service is {self.phase.value}.", self.retry_seconds)
 
     async def linger(self, is_over: asyncio.Event) -> None:
         """Is ready no more, and answers for a while yet, or until ``is_over``: whoever sends requests here has to learn
@@ -247,22 +247,22 @@ class Runtime:
         """
         if self.phase is not Phase.READY:
             return
-        self._leave(Phase.LINGERING)
+        self._begin_shutdown(Phase.LINGERING)
         logger.info("Lingering for %g s", self.settings.linger_seconds)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.linger_seconds):
                 await is_over.wait()
 
-    def _leave(self, phase: Phase) -> None:
+    def _begin_shutdown(self, phase: Phase) -> None:
         self.phase = phase
-        self.is_leaving = True
+        self.is_shutting_down = True
         for task in self._tasks:
             task.cancel()
         self.metrics.ready.set(0)
 
     async def drain(self) -> None:
         """Takes no more requests, and finishes those in hand, or gives them up when the time for it is over."""
-        self._leave(Phase.DRAINING)
+        self._begin_shutdown(Phase.DRAINING)
         logger.info("Draining: %d requests in hand", self._hand.requests)
         try:
             async with asyncio.timeout(self.settings.drain_seconds):

@@ -56,7 +56,7 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
         # A span is of a request: what is refused before it is one would have none.
         limit_connections(
             application,
-            sheds=outermost is application,
+            rejects_early=outermost is application,
             deadline_seconds=settings.deadline_seconds,
             keep_alive_seconds=settings.keep_alive_seconds,
         )

@@ -13,14 +13,14 @@ import typer
 from training.config.files import dump_config, load_config, preset_names
 from training.config.schema import Config
 from training.data.cache_commands import cache
-from training.data.checks import check_data, tell_data
+from training.data.checks import check_data, report_data
 from training.data.dataset import DATA_HELP, TrainingImages, load_images
 from training.device import best_precision
 from training.errors import DivergenceError, TrainingError
 from training.evaluation import commands as judging
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import judge_for
-from training.loop.callbacks import Observer
+from training.loop.callbacks import Callback
 from training.loop.fit import fit
 from training.loop.state import CHANGEABLE, TrainingState, checkpoints
 from training.parallel.distributed import Processes, joined_processes
@@ -37,7 +37,7 @@ from training.runs.folder import (
     open_start,
 )
 from training.runs.reporter import Reporter
-from training.runs.resuming import changed_config, gone_on_with, point_of_return
+from training.runs.resuming import apply_changes, changed_config, resume_point
 from training.tuning.commands import tune
 
 app = typer.Typer(
@@ -119,7 +119,7 @@ def resume(
     with _stoppable() as stoppable, joined_processes() as processes, RunLock(run) as lock:
         start = processes.from_first(lambda: _taken_up(lock, run))
         stoppable.run = run
-        content = processes.from_first(lambda: point_of_return(start))
+        content = processes.from_first(lambda: resume_point(start))
         seen = content["images_seen"] if content else 0
         config = _with_precision(changed_config(start.config, changes), processes)
         if config.images != start.config.images and config.images < seen:
@@ -130,7 +130,7 @@ def resume(
             state.load({**content, "configuration": config.model_dump(mode="json")})
         elif processes.first:
             print(f"{run} has no checkpoint yet: it begins again", file=sys.stderr)
-        folder = processes.from_first(lambda: gone_on_with(folder, config, state))
+        folder = processes.from_first(lambda: apply_changes(folder, config, state))
         judge = _judge_of(folder, loaded) if processes.first else None
         _train(folder, loaded, state, processes, judge, stoppable)
 
@@ -185,7 +185,7 @@ def _begun(lock: RunLock, path: Path, config: Config, source: str) -> RunStart:
     lock.take()
     start = begin_run(path, config, source, made)
     if not start.new:
-        point_of_return(start)  # a run that has lost its checkpoints is not overwritten
+        resume_point(start)  # a run that has lost its checkpoints is not overwritten
     return start
 
 
@@ -218,7 +218,7 @@ def _load(source: str, config: Config, processes: Processes) -> TrainingImages:
     """The data, decoded by one process of each machine and mapped by the others."""
     if processes.first_here:
         loaded = load_images(source, config.data)
-        tell_data(loaded)
+        report_data(loaded)
     processes.wait()
     return loaded if processes.first_here else load_images(source, config.data)
 
@@ -231,10 +231,10 @@ def _train(
     judge: LoopJudge | None,
     stoppable: _Stoppable,
 ) -> None:
-    observer = Reporter(run, data, state, judge) if processes.first else Observer()
+    callback = Reporter(run, data, state, judge) if processes.first else Callback()
     stoppable.run = None
     try:
-        finished = fit(run.config, data, state, processes, observer)
+        finished = fit(run.config, data, state, processes, callback)
     except DivergenceError as error:
         raise DivergenceError(f"{error}. {_way_out(run)}") from error
     if processes.first:

@@ -38,7 +38,7 @@ from models.bundle import (
 )
 from models.noise import noise_for_seeds
 from training.errors import TrainingError
-from training.runs.best_checkpoint import trained_generator
+from training.runs.best_checkpoint import load_best_generator
 from training.runs.folder import RunFolder
 from training.runs.sampling import ImageGenerator, grid_inputs, image_grid
 
@@ -66,7 +66,7 @@ def export(
     Raises ``TrainingError`` if the name is none, if ONNX Runtime and PyTorch disagree, or if it cannot be written.
     """
     name = _checked_name(name or run.config.name)
-    trained = trained_generator(run)
+    trained = load_best_generator(run)
     network = ImageGenerator(trained.network).eval()
     noise_dim = run.config.network.noise_dim
 

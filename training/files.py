@@ -7,7 +7,7 @@ from pathlib import Path
 from training.errors import TrainingError
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Writes a file under a passing name and renames it; makes the folder. Raises ``TrainingError`` if it cannot."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

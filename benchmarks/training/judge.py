@@ -22,7 +22,7 @@ from training.evaluation.metrics.kernel import kernel_distance
 from training.evaluation.metrics.moments import Moments
 from training.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
 from training.evaluation.reference import Reference
-from training.files import write_whole
+from training.files import write_atomic
 
 COUNT = 2_000
 SLICED = 1_024
@@ -129,7 +129,7 @@ def main() -> None:
             whole.paste(panel(levels, list(values), fault, measure), (column * PANEL[0], row * PANEL[1]))
     file = io.BytesIO()
     whole.save(file, "PNG")
-    write_whole(Path(arguments.out), file.getvalue())
+    write_atomic(Path(arguments.out), file.getvalue())
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from training.device import best_device, best_precision
 from training.loop.fit import fit
 from training.loop.state import TrainingState
 from training.objective.losses import LOSSES
-from training.objective.schedules import average_keep
+from training.objective.schedules import ema_decay
 from training.parallel.distributed import Processes
 from training.runs.folder import RunFolder
 from training.runs.reporter import Reporter
@@ -73,9 +73,9 @@ class BareLoop:
         state.generator_optimizer.step()
         state.discriminator.requires_grad_(True)
         state.images_seen += config.batch_size
-        for half_life in state.averages:
-            keep = average_keep(half_life, config.ema.ramp, state.images_seen, config.batch_size)
-            state.update_average(half_life, keep)
+        for half_life in state.emas:
+            keep = ema_decay(half_life, config.ema.ramp, state.images_seen, config.batch_size)
+            state.update_ema(half_life, keep)
 
     def _noise(self, reals: Tensor) -> Tensor:
         return torch.randn(len(reals), self._config.network.noise_dim, device=reals.device)

@@ -23,7 +23,7 @@ from training.data.dataset import load_images
 from training.device import best_precision
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import judge_for
-from training.loop.callbacks import Observer
+from training.loop.callbacks import Callback
 from training.loop.fit import fit
 from training.loop.state import TrainingState
 from training.parallel.distributed import Processes
@@ -63,9 +63,9 @@ def main() -> None:
         for loss in LOSSES:
             for seed in range(options.seeds):
                 state = TrainingState(configuration(dataset, loss, seed, options.images), 10, torch.device("cpu"))
-                if not fit(configuration(dataset, loss, seed, options.images), data, state, ALONE, Observer()):
+                if not fit(configuration(dataset, loss, seed, options.images), data, state, ALONE, Callback()):
                     raise SystemExit(130)
-                run = {"loss": loss, "seed": seed, **judge.score(state.average)}
+                run = {"loss": loss, "seed": seed, **judge.score(state.ema)}
                 print(json.dumps({"dataset": dataset, **run}), flush=True)
                 runs.append(run)
                 if seed == 0:
@@ -80,7 +80,7 @@ def main() -> None:
 def grid(state: TrainingState) -> NDArray[np.uint8]:
     """Eight rows of the ten labels, on the noise of every other grid."""
     noise, label = grid_inputs(64, 10)
-    return np.asarray(image_grid(sample(state.average, noise, label), 10))
+    return np.asarray(image_grid(sample(state.ema, noise, label), 10))
 
 
 def picture(cells: list[NDArray[np.uint8]]) -> Image.Image:

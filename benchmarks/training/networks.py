@@ -26,7 +26,7 @@ from training.errors import TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import judge_for
 from training.export import measure_parity, to_onnx
-from training.loop.callbacks import Observer
+from training.loop.callbacks import Callback
 from training.loop.fit import fit
 from training.loop.state import TrainingState
 from training.objective.losses import LOSSES
@@ -90,17 +90,17 @@ def run(config: Config, data: TrainingImages, judge: LoopJudge) -> tuple[dict[st
     """Trains one cell; returns its line of the table and images uint8 [N, H, W, C] of its averaged generator."""
     labels = len(data.label_names or ())
     state = TrainingState(config, labels, torch.device("cpu"))
-    before = judge.score(state.average)
+    before = judge.score(state.ema)
     began = time.process_time()
     try:
-        if not fit(config, data, state, Processes(0, 1, torch.device("cpu")), Observer()):
+        if not fit(config, data, state, Processes(0, 1, torch.device("cpu")), Callback()):
             raise SystemExit(130)
         outcome = "trained"
     except TrainingError as error:
         outcome = str(error)
     seconds = time.process_time() - began
-    after = judge.score(state.average)
-    network = ImageGenerator(state.average).eval()
+    after = judge.score(state.ema)
+    network = ImageGenerator(state.ema).eval()
     graph = to_onnx(network, config.network.noise_dim, labels)
     parity = measure_parity(network, graph, config.network.noise_dim, labels)
     noise, label = grid_inputs(config.network.noise_dim, labels, rows=CELL, columns=CELL)
@@ -116,7 +116,7 @@ def run(config: Config, data: TrainingImages, judge: LoopJudge) -> tuple[dict[st
         "images_per_cpu_second": state.images_seen / seconds,
         "parity": parity.max_difference,
     }
-    return line, sample(state.average, noise, label)
+    return line, sample(state.ema, noise, label)
 
 
 def some_of(data: Path, count: int, config: Config) -> TrainingImages:

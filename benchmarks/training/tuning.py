@@ -30,11 +30,11 @@ from training.data.dataset import load_images
 from training.device import best_precision
 from training.errors import TrainingError
 from training.evaluation.judge.train import judge_for
-from training.files import write_whole
+from training.files import write_atomic
 from training.parallel.distributed import joined_processes
 from training.tuning.search.storage import Journal
 from training.tuning.search.study import IMAGES, Plan, SamplerName, Study
-from training.tuning.search.trial import Workshop
+from training.tuning.search.trial import TrialContext
 from training.tuning.space.space import Space, read_space
 from training.tuning.worker import work
 
@@ -94,7 +94,7 @@ def compare(options: argparse.Namespace, number: int) -> dict[str, Any]:
         "tpe_ended_early": sum(trial.state == TrialState.PRUNED for trial in tpe.search.trials),
         "share": None if reached is None else reached / random.images_seen(),
     }
-    write_whole(done, json.dumps(figures).encode())
+    write_atomic(done, json.dumps(figures).encode())
     return figures
 
 
@@ -141,7 +141,10 @@ def _study(options: argparse.Namespace, folder: Path, sampler: SamplerName) -> S
         data = load_images(options.data, plan.base.data)
         (folder / sampler).mkdir(parents=True, exist_ok=True)
         return Study(
-            folder / sampler, Journal(folder / sampler), plan, Workshop(options.data, data, judge_for(data), processes)
+            folder / sampler,
+            Journal(folder / sampler),
+            plan,
+            TrialContext(options.data, data, judge_for(data), processes),
         )
 
 

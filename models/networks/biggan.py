@@ -17,7 +17,7 @@ from models.networks.attention import SelfAttention
 from models.networks.conditional_norm import ConditionalBatchNorm
 from models.networks.conditioning import ProjectionHead, needed, scaled
 from models.networks.residual import DownBlock, UpBlock
-from models.networks.sizes import START, doublings
+from models.networks.sizes import BASE_RESOLUTION, num_upsamples
 from models.networks.spectral_norm import spectral_normalise
 
 GENERATOR_CHANNELS = {
@@ -71,12 +71,12 @@ class Generator(nn.Module):
 
     def __init__(self, config: BigganConfig, image: ImageSpec, labels: int) -> None:
         super().__init__()
-        stages = doublings(image, "biggan")
+        stages = num_upsamples(image, "biggan")
         channels = [config.width * factor for factor in GENERATOR_CHANNELS[image.height]]
         # As equal as can be: the authors choose noise_dim so that it divides, which is no reason to ask for it.
         self.chunks = [len(chunk) for chunk in torch.arange(config.noise_dim).tensor_split(stages + 1)]
         self.embedding = nn.Embedding(labels, config.embedding_dim) if labels else None
-        self.project = nn.Linear(self.chunks[0], channels[0] * START * START)
+        self.project = nn.Linear(self.chunks[0], channels[0] * BASE_RESOLUTION * BASE_RESOLUTION)
         self.blocks = nn.ModuleList()
         self.attention = nn.ModuleDict()
         for stage, (before, after) in enumerate(pairwise(channels)):
@@ -87,7 +87,7 @@ class Generator(nn.Module):
                 return ConditionalBatchNorm(channels, scale, shift)
 
             self.blocks.append(UpBlock(before, after, norm))
-            if START * 2 ** (stage + 1) == config.attention:
+            if BASE_RESOLUTION * 2 ** (stage + 1) == config.attention:
                 self.attention[str(stage)] = SelfAttention(after)
         self.norm = nn.BatchNorm2d(channels[-1])
         self.to_image = nn.Conv2d(channels[-1], image.channels, 3, padding=1)
@@ -100,7 +100,7 @@ class Generator(nn.Module):
         if self.embedding is not None:
             embedded = self.embedding(needed(label, "generator"))
             others = [torch.cat([embedded, chunk], dim=1) for chunk in others]
-        features = self.project(first).unflatten(1, (-1, START, START))
+        features = self.project(first).unflatten(1, (-1, BASE_RESOLUTION, BASE_RESOLUTION))
         for stage, (block, condition) in enumerate(zip(self.blocks, others, strict=True)):
             features = block(features, condition)
             if str(stage) in self.attention:
@@ -113,7 +113,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: BigganConfig, image: ImageSpec, labels: int) -> None:
         super().__init__()
-        doublings(image, "biggan")
+        num_upsamples(image, "biggan")
         blocks: list[nn.Module] = []
         before: int = image.channels
         side = image.height

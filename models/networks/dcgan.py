@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.bundle import ImageSpec
 from models.networks.conditioning import ProjectionHead, needed, scaled
-from models.networks.sizes import START, doublings
+from models.networks.sizes import BASE_RESOLUTION, num_upsamples
 from models.networks.spectral_norm import spectral_normalise
 
 
@@ -40,7 +40,7 @@ def channel_plan(config: DcganConfig, image: ImageSpec) -> list[int]:
 
     Raises ``ValueError`` unless the image is square with a side of 8, 16, 32 … 256.
     """
-    stages = doublings(image, "dcgan")
+    stages = num_upsamples(image, "dcgan")
     return [min(config.width * 2**power, config.max_width) for power in reversed(range(stages))]
 
 
@@ -52,7 +52,7 @@ class Generator(nn.Module):
         channels = channel_plan(config, image)
         self.embedding = nn.Embedding(labels, config.noise_dim) if labels else None
         inputs = config.noise_dim * (2 if labels else 1)
-        self.project = nn.Linear(inputs, channels[0] * START * START, bias=False)
+        self.project = nn.Linear(inputs, channels[0] * BASE_RESOLUTION * BASE_RESOLUTION, bias=False)
         self.project_norm = nn.BatchNorm2d(channels[0])
         stages: list[nn.Module] = []
         for before, after in pairwise(channels):
@@ -70,7 +70,7 @@ class Generator(nn.Module):
         noise = scaled(noise, truncation)
         if self.embedding is not None:
             noise = torch.cat([noise, self.embedding(needed(label, "generator"))], dim=1)
-        features = self.project(noise).unflatten(1, (-1, START, START))
+        features = self.project(noise).unflatten(1, (-1, BASE_RESOLUTION, BASE_RESOLUTION))
         features = torch.relu(self.project_norm(features))
         return torch.tanh(self.to_image(self.stages(features)))
 
@@ -92,7 +92,7 @@ class Discriminator(nn.Module):
                 stages.append(nn.BatchNorm2d(after))
             stages.append(nn.LeakyReLU(0.2))
         self.stages = nn.Sequential(*stages, nn.Flatten())
-        self.head = ProjectionHead(channels[-1] * START * START, labels)
+        self.head = ProjectionHead(channels[-1] * BASE_RESOLUTION * BASE_RESOLUTION, labels)
         self.apply(_initialise)
         if config.discriminator_norm == "spectral":
             spectral_normalise(self)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.bundle import ImageSpec
 from models.networks.conditioning import needed, scaled
 from models.networks.resample import Downsample, Upsample
-from models.networks.sizes import START, pyramid
+from models.networks.sizes import BASE_RESOLUTION, channel_widths
 
 FAMILY = "r3gan"
 
@@ -85,11 +85,11 @@ class Generator(nn.Module):
 
     def __init__(self, config: R3ganConfig, image: ImageSpec, labels: int) -> None:
         super().__init__()
-        channels = pyramid(image, FAMILY, config.width, config.max_width)
+        channels = channel_widths(image, FAMILY, config.width, config.max_width)
         scale = _fix_up_scale(config, len(channels))
         self.embedding = nn.Embedding(labels, config.noise_dim) if labels else None
         inputs = config.noise_dim * (2 if labels else 1)
-        self.basis = nn.Parameter(torch.randn(1, channels[0], START, START))
+        self.basis = nn.Parameter(torch.randn(1, channels[0], BASE_RESOLUTION, BASE_RESOLUTION))
         self.modulate = _he(nn.Linear(inputs, channels[0], bias=False))
         stages = _blocks(channels[0], config, scale)
         for before, after in pairwise(channels):
@@ -117,14 +117,14 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: R3ganConfig, image: ImageSpec, labels: int) -> None:
         super().__init__()
-        channels = list(reversed(pyramid(image, FAMILY, config.width, config.max_width)))
+        channels = list(reversed(channel_widths(image, FAMILY, config.width, config.max_width)))
         scale = _fix_up_scale(config, len(channels))
         last = channels[-1]
         stages = [_he(nn.Conv2d(image.channels, channels[0], 1)), *_blocks(channels[0], config, scale)]
         for before, after in pairwise(channels):
             stages += [Downsample(before), *_transition(before, after), *_blocks(after, config, scale)]
         self.stages = nn.Sequential(*stages)
-        self.basis = _he(nn.Conv2d(last, last, START, groups=last, bias=False))
+        self.basis = _he(nn.Conv2d(last, last, BASE_RESOLUTION, groups=last, bias=False))
         self.to_logit = _he(nn.Linear(last, last if labels else 1, bias=False))
         self.embedding = nn.Embedding(labels, last) if labels else None
 

@@ -2,13 +2,13 @@
 
 from models.bundle import ImageSpec
 
-START = 4
+BASE_RESOLUTION = 4
 """Generators begin, and discriminators end, with feature maps of 4 × 4."""
 
 SIDES = (8, 16, 32, 64, 128, 256)
 
 
-def doublings(image: ImageSpec, family: str) -> int:
+def num_upsamples(image: ImageSpec, family: str) -> int:
     """How often 4 × 4 must double to become the image.
 
     Raises ``ValueError`` unless the image is square with a side of 8, 16, 32, 64, 128 or 256.
@@ -19,12 +19,12 @@ def doublings(image: ImageSpec, family: str) -> int:
             f"{family} makes square images with a side of {', '.join(map(str, SIDES[:-1]))} or {SIDES[-1]}, "
             f"not {image.width} × {side}"
         )
-    return (side // START).bit_length() - 1
+    return (side // BASE_RESOLUTION).bit_length() - 1
 
 
-def pyramid(image: ImageSpec, family: str, width: int, max_width: int) -> list[int]:
+def channel_widths(image: ImageSpec, family: str, width: int, max_width: int) -> list[int]:
     """Channels of the feature maps from 4 × 4 up to the image's own size: ``width`` there, doubled by every halving.
 
-    None has more than ``max_width``. Raises ``ValueError`` as ``doublings`` does.
+    None has more than ``max_width``. Raises ``ValueError`` as ``num_upsamples`` does.
     """
-    return [min(width * 2**power, max_width) for power in reversed(range(doublings(image, family) + 1))]
+    return [min(width * 2**power, max_width) for power in reversed(range(num_upsamples(image, family) + 1))]

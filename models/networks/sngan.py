@@ -17,7 +17,7 @@ from models.bundle import ImageSpec
 from models.networks.conditional_norm import ConditionalBatchNorm, UnconditionalBatchNorm
 from models.networks.conditioning import ProjectionHead, needed, scaled
 from models.networks.residual import DownBlock, UpBlock
-from models.networks.sizes import START, doublings
+from models.networks.sizes import BASE_RESOLUTION, num_upsamples
 from models.networks.spectral_norm import spectral_normalise
 
 
@@ -41,7 +41,7 @@ def generator_channels(config: SnganConfig, image: ImageSpec) -> list[int]:
     Up to 32 pixels all the same, as for CIFAR-10; beyond, four times the width, halved with each doubling from 8 × 8
     on, as for ImageNet. Raises ``ValueError`` unless the image is square with a side of 8, 16, 32 … 256.
     """
-    sides = [START * 2**power for power in range(doublings(image, "sngan") + 1)]
+    sides = [BASE_RESOLUTION * 2**power for power in range(num_upsamples(image, "sngan") + 1)]
     if image.height <= 32:
         return [config.generator_width for _ in sides]
     return [config.generator_width * min(4 * side, 32) // side for side in sides]
@@ -53,7 +53,7 @@ def discriminator_blocks(config: SnganConfig, image: ImageSpec) -> list[tuple[in
     Up to 32 pixels two blocks halve and two do not, as for CIFAR-10; beyond, every block but the last halves, down to
     4 × 4, and doubles the channels, as for ImageNet. Raises ``ValueError`` as ``generator_channels`` does.
     """
-    stages = doublings(image, "sngan")
+    stages = num_upsamples(image, "sngan")
     if image.height <= 32:
         return [(config.discriminator_width, halve) for halve in (True, True, False, False)]
     channels = [config.discriminator_width * 32 // (image.height >> stage) for stage in range(1, stages + 1)]
@@ -73,7 +73,7 @@ class Generator(nn.Module):
                 return UnconditionalBatchNorm(channels)
             return ConditionalBatchNorm(channels, nn.Embedding(labels, channels), nn.Embedding(labels, channels))
 
-        self.project = nn.Linear(config.noise_dim, channels[0] * START * START)
+        self.project = nn.Linear(config.noise_dim, channels[0] * BASE_RESOLUTION * BASE_RESOLUTION)
         self.blocks = nn.ModuleList(UpBlock(before, after, norm) for before, after in pairwise(channels))
         self.norm = nn.BatchNorm2d(channels[-1])
         self.to_image = nn.Conv2d(channels[-1], image.channels, 3, padding=1)
@@ -82,7 +82,7 @@ class Generator(nn.Module):
     def forward(self, noise: Tensor, label: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
         """Images in -1 … 1; a generator with labels needs them. Truncation scales the noise."""
         condition = needed(label, "generator") if self.conditional else None
-        features = self.project(scaled(noise, truncation)).unflatten(1, (-1, START, START))
+        features = self.project(scaled(noise, truncation)).unflatten(1, (-1, BASE_RESOLUTION, BASE_RESOLUTION))
         for block in self.blocks:
             features = block(features, condition)
         return torch.tanh(self.to_image(relu(self.norm(features))))

@@ -18,7 +18,7 @@ from models.bundle import ImageSpec
 from models.networks.conditioning import needed
 from models.networks.equalized import GAIN, SLOPE, EqualizedConv2d, EqualizedLinear, unit_second_moment
 from models.networks.resample import Blur, Downsample, Upsample
-from models.networks.sizes import START, pyramid
+from models.networks.sizes import BASE_RESOLUTION, channel_widths
 
 FAMILY = "stylegan2"
 
@@ -155,14 +155,14 @@ class Generator(nn.Module):
 
     def __init__(self, config: Stylegan2Config, image: ImageSpec, labels: int) -> None:
         super().__init__()
-        channels = pyramid(image, FAMILY, config.width, config.max_width)
+        channels = channel_widths(image, FAMILY, config.width, config.max_width)
         self.mapping = Mapping(config, config.noise_dim, labels)
         self.register_buffer("w_average", torch.zeros(config.style_dim))
-        self.start = nn.Parameter(torch.randn(1, channels[0], START, START))
-        self.first = StyledConv2d(channels[0], channels[0], config.style_dim, START, up=False)
+        self.start = nn.Parameter(torch.randn(1, channels[0], BASE_RESOLUTION, BASE_RESOLUTION))
+        self.first = StyledConv2d(channels[0], channels[0], config.style_dim, BASE_RESOLUTION, up=False)
         self.first_image = ToImage(channels[0], image.channels, config.style_dim)
         self.stages = nn.ModuleList(
-            Stage(before, after, image.channels, config.style_dim, START * 2**power)
+            Stage(before, after, image.channels, config.style_dim, BASE_RESOLUTION * 2**power)
             for power, (before, after) in enumerate(pairwise(channels), start=1)
         )
 
@@ -188,7 +188,7 @@ class Generator(nn.Module):
         self.w_average += (1 - W_AVERAGE_KEEP) * (w.float().mean(dim=0) - self.w_average)
 
 
-class MinibatchDeviation(nn.Module):
+class MinibatchStdDev(nn.Module):
     """Float [N, C, H, W] → float [N, C + 1, H, W]: what the features deviate by among a group of images.
 
     A mean over channels and pixels, it tells the discriminator of images too much alike (Karras et al. 2018,
@@ -238,17 +238,17 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: Stylegan2Config, image: ImageSpec, labels: int) -> None:
         super().__init__()
-        channels = list(reversed(pyramid(image, FAMILY, config.width, config.max_width)))
+        channels = list(reversed(channel_widths(image, FAMILY, config.width, config.max_width)))
         last = channels[-1]
         self.features = nn.Sequential(
             EqualizedConv2d(image.channels, channels[0], 1, gain=GAIN),
             nn.LeakyReLU(SLOPE),
             *(ResidualBlock(before, after) for before, after in pairwise(channels)),
-            MinibatchDeviation(config.deviation_group),
+            MinibatchStdDev(config.deviation_group),
             EqualizedConv2d(last + 1, last, 3, gain=GAIN, padding=1),
             nn.LeakyReLU(SLOPE),
             nn.Flatten(),
-            EqualizedLinear(last * START**2, last, gain=GAIN),
+            EqualizedLinear(last * BASE_RESOLUTION**2, last, gain=GAIN),
             nn.LeakyReLU(SLOPE),
         )
         self.to_logit = EqualizedLinear(last, config.style_dim if labels else 1)

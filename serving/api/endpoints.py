@@ -11,9 +11,9 @@ from starlette.types import Receive
 
 from serving.api.generation import Generated, generate, generate_at, interpolate
 from serving.api.image_address import ImageAddress, matches
-from serving.connection.client_state import while_client_waits
+from serving.connection.client_state import cancel_on_disconnect
 from serving.http.body import body_limit, check_is_json, read_body
-from serving.http.responses import QuickResponse
+from serving.http.responses import RawResponse
 from serving.metrics import CONTENT_TYPE
 from serving.runtime import Runtime
 
@@ -34,33 +34,33 @@ async def _images(
     receive: Receive,
     make: Callable[[Runtime, bytes, str | None], Awaitable[Generated]],
 ) -> Response:
-    with runtime.request_in_hand():
+    with runtime.track_request():
         check_is_json(request)
-        limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
-        with while_client_waits(request.scope):
+        limit = body_limit(runtime.settings.max_images, runtime.registry.longest_noise)
+        with cancel_on_disconnect(request.scope):
             body = await read_body(request, receive, limit)
             made = await make(runtime, body, request.headers.get("accept"))
-    return QuickResponse(made.body, made.media_type, [*told(made), (b"vary", b"Accept")])
+    return RawResponse(made.body, made.media_type, [*generation_headers(made), (b"vary", b"Accept")])
 
 
 async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /images/{model}/{seed}.{format}``: one image, for browsers and caches."""
-    with runtime.request_in_hand():
+    with runtime.track_request():
         address = ImageAddress(request.scope["path"], request.scope["query_string"].decode("latin-1"))
-        with while_client_waits(request.scope):
+        with cancel_on_disconnect(request.scope):
             made = await generate_at(runtime, address)
     # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
     etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
     kept = address.cache_control(needs_key=bool(runtime.settings.api_keys))
-    headers = [*told(made), (b"etag", etag.encode()), (b"cache-control", kept.encode())]
+    headers = [*generation_headers(made), (b"etag", etag.encode()), (b"cache-control", kept.encode())]
     if matches(etag, request.headers.get("if-none-match")):
         not_modified = Response(status_code=304)
         not_modified.raw_headers += headers
         return not_modified
-    return QuickResponse(made.body, made.media_type, headers)
+    return RawResponse(made.body, made.media_type, headers)
 
 
-def told(made: Generated) -> list[tuple[bytes, bytes]]:
+def generation_headers(made: Generated) -> list[tuple[bytes, bytes]]:
     """The headers that tell of images what their bytes do not."""
     timing = b"queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f" % (
         made.queue_seconds * 1000,
@@ -81,14 +81,14 @@ def _model_headers(model: str, version: int) -> tuple[tuple[bytes, bytes], tuple
 
 async def list_models(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /models``: the card of every loaded bundle."""
-    cards = [engine.card.model_dump(mode="json") for engine in runtime.catalogue]
-    return JSONResponse({"default": runtime.catalogue.default or None, "models": cards})
+    cards = [engine.card.model_dump(mode="json") for engine in runtime.registry]
+    return JSONResponse({"default": runtime.registry.default or None, "models": cards})
 
 
 async def show_model(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /models/{model}``: the card of its newest version."""
     name = request.scope["path"].rpartition("/")[2]
-    return JSONResponse(runtime.catalogue.find(name, None).card.model_dump(mode="json"))
+    return JSONResponse(runtime.registry.find(name, None).card.model_dump(mode="json"))
 
 
 async def show_alive(runtime: Runtime, request: Request, receive: Receive) -> Response:

@@ -14,10 +14,10 @@ from serving.api.interpolation import prepare_walk, read_walk
 from serving.api.requests import GenerateRequest, read_request
 from serving.encoding.answers import Answer, Picture, generated, walked
 from serving.encoding.negotiation import Offer, animation_offers, negotiate, offer_for, offers_of
-from serving.errors import Refusal, RequestError
+from serving.errors import ApiError, ErrorCode
 from serving.http.json_body import read_json
 from serving.inference.engine import Engine, Inputs
-from serving.inference.pending import Made
+from serving.inference.pending import InferenceResult
 from serving.runtime import Runtime
 
 # Up to these sizes, work is done in less time than handing it to a thread takes.
@@ -45,28 +45,28 @@ class Generated:
 async def generate(runtime: Runtime, body: bytes, accept: str | None) -> Generated:
     """Makes the images that a JSON body asks for.
 
-    Raises ``RequestError``. If the task is cancelled, what waits of the request is never made.
+    Raises ``ApiError``. If the task is cancelled, what waits of the request is never made.
     """
     request = await _read(runtime, read_request, body)
     engine, offer = _let_in(runtime, request, accept)
     return await _generate(runtime, engine, request, offer)
 
 
-def check_room(runtime: Runtime, body: bytes, accept: str | None) -> None:
-    """Raises the ``RequestError`` that ``generate`` would before it makes anything, such as that a queue is full."""
+def ensure_capacity(runtime: Runtime, body: bytes, accept: str | None) -> None:
+    """Raises the ``ApiError`` that ``generate`` would before it makes anything, such as that a queue is full."""
     _let_in(runtime, _read_json(read_request, body, runtime.settings.max_images), accept)
 
 
 async def generate_at(runtime: Runtime, address: ImageAddress) -> Generated:
-    """Makes the image at an address. Raises ``RequestError``, and may be cancelled, as ``generate``."""
-    engine = runtime.catalogue.find(address.model, address.version)
+    """Makes the image at an address. Raises ``ApiError``, and may be cancelled, as ``generate``."""
+    engine = runtime.registry.find(address.model, address.version)
     request = address.request(engine.card)
     check_fits(runtime, engine, request.images)
     return await _generate(runtime, engine, request, offers_of(request.format, one_image=True)[0])
 
 
 async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Generated:
-    """Makes the walk that a JSON body asks for. Raises ``RequestError``, and may be cancelled, as ``generate``."""
+    """Makes the walk that a JSON body asks for. Raises ``ApiError``, and may be cancelled, as ``generate``."""
     request = await _read(runtime, read_walk, body)
     if request.layout == "animation":
         assert request.format in (None, "webp", "gif")  # as the request's own check has it
@@ -74,7 +74,7 @@ async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Gene
     else:
         assert request.format != "gif"
         offer = offer_for(request.format, request.layout == "grid", accept)
-    engine = runtime.catalogue.find(request.model, request.version)
+    engine = runtime.registry.find(request.model, request.version)
     check_fits(runtime, engine, request.steps)
     walk = await _prepare(runtime, partial(prepare_walk, request, engine.card), request.steps)
     compose = partial(walked, request, walk, offer, engine.card)
@@ -84,24 +84,24 @@ async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Gene
 
 def _let_in(runtime: Runtime, request: GenerateRequest, accept: str | None) -> tuple[Engine, Offer]:
     offer = offer_for(request.format, request.images == 1 or request.layout == "grid", accept)
-    engine = runtime.catalogue.find(request.model, request.version)
+    engine = runtime.registry.find(request.model, request.version)
     check_fits(runtime, engine, request.images)
     return engine, offer
 
 
 def check_fits(runtime: Runtime, engine: Engine, images: int) -> None:
-    """Raises ``RequestError`` for more pixels than one request may ask for, and if the queue has no room.
+    """Raises ``ApiError`` for more pixels than one request may ask for, and if the queue has no room.
 
     Every route calls this before it draws noise: under load, noise for refused requests delays the others.
     """
     image, most = engine.card.image, runtime.settings.max_pixels
     if images * image.height * image.width > most:
-        raise RequestError(
-            Refusal.TOO_LARGE,
+        raise ApiError(
+            ErrorCode.TOO_LARGE,
             f"{images} images of {image.width} × {image.height} are more than the {most} pixels that one request "
             "may ask for.",
         )
-    runtime.thread_of(engine).check_room(images)
+    runtime.scheduler_for(engine).ensure_capacity(images)
 
 
 async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
@@ -122,15 +122,17 @@ def _read_json(read: Callable[[Any, int], T], body: bytes, max_images: int) -> T
 
 
 async def _prepare(runtime: Runtime, job: Callable[[], T], images: int) -> T:
-    return job() if images <= SMALL_IMAGES else await runtime.encoder.run_alone(job)
+    return job() if images <= SMALL_IMAGES else await runtime.encoder.run_exclusive(job)
 
 
-async def run(runtime: Runtime, engine: Engine, inputs: Inputs, finish: Callable[[Made], Any] | None = None) -> Any:
+async def run(
+    runtime: Runtime, engine: Engine, inputs: Inputs, finish: Callable[[InferenceResult], Any] | None = None
+) -> Any:
     """The images of ``inputs``, or what ``finish`` makes of them in an encoder thread.
 
-    Raises ``RequestError``, and may be cancelled.
+    Raises ``ApiError``, and may be cancelled.
     """
-    thread = runtime.thread_of(engine)
+    thread = runtime.scheduler_for(engine)
     ticket = thread.submit(inputs, finish)
     try:
         return await ticket.future
@@ -143,7 +145,7 @@ async def _answer(
     runtime: Runtime,
     engine: Engine,
     inputs: Inputs,
-    compose: Callable[[Made], Answer],
+    compose: Callable[[InferenceResult], Answer],
     offer: Offer,
     seeds: list[int] | None,
 ) -> Generated:
@@ -159,7 +161,7 @@ async def _answer(
             observe(time.monotonic() - started)
         return files
 
-    def finish(made: Made) -> tuple[Made, Answer, bytes | None]:
+    def finish(made: InferenceResult) -> tuple[InferenceResult, Answer, bytes | None]:
         answer = compose(made)
         if answer.is_one_file:
             started = time.monotonic()

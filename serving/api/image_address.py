@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.bundle import Card
 from models.noise import MAX_SEED
-from serving.api.requests import Format, GenerateRequest, refusal_of
-from serving.errors import Refusal, RequestError, invalid
+from serving.api.requests import Format, GenerateRequest, error_from_validation
+from serving.errors import ApiError, ErrorCode, invalid
 
 TEMPLATE = "/images/{model}/{seed}.{format}"
 
@@ -44,11 +44,11 @@ class ImageAddress:
     """One image's address, checked as far as that goes without its model."""
 
     def __init__(self, path: str, query: str) -> None:
-        """Takes the decoded path and the raw query. Raises ``RequestError`` for what is no image's address."""
+        """Takes the decoded path and the raw query. Raises ``ApiError`` for what is no image's address."""
         match = _PATH.fullmatch(path)
         if match is None:
-            raise RequestError(
-                Refusal.NOT_FOUND, "An image's address ends in its seed and .png, .jpg or .webp, as in 42.png."
+            raise ApiError(
+                ErrorCode.NOT_FOUND, "An image's address ends in its seed and .png, .jpg or .webp, as in 42.png."
             )
         self.model = match["model"]
         self.seed = int(match["seed"])
@@ -95,4 +95,4 @@ def _read_query(query: str) -> Query:
     try:
         return Query.model_validate(values)
     except ValidationError as error:
-        raise refusal_of(error) from None
+        raise error_from_validation(error) from None

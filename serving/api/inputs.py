@@ -24,7 +24,7 @@ class Prepared:
 def prepare(request: GenerateRequest, card: Card) -> Prepared:
     """The inputs of a request's images.
 
-    Raises ``RequestError`` for noise or labels that are not this generator's.
+    Raises ``ApiError`` for noise or labels that are not this generator's.
     """
     count = request.images
     seeds: list[int] | None
@@ -42,7 +42,7 @@ def prepare(request: GenerateRequest, card: Card) -> Prepared:
 
 
 def given_noise(rows: list[list[float]], card: Card, field: str = "noise") -> NDArray[np.float32]:
-    """A client's noise as float32 [N, Z]. Raises ``RequestError`` unless each row has Z numbers of 32 bits."""
+    """A client's noise as float32 [N, Z]. Raises ``ApiError`` unless each row has Z numbers of 32 bits."""
     for index, row in enumerate(rows):
         if len(row) != card.noise_dim:
             raise invalid(field, f"{card.name} takes {card.noise_dim} numbers an image; row {index} has {len(row)}")
@@ -58,7 +58,7 @@ def label_indices(
 ) -> NDArray[np.int64] | None:
     """The labels of ``count`` images as int64 [N]: those given, or else their seeds'; none for a model without labels.
 
-    Raises ``RequestError`` for labels that the model does not have, and where neither labels nor seeds are given.
+    Raises ``ApiError`` for labels that the model does not have, and where neither labels nor seeds are given.
     """
     if card.labels is None:
         if given is not None:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from models.bundle import Card
 from models.noise import MAX_SEED, noise_for_seeds
 from serving.api.inputs import given_noise, label_indices
-from serving.api.requests import Labels, Vector, given_as, refusal_of, too_many
+from serving.api.requests import Labels, Vector, error_from_validation, given_as, too_many
 from serving.inference.engine import Inputs
 
 # Below this sine of their angle two directions are the same or opposite, and a great circle is not defined.
@@ -78,12 +78,12 @@ class Walk:
 def read_walk(body: Any, max_images: int) -> InterpolateRequest:
     """The request in a decoded JSON body.
 
-    Raises ``RequestError`` with every fault that was found, or if it asks for more than ``max_images``.
+    Raises ``ApiError`` with every fault that was found, or if it asks for more than ``max_images``.
     """
     try:
         request = InterpolateRequest.model_validate(body)
     except ValidationError as error:
-        raise refusal_of(error) from None
+        raise error_from_validation(error) from None
     if request.steps > max_images:
         raise too_many("steps", request.steps, max_images)
     return request
@@ -92,7 +92,7 @@ def read_walk(body: Any, max_images: int) -> InterpolateRequest:
 def prepare_walk(request: InterpolateRequest, card: Card) -> Walk:
     """The inputs of a walk's images; without a label they take that of the seed where it begins.
 
-    Raises ``RequestError`` for noise or labels that are not this generator's.
+    Raises ``ApiError`` for noise or labels that are not this generator's.
     """
     positions = np.linspace(0, 1, request.steps)
     noise = spherical(_noise(request.start, "from", card), _noise(request.to, "to", card), positions)

@@ -32,7 +32,7 @@ from serving.api.openapi_parts import (
     schemas_of,
 )
 from serving.api.requests import GenerateRequest
-from serving.errors import Refusal
+from serving.errors import ErrorCode
 from serving.oip import openapi as openapi_oip
 from serving.oip.messages import HEADER_LENGTH
 
@@ -113,7 +113,7 @@ def _paths() -> Schema:
         **arrays,
     }
     walks = {**dict.fromkeys((*IMAGES, "image/gif"), BINARY), "application/json": ref("Walk"), **arrays}
-    refusals = (Refusal.NOT_JSON, Refusal.NOT_ACCEPTABLE, Refusal.TOO_LARGE, Refusal.UNSUPPORTED_MEDIA_TYPE)
+    refusals = (ErrorCode.NOT_JSON, ErrorCode.NOT_ACCEPTABLE, ErrorCode.TOO_LARGE, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
     return {
         "/generate": {
             "post": operation(
@@ -154,7 +154,7 @@ def _paths() -> Schema:
             operation(
                 "model",
                 "The card of a model's newest version.",
-                {"200": json_answer("The card.", "Card"), **refused(Refusal.NOT_FOUND)},
+                {"200": json_answer("The card.", "Card"), **refused(ErrorCode.NOT_FOUND)},
                 MODEL,
             )
         ),
@@ -191,7 +191,7 @@ def _paths() -> Schema:
                 {
                     "200": answer("The file.", dict.fromkeys(sorted(pages.MEDIA_TYPES.values()), BINARY), *page),
                     "304": answer("Not modified.", {}, *page),
-                    **refused(Refusal.NOT_FOUND),
+                    **refused(ErrorCode.NOT_FOUND),
                 },
                 parameter("file", "path", TEXT, "playground.css"),
             )

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
 from models.bundle import NAME_PATTERN
-from serving.errors import STATUS, Refusal
+from serving.errors import STATUS, ErrorCode
 from serving.oip.messages import HEADER_LENGTH
 
 Schema = dict[str, Any]
@@ -16,47 +16,47 @@ TEXT: Schema = {"type": "string"}
 BINARY: Schema = {}
 IMAGES = ("image/png", "image/jpeg", "image/webp")
 
-_REFUSED: dict[Refusal, str] = {
-    Refusal.NOT_HTTP: "What was sent is not HTTP/1.1.",
-    Refusal.NOT_JSON: "The body is not JSON, or what was sent is not HTTP/1.1.",
-    Refusal.UNAUTHORIZED: "A key is needed, or the one given is not known.",
-    Refusal.NOT_FOUND: "There is no such model, version or address.",
-    Refusal.METHOD_NOT_ALLOWED: "This path answers other methods: see Allow.",
-    Refusal.NOT_ACCEPTABLE: "This request has no answer that Accept allows.",
-    Refusal.TOO_SLOW: "The request did not arrive in time.",
-    Refusal.TOO_LARGE: "The body, the number of images or their pixels are over the limit.",
-    Refusal.ADDRESS_TOO_LONG: "The address is over its limit.",
-    Refusal.UNSUPPORTED_MEDIA_TYPE: "The body is of another media type, or it is compressed.",
-    Refusal.INVALID: "A field does not fit, in itself or the model; detail names each.",
-    Refusal.HEADERS_TOO_LARGE: "The headers are over their limit.",
-    Refusal.QUEUE_FULL: "The queue is full.",
-    Refusal.BROKEN: "The service failed; its log says why.",
-    Refusal.UNAVAILABLE: "Not ready yet, or shutting down.",
-    Refusal.DEADLINE: "The deadline passed before the images were made.",
+_REFUSED: dict[ErrorCode, str] = {
+    ErrorCode.NOT_HTTP: "What was sent is not HTTP/1.1.",
+    ErrorCode.NOT_JSON: "The body is not JSON, or what was sent is not HTTP/1.1.",
+    ErrorCode.UNAUTHORIZED: "A key is needed, or the one given is not known.",
+    ErrorCode.NOT_FOUND: "There is no such model, version or address.",
+    ErrorCode.METHOD_NOT_ALLOWED: "This path answers other methods: see Allow.",
+    ErrorCode.NOT_ACCEPTABLE: "This request has no answer that Accept allows.",
+    ErrorCode.TOO_SLOW: "The request did not arrive in time.",
+    ErrorCode.TOO_LARGE: "The body, the number of images or their pixels are over the limit.",
+    ErrorCode.ADDRESS_TOO_LONG: "The address is over its limit.",
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: "The body is of another media type, or it is compressed.",
+    ErrorCode.INVALID: "A field does not fit, in itself or the model; detail names each.",
+    ErrorCode.HEADERS_TOO_LARGE: "The headers are over their limit.",
+    ErrorCode.QUEUE_FULL: "The queue is full.",
+    ErrorCode.BROKEN: "The service failed; its log says why.",
+    ErrorCode.UNAVAILABLE: "Not ready yet, or shutting down.",
+    ErrorCode.DEADLINE: "The deadline passed before the images were made.",
 }
 # What any request can end in.
 _ALWAYS = (
-    Refusal.NOT_HTTP,
-    Refusal.METHOD_NOT_ALLOWED,
-    Refusal.TOO_SLOW,
-    Refusal.ADDRESS_TOO_LONG,
-    Refusal.HEADERS_TOO_LARGE,
-    Refusal.BROKEN,
+    ErrorCode.NOT_HTTP,
+    ErrorCode.METHOD_NOT_ALLOWED,
+    ErrorCode.TOO_SLOW,
+    ErrorCode.ADDRESS_TOO_LONG,
+    ErrorCode.HEADERS_TOO_LARGE,
+    ErrorCode.BROKEN,
 )
 _WITH_HEADER = {
-    Refusal.UNAUTHORIZED: "WWW-Authenticate",
-    Refusal.METHOD_NOT_ALLOWED: "Allow",
-    Refusal.QUEUE_FULL: "Retry-After",
-    Refusal.UNAVAILABLE: "Retry-After",
+    ErrorCode.UNAUTHORIZED: "WWW-Authenticate",
+    ErrorCode.METHOD_NOT_ALLOWED: "Allow",
+    ErrorCode.QUEUE_FULL: "Retry-After",
+    ErrorCode.UNAVAILABLE: "Retry-After",
 }
 # What the making of images can end in, whatever route asks for them.
 MAKING = (
-    Refusal.NOT_FOUND,
-    Refusal.TOO_LARGE,
-    Refusal.INVALID,
-    Refusal.QUEUE_FULL,
-    Refusal.UNAVAILABLE,
-    Refusal.DEADLINE,
+    ErrorCode.NOT_FOUND,
+    ErrorCode.TOO_LARGE,
+    ErrorCode.INVALID,
+    ErrorCode.QUEUE_FULL,
+    ErrorCode.UNAVAILABLE,
+    ErrorCode.DEADLINE,
 )
 
 # The headers that tell of made images.
@@ -116,9 +116,9 @@ def json_answer(description: str, name: str, *headers: str) -> Schema:
     return answer(description, {"application/json": ref(name)}, *headers)
 
 
-def refused(*refusals: Refusal, needs_key: bool = True, error: str = "Error") -> dict[str, Schema]:
+def refused(*refusals: ErrorCode, needs_key: bool = True, error: str = "Error") -> dict[str, Schema]:
     """Responses by status: to these refusals and to all that any request can meet with."""
-    keys = (Refusal.UNAUTHORIZED,) if needs_key else ()
+    keys = (ErrorCode.UNAUTHORIZED,) if needs_key else ()
     return {
         str(STATUS[refusal]): json_answer(_REFUSED[refusal], error, *filter(None, [_WITH_HEADER.get(refusal)]))
         for refusal in sorted({*refusals, *keys, *_ALWAYS}, key=lambda refusal: refusal.value)

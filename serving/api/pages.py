@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from serving.api.image_address import matches
-from serving.errors import Refusal, RequestError
+from serving.errors import ApiError, ErrorCode
 from serving.runtime import Runtime
 
 INDEX = "/"
@@ -50,7 +50,7 @@ async def show_page(runtime: Runtime, request: Request, receive: Receive) -> Res
     path = request.scope["path"]
     page = _PAGES.get("index.html" if path == INDEX else path.removeprefix("/playground/"))
     if page is None:
-        raise RequestError(Refusal.NOT_FOUND, "The playground has no such file.")
+        raise ApiError(ErrorCode.NOT_FOUND, "The playground has no such file.")
     if matches(page.etag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=page.headers)
     return Response(page.body, headers=page.headers, media_type=page.media_type)

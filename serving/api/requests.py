@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, Va
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from models.noise import MAX_SEED
-from serving.errors import Refusal, RequestError
+from serving.errors import ApiError, ErrorCode
 
 Format = Literal["png", "jpeg", "webp", "npy"]
 Animation = Literal["webp", "gif"]
@@ -141,30 +141,30 @@ class GenerateRequest(BaseModel):
 def read_request(body: Any, max_images: int) -> GenerateRequest:
     """The request in a decoded JSON body.
 
-    Raises ``RequestError`` with every fault that was found, or if it asks for more than ``max_images``.
+    Raises ``ApiError`` with every fault that was found, or if it asks for more than ``max_images``.
     """
     try:
         request = GenerateRequest.model_validate(body)
     except ValidationError as error:
-        raise refusal_of(error) from None
+        raise error_from_validation(error) from None
     if request.images > max_images:
         field = next(name for name in ("seeds", "noise", "count") if getattr(request, name) is not None)
         raise too_many(field, request.images, max_images)
     return request
 
 
-def too_many(field: str, images: int, max_images: int) -> RequestError:
+def too_many(field: str, images: int, max_images: int) -> ApiError:
     """The refusal of a field that asks for more images than one request may."""
     problem = f"{images} images are more than the {max_images} that one request may ask for"
-    return RequestError(Refusal.TOO_LARGE, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
+    return ApiError(ErrorCode.TOO_LARGE, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
 
 
-def refusal_of(error: ValidationError) -> RequestError:
+def error_from_validation(error: ValidationError) -> ApiError:
     """The refusal of what did not validate: its first fault as a sentence, all of them in detail."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     detail = [{"loc": list(fault["loc"]), "msg": _problem(fault)} for fault in faults[:20]]
     where = ".".join(map(str, detail[0]["loc"][:3])) or "body"
-    return RequestError(Refusal.INVALID, f"{where[:100]}: {detail[0]['msg']}.", detail=detail)
+    return ApiError(ErrorCode.INVALID, f"{where[:100]}: {detail[0]['msg']}.", detail=detail)
 
 
 def _problem(fault: ErrorDetails) -> str:

@@ -8,19 +8,19 @@ from collections.abc import Callable
 
 from starlette.types import Scope
 
-from serving.errors import RequestError
+from serving.errors import ApiError
 
 _PRESENCE = "presence"
 
 
-class Presence:
+class ClientState:
     """The client at the other end of a connection, whose requests are answered one after the other."""
 
     def __init__(self) -> None:
-        self.why_ended: Callable[[], RequestError] | None = None
+        self.why_ended: Callable[[], ApiError] | None = None
         self._watcher: Callable[[], object] | None = None
 
-    def end(self, why: Callable[[], RequestError]) -> None:
+    def end(self, why: Callable[[], ApiError]) -> None:
         """Nothing more is to be done for this client. ``why`` makes the error that says so, a new one for each request:
         one that is kept would keep all that it passed through.
         """
@@ -38,18 +38,18 @@ class Presence:
 
 
 def check_client_waits(scope: Scope) -> None:
-    """Raises ``RequestError`` if the client has gone, or what it sent has turned out to be no request."""
-    presence: Presence = scope["state"][_PRESENCE]
+    """Raises ``ApiError`` if the client has gone, or what it sent has turned out to be no request."""
+    presence: ClientState = scope["state"][_PRESENCE]
     if presence.why_ended is not None:
         raise presence.why_ended()
 
 
-class while_client_waits:  # noqa: N801 - a context manager
-    """Cancels what the task does inside when its client goes, or sends no HTTP or too slowly: ``RequestError``."""
+class cancel_on_disconnect:  # noqa: N801 - a context manager
+    """Cancels what the task does inside when its client goes, or sends no HTTP or too slowly: ``ApiError``."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._presence: Presence = scope["state"][_PRESENCE]
+        self._presence: ClientState = scope["state"][_PRESENCE]
 
     def __enter__(self) -> None:
         check_client_waits(self._scope)

@@ -19,12 +19,12 @@ from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from serving.app import Application
-from serving.connection.client_state import Presence
+from serving.connection.client_state import ClientState
 from serving.connection.countdown import ONE_TURN, Countdown, TimedFlow
 from serving.connection.half_close import HalfClose
-from serving.connection.header_coalescing import Corked
+from serving.connection.header_coalescing import HeaderCoalescingTransport
 from serving.connection.write_timeout import WriteTimeout
-from serving.errors import Refusal, RequestError, client_gone, too_slow
+from serving.errors import ApiError, ErrorCode, client_gone, too_slow
 from serving.http.auth import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES, address_too_long, headers_too_large
 from serving.oip.paths import error_body
 
@@ -44,7 +44,7 @@ class Connection(HttpToolsProtocol):
     seconds: ClassVar[float]
     keep_alive_seconds: ClassVar[float]
     application: ClassVar[Application]
-    sheds: ClassVar[bool]
+    rejects_early: ClassVar[bool]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection begins, and with it the wait for its first request."""
@@ -55,7 +55,7 @@ class Connection(HttpToolsProtocol):
         self.flow = TimedFlow(transport, self._countdown)
         self._write_timeout = WriteTimeout(self.loop, transport, self.seconds)
         self._half_close: HalfClose | None = None
-        self._presence = Presence()
+        self._presence = ClientState()
         # Uvicorn writes a line for its log at every request, and lets the logger drop it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
         self.url = b""
@@ -67,8 +67,8 @@ class Connection(HttpToolsProtocol):
         # The request that is being answered; ``cycle`` is the one that has arrived last.
         self._running: RequestResponseCycle | None = None
         # Why the head or the body that is being parsed is refused, and a refusal that earlier answers come before.
-        self._fault: Callable[[], RequestError] | None = None
-        self._due: Callable[[], RequestError] | None = None
+        self._fault: Callable[[], ApiError] | None = None
+        self._due: Callable[[], ApiError] | None = None
         # Whether nothing that still comes is looked at: the connection ends with the last answer that is due.
         self._is_last = False
         # Those since a request's beginning that are not of its body: its head, or what may follow its body.
@@ -189,7 +189,7 @@ class Connection(HttpToolsProtocol):
                 self._reject(_no_proxy)
             self._offer = self.url, len(self.headers)
         self._head_is_open = False
-        if self._may_shed():
+        if self._can_reject_early():
             self._held = b""
         else:
             self._begin_cycle()
@@ -208,7 +208,7 @@ class Connection(HttpToolsProtocol):
             return
         self._is_arriving = False
         if self._held is not None:
-            response = self.application.shed(self.headers, self._held)
+            response = self.application.reject_early(self.headers, self._held)
             if response is not None:
                 self._held = None
                 self._write(response.status_code, response.raw_headers, response.body)
@@ -217,10 +217,10 @@ class Connection(HttpToolsProtocol):
             self._let_in()
         super().on_message_complete()
 
-    def _may_shed(self) -> bool:
+    def _can_reject_early(self) -> bool:
         return (
-            self.sheds
-            and self.application.may_shed(self.parser.get_method(), self.url)
+            self.rejects_early
+            and self.application.can_reject_early(self.parser.get_method(), self.url)
             and (self.cycle is None or self.cycle.response_complete)
             and self.parser.should_keep_alive()
             and not (self.access_log or self.expect_100_continue or self.flow.write_paused)
@@ -230,7 +230,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         # What has no body is sent by its first write alone, as is the word to go on.
         if self.parser.get_method() != b"HEAD" and not self.expect_100_continue:
-            self.cycle.transport = Corked(self.transport)  # type: ignore[assignment]
+            self.cycle.transport = HeaderCoalescingTransport(self.transport)  # type: ignore[assignment]
 
     def _let_in(self) -> None:
         """Makes a request of what has been held back."""
@@ -267,12 +267,12 @@ class Connection(HttpToolsProtocol):
         elif hosts or self.parser.get_http_version() == "1.1":
             self._reject(_no_host)
 
-    def _reject(self, why: Callable[[], RequestError]) -> None:
+    def _reject(self, why: Callable[[], ApiError]) -> None:
         """Has the parser stop."""
         self._fault = why
         raise why()
 
-    def _why_no_http(self) -> Callable[[], RequestError]:
+    def _why_no_http(self) -> Callable[[], ApiError]:
         return address_too_long if len(self.url) > MAX_ADDRESS_BYTES else _no_http
 
     def _should_upgrade(self) -> bool:
@@ -297,7 +297,7 @@ class Connection(HttpToolsProtocol):
         """That of the request which is arriving, once its head is read."""
         return self.cycle if self._is_arriving and not self._head_is_open and self._held is None else None
 
-    def _refuse(self, why: Callable[[], RequestError]) -> None:
+    def _refuse(self, why: Callable[[], ApiError]) -> None:
         """Refuses the request that is arriving, in its turn, and all that may follow it."""
         own = self._own_cycle()
         self._is_last, self._is_arriving = True, False
@@ -316,7 +316,7 @@ class Connection(HttpToolsProtocol):
         if self._running is None or self._running.response_complete:
             self._finish()
 
-    def _write_refusal(self, error: RequestError) -> None:
+    def _write_refusal(self, error: ApiError) -> None:
         body = json.dumps(error_body(error, self.url.partition(b"?")[0].decode("latin-1"))).encode()
         headers = {
             b"content-type": b"application/json",
@@ -326,39 +326,39 @@ class Connection(HttpToolsProtocol):
             b"connection": b"close",
         }
         self._write(error.status, [*headers.items()], body)
-        self.application.count_refused(error.status)
+        self.application.count_rejected(error.status)
 
     def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes | memoryview) -> None:
         lines = [name + b": " + value + b"\r\n" for name, value in (*self.server_state.default_headers, *headers)]
         self.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
 
 
-def _no_http() -> RequestError:
-    return RequestError(Refusal.NOT_HTTP, "This is not a request that HTTP/1.1 allows.")
+def _no_http() -> ApiError:
+    return ApiError(ErrorCode.NOT_HTTP, "This is not a request that HTTP/1.1 allows.")
 
 
-def _no_host() -> RequestError:
-    return RequestError(
-        Refusal.NOT_HTTP, "Host: HTTP/1.1 needs one such header, a name or an address, and perhaps a port."
+def _no_host() -> ApiError:
+    return ApiError(
+        ErrorCode.NOT_HTTP, "Host: HTTP/1.1 needs one such header, a name or an address, and perhaps a port."
     )
 
 
-def _no_proxy() -> RequestError:
+def _no_proxy() -> ApiError:
     headers = [("Allow", "GET, HEAD, POST")]
-    return RequestError(Refusal.METHOD_NOT_ALLOWED, "CONNECT: this service is no proxy.", headers=headers)
+    return ApiError(ErrorCode.METHOD_NOT_ALLOWED, "CONNECT: this service is no proxy.", headers=headers)
 
 
 def limit_connections(
-    application: Application, *, sheds: bool, deadline_seconds: float, keep_alive_seconds: float
+    application: Application, *, rejects_early: bool, deadline_seconds: float, keep_alive_seconds: float
 ) -> None:
     """Has uvicorn use ``Connection``. Within the deadline, a request must arrive, and some of an answer must be read.
 
     BentoML, which starts uvicorn, has no setting for that, so this changes what uvicorn takes when none is made.
-    ``application`` is told of whatever is refused before it is a request; with ``sheds``, so is what it would refuse
-    for want of room. A connection that is idle for longer than ``keep_alive_seconds`` is closed.
+    ``application`` counts whatever is refused before it is a request; with ``rejects_early``, it may reject a request
+    for want of room before it exists. A connection that is idle for longer than ``keep_alive_seconds`` is closed.
     """
     Connection.seconds = deadline_seconds
     Connection.keep_alive_seconds = keep_alive_seconds
-    Connection.sheds = sheds
+    Connection.rejects_early = rejects_early
     Connection.application = application
     HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"

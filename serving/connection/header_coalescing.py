@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Corked:
+class HeaderCoalescingTransport:
     """A transport as uvicorn's cycle of one request uses it: its first write, the head, waits for the second.
 
     ASGI allows that: a server need not send anything before the first event with some of the body.

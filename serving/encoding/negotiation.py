@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serving.api.requests import Animation, Format
-from serving.errors import Refusal, RequestError
+from serving.errors import ApiError, ErrorCode
 
 
 class Form(enum.Enum):
@@ -37,7 +37,7 @@ NPY_TYPE = "application/x-npy"
 def negotiate(offers: Sequence[Offer], accept: str | None) -> Offer:
     """The answer that the client likes best, and of those it likes equally, the first one offered.
 
-    Raises ``RequestError`` if it accepts none of them.
+    Raises ``ApiError`` if it accepts none of them.
     """
     wanted = _parse(accept)
     weights = [_weight(offer.media_type, wanted) for offer in offers]
@@ -48,7 +48,7 @@ def negotiate(offers: Sequence[Offer], accept: str | None) -> Offer:
     hint = (
         "" if any(offer.form is Form.IMAGE for offer in offers) else "; an image type needs one image, or layout grid"
     )
-    raise RequestError(Refusal.NOT_ACCEPTABLE, f"Accept: this request can be answered with {types}{hint}.")
+    raise ApiError(ErrorCode.NOT_ACCEPTABLE, f"Accept: this request can be answered with {types}{hint}.")
 
 
 def offer_for(asked: Format | None, one_image: bool, accept: str | None) -> Offer:

@@ -24,7 +24,7 @@ Job = tuple[Callable[[], Any], asyncio.Future[Any]]
 Result = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
-class Encoder:
+class EncoderPool:
     """A pool of threads for one event loop."""
 
     def __init__(self, threads: int) -> None:
@@ -51,8 +51,8 @@ class Encoder:
         self._fresh.append((job, future))
         return await future
 
-    async def run_alone(self, job: Callable[[], T]) -> T:
-        """``run``, with no other job of ``run_alone`` beside it.
+    async def run_exclusive(self, job: Callable[[], T]) -> T:
+        """``run``, with no other job of ``run_exclusive`` beside it.
 
         It is for noise: NumPy gives up the interpreter's lock at every seed, and two threads that draw hand it to and
         fro so often that each takes more than twice as long.

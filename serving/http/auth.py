@@ -9,7 +9,7 @@ from itertools import chain
 from starlette.types import Scope
 
 from serving.config.settings import Settings
-from serving.errors import Refusal, RequestError
+from serving.errors import ApiError, ErrorCode
 
 MAX_ADDRESS_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 32 * 1024
@@ -18,7 +18,7 @@ MAX_HEADER_BYTES = 32 * 1024
 _HEALTH = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
 
 
-class Admission:
+class Authenticator:
     """The door."""
 
     def __init__(self, settings: Settings) -> None:
@@ -27,7 +27,7 @@ class Admission:
         self._public = _HEALTH | ({"/metrics"} if settings.public_metrics else set())
 
     def check(self, scope: Scope) -> None:
-        """Raises ``RequestError`` for a request that is not let in."""
+        """Raises ``ApiError`` for a request that is not let in."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
             raise address_too_long()
@@ -64,18 +64,18 @@ def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def _unauthorized(sentence: str, error: str) -> RequestError:
+def _unauthorized(sentence: str, error: str) -> ApiError:
     # In two headers: browsers look no further than the first scheme of one, and can only ask for a password.
     challenges = [f'Bearer realm="figment"{error}', 'Basic realm="figment", charset="UTF-8"']
     headers = [("WWW-Authenticate", challenge) for challenge in challenges]
-    return RequestError(Refusal.UNAUTHORIZED, sentence, headers=headers)
+    return ApiError(ErrorCode.UNAUTHORIZED, sentence, headers=headers)
 
 
-def address_too_long() -> RequestError:
+def address_too_long() -> ApiError:
     """The refusal of an address over its limit."""
-    return RequestError(Refusal.ADDRESS_TOO_LONG, f"An address may have at most {MAX_ADDRESS_BYTES} bytes.")
+    return ApiError(ErrorCode.ADDRESS_TOO_LONG, f"An address may have at most {MAX_ADDRESS_BYTES} bytes.")
 
 
-def headers_too_large() -> RequestError:
+def headers_too_large() -> ApiError:
     """The refusal of headers over their limit."""
-    return RequestError(Refusal.HEADERS_TOO_LARGE, f"The headers may have at most {MAX_HEADER_BYTES} bytes.")
+    return ApiError(ErrorCode.HEADERS_TOO_LARGE, f"The headers may have at most {MAX_HEADER_BYTES} bytes.")

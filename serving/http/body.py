@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.types import Receive
 
-from serving.errors import Refusal, RequestError, client_gone
+from serving.errors import ApiError, ErrorCode, client_gone
 
 # The room for everything in a body but noise: seeds, labels and names of 1024 images fit many times.
 _BASE_BYTES = 64 * 1024
@@ -18,31 +18,31 @@ def body_limit(max_images: int, noise_dim: int) -> int:
 
 
 def check_is_json(request: Request) -> None:
-    """Raises ``RequestError`` unless the body is declared to be JSON, and not compressed."""
+    """Raises ``ApiError`` unless the body is declared to be JSON, and not compressed."""
     if request.headers.get("content-type") != "application/json" and media_type_of(request) != "application/json":
-        raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Type: the body must be application/json.")
+        raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Content-Type: the body must be application/json.")
     check_is_plain(request)
 
 
 def media_type_of(request: Request) -> str:
-    """Returns the body's media type, ``""`` without a Content-Type. Raises ``RequestError`` if it is given twice."""
+    """Returns the body's media type, ``""`` without a Content-Type. Raises ``ApiError`` if it is given twice."""
     if len(request.headers.getlist("content-type")) > 1:
-        raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, "Content-Type: a body has one type, and several are given.")
+        raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Content-Type: a body has one type, and several are given.")
     content_type: str = request.headers.get("content-type", "")
     return content_type.partition(";")[0].strip().lower()
 
 
 def check_is_plain(request: Request) -> None:
-    """Raises ``RequestError`` if the body is declared to be compressed: it would have to be inflated to be measured."""
+    """Raises ``ApiError`` if the body is declared to be compressed: it would have to be inflated to be measured."""
     for name, plain in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
         if request.headers.get(name, plain).lower() != plain:
-            raise RequestError(Refusal.UNSUPPORTED_MEDIA_TYPE, f"{name}: the body must not be compressed.")
+            raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"{name}: the body must not be compressed.")
 
 
 async def read_body(request: Request, receive: Receive, limit: int) -> bytes:
     """The whole body; whether it comes in time is the connection's to see to.
 
-    Raises ``RequestError`` as soon as it is known to be longer than ``limit`` bytes, from its ``Content-Length`` or
+    Raises ``ApiError`` as soon as it is known to be longer than ``limit`` bytes, from its ``Content-Length`` or
     from what has come, and if the client goes before its end.
     """
     declared = request.headers.get("content-length", "")
@@ -63,5 +63,5 @@ async def read_body(request: Request, receive: Receive, limit: int) -> bytes:
             return b"".join(chunks)
 
 
-def _too_large(limit: int) -> RequestError:
-    return RequestError(Refusal.TOO_LARGE, f"The body may have at most {limit} bytes.")
+def _too_large(limit: int) -> ApiError:
+    return ApiError(ErrorCode.TOO_LARGE, f"The body may have at most {limit} bytes.")

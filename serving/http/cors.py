@@ -15,7 +15,7 @@ _METHOD = "Access-Control-Request-Method"
 _HEADERS = "Access-Control-Request-Headers"
 
 
-class CrossOrigin(CORSMiddleware):
+class CorsMiddleware(CORSMiddleware):
     """Answers browsers' questions before a request, and lets the pages of some origins read what comes of it."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:

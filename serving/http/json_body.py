@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import Refusal, RequestError
+from serving.errors import ApiError, ErrorCode
 
 # The deepest request that makes sense, nested noise by the inference protocol, has five.
 MAX_DEPTH = 32
@@ -20,7 +20,7 @@ _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 def read_json(body: bytes) -> Any:
     """The value of a JSON text in UTF-8.
 
-    Raises ``RequestError`` for anything else: ``NaN`` and its like, names that appear twice, bytes that are not
+    Raises ``ApiError`` for anything else: ``NaN`` and its like, names that appear twice, bytes that are not
     UTF-8, arrays and objects in one another more than ``MAX_DEPTH`` deep.
     """
     # Nothing with fewer brackets can be deeper, and to count them takes no time.
@@ -42,9 +42,9 @@ def _depth(body: bytes) -> int:
     return int(np.cumsum(_STEPS[np.frombuffer(brackets, np.uint8)], dtype=np.int64).max(initial=0))
 
 
-def _not_json(problem: str) -> RequestError:
-    return RequestError(
-        Refusal.NOT_JSON, f"The body is not valid JSON: {problem}.", detail=[{"loc": ["body"], "msg": problem}]
+def _not_json(problem: str) -> ApiError:
+    return ApiError(
+        ErrorCode.NOT_JSON, f"The body is not valid JSON: {problem}.", detail=[{"loc": ["body"], "msg": problem}]
     )
 
 

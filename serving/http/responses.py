@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 
-class QuickHeaders(Headers):
+class IndexedHeaders(Headers):
     """Headers that are looked up, not searched; ``get`` joins lines of one name with ", " (RFC 9110, 5.3).
 
     Two lines of a header that is no list make a value that its reader refuses: a proxy may have read the other line.
@@ -29,15 +29,15 @@ class QuickHeaders(Headers):
         return default if value is None else value.decode("latin-1")
 
 
-class QuickRequest(Request):
+class IndexedRequest(Request):
     """A request with such headers."""
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope)
-        self._headers = QuickHeaders(scope)  # where Starlette's keeps them
+        self._headers = IndexedHeaders(scope)  # where Starlette's keeps them
 
 
-class QuickResponse(Response):
+class RawResponse(Response):
     """An answer with a body and headers that are ready to be sent."""
 
     def __init__(self, body: bytes, media_type: str, headers: list[tuple[bytes, bytes]], status: int = 200) -> None:
@@ -48,7 +48,7 @@ class QuickResponse(Response):
         self.raw_headers = headers + about
 
 
-class QuickJSON(QuickResponse):
+class RawJSONResponse(RawResponse):
     """An answer in JSON."""
 
     def __init__(self, content: Any, status: int, headers: list[tuple[bytes, bytes]]) -> None:

@@ -57,7 +57,7 @@ class BatchQueue(Generic[E]):
         self._entries: deque[E] = deque()
         self.images = 0
 
-    def has_room(self, images: int) -> bool:
+    def has_capacity(self, images: int) -> bool:
         """Whether a request of so many images may come in.
 
         One that is larger than the whole queue is let into an empty one: it could never be served otherwise.
@@ -66,7 +66,7 @@ class BatchQueue(Generic[E]):
 
     def add(self, entry: E) -> None:
         """Puts a request in the queue. Raises ``QueueFullError`` if its images have no room there."""
-        if not self.has_room(entry.images):
+        if not self.has_capacity(entry.images):
             raise QueueFullError
         self._entries.append(entry)
         self.images += entry.images

@@ -62,7 +62,7 @@ class Inputs:
 
 
 @dataclass(slots=True)
-class Joined:
+class PaddedBatch:
     """A batch as the graph takes it, padded, and how many of its images are wanted."""
 
     feed: dict[str, NDArray[Any]]
@@ -108,7 +108,7 @@ class Engine:
         self.provider = SHORT_NAME[provider]
         self.parallel = 1
         self._session = session
-        self._wide: Session | None = None
+        self._multithreaded_session: Session | None = None
         self._bound: dict[int, _Bound] = {}
         self._hardware = hardware
         self._on_gpu = provider != CPU
@@ -141,16 +141,18 @@ class Engine:
             return waiting
         return max((size for size in self.buckets if size < waiting), default=waiting)
 
-    def join(self, parts: Sequence[Inputs]) -> Joined:
+    def join(self, parts: Sequence[Inputs]) -> PaddedBatch:
         """One batch of all parts, of at most ``max_batch`` images in all. Any thread may do that, and ahead of time."""
         count = sum(map(len, parts))
-        return Joined(self._padded(parts, count + self.padding(count)), count)
+        return PaddedBatch(self._padded(parts, count + self.padding(count)), count)
 
-    def run(self, batch: Joined, alone: bool = False) -> Images:
-        """The images of a batch, uint8 [N, H, W, C]; ``alone`` says that the device has nothing else to do."""
+    def run(self, batch: PaddedBatch, device_idle: bool = False) -> Images:
+        """The images of a batch, uint8 [N, H, W, C]; ``device_idle`` says that the device has nothing else to do."""
         if self._on_gpu:
             return self._run_bound(batch.feed)[: batch.count]
-        session = self._wide if alone and self._wide is not None else self._session
+        session = (
+            self._multithreaded_session if device_idle and self._multithreaded_session is not None else self._session
+        )
         return _run(session, batch.feed)[: batch.count]
 
     def _padded(self, parts: Sequence[Inputs], size: int) -> dict[str, NDArray[Any]]:
@@ -214,7 +216,7 @@ class Engine:
         wide = open_wide()
         sizes = {count + self.padding(count) for count in range(1, min(threads, self.max_batch + 1))}
         if all(is_exact(size, False, wide, map) for size in sizes):
-            self._wide = wide
+            self._multithreaded_session = wide
 
     def _inputs_of(self, count: int) -> Inputs:
         label = labels_for_seeds(range(count), len(self.card.labels)) if self.card.labels else None

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.errors import Refusal, RequestError, retry_later
+from serving.errors import ApiError, ErrorCode, retry_later
 from serving.inference.batching import Entry
 from serving.inference.engine import Images, Inputs
 
 
 @dataclass(slots=True)
-class Made:
+class InferenceResult:
     """A request's images, uint8 [N, H, W, C], the seconds that they waited and took, and when they were there."""
 
     images: Images
@@ -21,11 +21,11 @@ class Made:
 
 
 @dataclass(eq=False)
-class Ticket(Entry):
-    """A request in the hands of a ``DeviceThreads``."""
+class PendingRequest(Entry):
+    """A request in the hands of a ``Scheduler``."""
 
     inputs: Inputs
-    finish: Callable[[Made], Any] | None
+    finish: Callable[[InferenceResult], Any] | None
     future: asyncio.Future[Any]
     submitted: float
     images_made: Images | None = field(default=None, init=False)
@@ -37,7 +37,7 @@ class Ticket(Entry):
 
 
 # A finished request: its images, or why there are none.
-Outcome = tuple[Ticket, Made | RequestError]
+Outcome = tuple[PendingRequest, InferenceResult | ApiError]
 
 
 def deliver(outcomes: list[Outcome]) -> None:
@@ -46,16 +46,16 @@ def deliver(outcomes: list[Outcome]) -> None:
         # It may have been given up while the device worked on it.
         if ticket.future.done():
             continue
-        if isinstance(outcome, Made):
+        if isinstance(outcome, InferenceResult):
             ticket.future.set_result(outcome)
         else:
             ticket.future.set_exception(outcome)
 
 
-def too_late(reason: str) -> RequestError:
+def too_late(reason: str) -> ApiError:
     """The refusal of what was given up, by the reason that the metrics have for it."""
     if reason == "deadline":
-        return RequestError(Refusal.DEADLINE, "The images were not made before the request's deadline.")
+        return ApiError(ErrorCode.DEADLINE, "The images were not made before the request's deadline.")
     if reason == "disconnected":
-        return RequestError(Refusal.DISCONNECTED, "The client has gone.")
-    return retry_later(Refusal.UNAVAILABLE, "The service is shutting down.", 1)
+        return ApiError(ErrorCode.DISCONNECTED, "The client has gone.")
+    return retry_later(ErrorCode.UNAVAILABLE, "The service is shutting down.", 1)

@@ -21,23 +21,23 @@ from typing import Any
 
 import numpy as np
 
-from serving.encoding.pool import Encoder, Job
-from serving.errors import Refusal, RequestError, retry_later
+from serving.encoding.pool import EncoderPool, Job
+from serving.errors import ApiError, ErrorCode, retry_later
 from serving.inference.batching import Batch, BatchQueue, QueueFullError, Slice, Throughput
-from serving.inference.engine import Engine, Images, Inputs, Joined
+from serving.inference.engine import Engine, Images, Inputs, PaddedBatch
 from serving.inference.fifo_semaphore import Places
-from serving.inference.pending import Made, Outcome, Ticket, deliver, too_late
+from serving.inference.pending import InferenceResult, Outcome, PendingRequest, deliver, too_late
 from serving.metrics import Metrics
 
 logger = logging.getLogger("figment.device")
 
 
 @dataclass(slots=True)
-class _Formed:
+class FormedBatch:
     """What the device does next: shares of requests, and the one batch of them all."""
 
-    slices: list[Slice[Ticket]]
-    joined: Joined
+    slices: list[Slice[PendingRequest]]
+    joined: PaddedBatch
 
 
 _JOIN_SECONDS = 10
@@ -48,27 +48,27 @@ _NICENESS = 10
 DROP_REASONS = ("queue_full", "deadline", "disconnected", "draining")
 
 
-class DeviceThreads:
+class Scheduler:
     """One engine, its queue and its threads. What is public is for the event loop."""
 
     def __init__(
-        self, engine: Engine, encoder: Encoder, queue_images: int, deadline_seconds: float, metrics: Metrics
+        self, engine: Engine, encoder: EncoderPool, queue_images: int, deadline_seconds: float, metrics: Metrics
     ) -> None:
         self._engine = engine
         self._encoder = encoder
         self._deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
-        self._queue = BatchQueue[Ticket](queue_images)
+        self._queue = BatchQueue[PendingRequest](queue_images)
         self._throughput = Throughput()
         self._lock = threading.Lock()
         self._free = threading.Condition(self._lock)  # for as many threads as batches run at once
         self._full = threading.Condition(self._lock)  # for the one that forms a batch ahead
         self._busy = 0  # batches that are taken and not yet handed on
-        self._calm = True  # nothing was left to do when the last batch was done
+        self._was_idle = True  # nothing was left to do when the last batch was done
         self._device = Places(engine.parallel)
         self._closed = False
         self._to_wake = False
-        self._open: dict[Ticket, None] = {}
+        self._open: dict[PendingRequest, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         model = engine.card.name
         self._queued = metrics.queued_images.labels(model)
@@ -79,7 +79,7 @@ class DeviceThreads:
         self._dropped: dict[str, Callable[[float], None]] = {
             reason: metrics.dropped_images.labels(model, reason).inc for reason in DROP_REASONS
         }
-        self._told_queued = 0
+        self._reported_queued = 0
         self._working_since: dict[int, float] = {}
         self._threads = [
             threading.Thread(target=self._run, args=[index], name=f"device-{model}-{index}", daemon=True)
@@ -92,21 +92,23 @@ class DeviceThreads:
     @property
     def is_full(self) -> bool:
         """Whether there is no room for a single image."""
-        return not self._queue.has_room(1)
+        return not self._queue.has_capacity(1)
 
-    def check_room(self, images: int) -> None:
-        """Raises ``RequestError`` if there is no room for so many images: asked early, it spares making their noise."""
-        if not self._queue.has_room(images):
+    def ensure_capacity(self, images: int) -> None:
+        """Raises ``ApiError`` if there is no room for so many images: asked early, it spares making their noise."""
+        if not self._queue.has_capacity(images):
             raise self._queue_full(images)
 
-    def submit(self, inputs: Inputs, finish: Callable[[Made], Any] | None = None) -> Ticket:
-        """Puts a request in the queue; its ``future`` gets the images, or a ``RequestError``.
+    def submit(self, inputs: Inputs, finish: Callable[[InferenceResult], Any] | None = None) -> PendingRequest:
+        """Puts a request in the queue; its ``future`` gets the images, or a ``ApiError``.
 
         With ``finish``, it gets what that makes of the images in an encoder thread: going there straight from the
-        device spares the event loop a turn. Raises ``RequestError`` if there is no room.
+        device spares the event loop a turn. Raises ``ApiError`` if there is no room.
         """
         now = time.monotonic()
-        ticket = Ticket(len(inputs), now + self._deadline_seconds, inputs, finish, self._loop.create_future(), now)
+        ticket = PendingRequest(
+            len(inputs), now + self._deadline_seconds, inputs, finish, self._loop.create_future(), now
+        )
         with self._lock:
             try:
                 self._queue.add(ticket)
@@ -122,11 +124,11 @@ class DeviceThreads:
             self._timer = self._loop.call_later(self._deadline_seconds, self._drop_late)
         return ticket
 
-    def _queue_full(self, images: int) -> RequestError:
+    def _queue_full(self, images: int) -> ApiError:
         self._dropped["queue_full"](images)
         wait = max(1, math.ceil(self._throughput.seconds_for(self._queue.images)))
         sentence = f"{self._queue.images} images wait already; try again in {wait} s."
-        return retry_later(Refusal.QUEUE_FULL, sentence, wait)
+        return retry_later(ErrorCode.QUEUE_FULL, sentence, wait)
 
     def _drop_late(self) -> None:
         """Gives up what is late, since the device may be busy or stuck for longer than that.
@@ -146,14 +148,14 @@ class DeviceThreads:
         self._to_wake = False
         with self._lock:
             self._wake_one()
-            self._tell_queued()
+            self._update_queue_gauge()
 
-    def drop(self, ticket: Ticket, reason: str) -> None:
+    def drop(self, ticket: PendingRequest, reason: str) -> None:
         """Gives a request up: what waits of it is never made."""
         with self._lock:
             ticket.given_up, ticket.reason = True, reason
             waited = self._queue.cancel(ticket)
-            self._tell_queued()
+            self._update_queue_gauge()
         self._forget(waited, reason)
         if not ticket.future.done():
             ticket.future.set_exception(too_late(reason))
@@ -162,7 +164,7 @@ class DeviceThreads:
         """Gives up all requests that wait."""
         with self._lock:
             waiting = [(ticket, ticket.waiting) for ticket in self._queue.cancel_all()]
-            self._tell_queued()
+            self._update_queue_gauge()
         for ticket, waited in waiting:
             self._forget(waited, reason)
             if not ticket.future.done():
@@ -186,7 +188,7 @@ class DeviceThreads:
         with self._lock:
             self._closed = True
             self._queue.cancel_all()
-            self._tell_queued()
+            self._update_queue_gauge()
             self._free.notify_all()
             self._full.notify_all()
         deadline = time.monotonic() + _JOIN_SECONDS
@@ -196,10 +198,10 @@ class DeviceThreads:
     def _forget(self, images: int, reason: str) -> None:
         self._dropped[reason](images)
 
-    def _tell_queued(self) -> None:
+    def _update_queue_gauge(self) -> None:
         """With the lock held. By steps, since several versions of a model share the gauge."""
-        self._queued.inc(self._queue.images - self._told_queued)
-        self._told_queued = self._queue.images
+        self._queued.inc(self._queue.images - self._reported_queued)
+        self._reported_queued = self._queue.images
 
     def _run(self, index: int) -> None:
         if sys.platform == "linux":  # where it is a thread's own; it may be raised by anybody, lowered by few
@@ -212,16 +214,16 @@ class DeviceThreads:
                     ready.wait()
                 if self._closed:
                     return
-                batch, alone = self._take()
+                batch, device_idle = self._take()
                 self._wake_one()
             formed = self._form(batch)
             with self._device:
-                outcomes = self._work_on(index, formed, alone) if formed is not None else []
+                outcomes = self._work_on(index, formed, device_idle) if formed is not None else []
             self._hand_on(outcomes)
             with self._lock:
                 # Nobody is woken: this thread looks itself what waits by now.
                 self._busy -= 1
-                self._calm = not self._busy and not self._queue.images
+                self._was_idle = not self._busy and not self._queue.images
 
     def _may_take(self) -> bool:
         """With the lock held: whether a thread is to take a batch, for a device that is free or ahead of it."""
@@ -235,7 +237,7 @@ class DeviceThreads:
             if self._busy >= self._engine.parallel:
                 self._full.notify()
 
-    def _take(self) -> tuple[Batch[Ticket], bool]:
+    def _take(self) -> tuple[Batch[PendingRequest], bool]:
         """The next batch, with the lock held, and whether it is alone on the device.
 
         Where several batches run at once, those that are free share what waits. Only if that is not an image for each,
@@ -243,14 +245,14 @@ class DeviceThreads:
         each of its operators.
         """
         waiting, free = self._queue.images, max(1, self._engine.parallel - self._busy)
-        alone = self._calm and not self._busy and waiting < self._engine.parallel
-        share = waiting if alone else -(-waiting // free)
+        device_idle = self._was_idle and not self._busy and waiting < self._engine.parallel
+        share = waiting if device_idle else -(-waiting // free)
         batch = self._queue.take(time.monotonic(), self._engine.room(share))
         self._busy += 1
-        self._tell_queued()
-        return batch, alone
+        self._update_queue_gauge()
+        return batch, device_idle
 
-    def _form(self, batch: Batch[Ticket]) -> _Formed | None:
+    def _form(self, batch: Batch[PendingRequest]) -> FormedBatch | None:
         """Nothing if all of the batch came too late."""
         late: list[Outcome] = []
         for ticket in batch.expired:
@@ -259,9 +261,9 @@ class DeviceThreads:
         self._hand_on(late)
         if not batch.slices:
             return None
-        return _Formed(batch.slices, self._engine.join([_inputs(piece) for piece in batch.slices]))
+        return FormedBatch(batch.slices, self._engine.join([_inputs(piece) for piece in batch.slices]))
 
-    def _work_on(self, index: int, formed: _Formed, alone: bool) -> list[Outcome]:
+    def _work_on(self, index: int, formed: FormedBatch, device_idle: bool) -> list[Outcome]:
         """Runs a batch, and returns the requests that are finished by it."""
         left = self._without_given_up(formed)
         if left is None:
@@ -269,12 +271,12 @@ class DeviceThreads:
         with self._lock:
             self._working_since[index] = time.monotonic()
         try:
-            return self._make(left, alone)
+            return self._make(left, device_idle)
         finally:
             with self._lock:
                 del self._working_since[index]
 
-    def _without_given_up(self, formed: _Formed) -> _Formed | None:
+    def _without_given_up(self, formed: FormedBatch) -> FormedBatch | None:
         """What is left of a batch once those who gave up since it was formed are out of it."""
         left = [piece for piece in formed.slices if not piece.entry.given_up]
         if len(left) == len(formed.slices):
@@ -282,14 +284,14 @@ class DeviceThreads:
         for piece in formed.slices:
             if piece.entry.given_up and piece.entry.reason:
                 self._forget(piece.stop - piece.start, piece.entry.reason)
-        return _Formed(left, self._engine.join([_inputs(piece) for piece in left])) if left else None
+        return FormedBatch(left, self._engine.join([_inputs(piece) for piece in left])) if left else None
 
     def _hand_on(self, outcomes: list[Outcome]) -> None:
         """Sends finished requests to the encoder, and the others to the event loop."""
         jobs: list[Job] = []
         ends: list[Outcome] = []
         for ticket, outcome in outcomes:
-            if ticket.finish is not None and isinstance(outcome, Made):
+            if ticket.finish is not None and isinstance(outcome, InferenceResult):
                 jobs.append((partial(ticket.finish, outcome), ticket.future))
             else:
                 ends.append((ticket, outcome))
@@ -300,16 +302,16 @@ class DeviceThreads:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(deliver, ends)
 
-    def _make(self, formed: _Formed, alone: bool) -> list[Outcome]:
+    def _make(self, formed: FormedBatch, device_idle: bool) -> list[Outcome]:
         count = formed.joined.count
         started = time.monotonic()
         try:
-            images = self._engine.run(formed.joined, alone)
+            images = self._engine.run(formed.joined, device_idle)
         except Exception as error:
             return self._make_singly(formed, error)
         finished = time.monotonic()
         seconds = finished - started
-        self._throughput.record(count, seconds if alone else seconds / self._engine.parallel)
+        self._throughput.record(count, seconds if device_idle else seconds / self._engine.parallel)
         self._inference.observe(seconds)
         self._batch_images.observe(count)
         if padding := self._engine.padding(count):
@@ -326,11 +328,13 @@ class DeviceThreads:
             row = stop
         return outcomes
 
-    def _hand_over(self, piece: Slice[Ticket], images: Images, seconds: float, finished: float) -> Made | None:
+    def _hand_over(
+        self, piece: Slice[PendingRequest], images: Images, seconds: float, finished: float
+    ) -> InferenceResult | None:
         """Gives a request its share of a batch, and returns all its images if that was the last of them."""
         ticket = piece.entry
         if len(images) == ticket.images:
-            return Made(images, ticket.queue_seconds, seconds, finished)
+            return InferenceResult(images, ticket.queue_seconds, seconds, finished)
         # Other shares may come at the same moment: only the pixels go to places of their own.
         with self._lock:
             if ticket.images_made is None:
@@ -341,24 +345,24 @@ class DeviceThreads:
             ticket.made += len(images)
             if ticket.made < ticket.images:
                 return None
-        return Made(ticket.images_made, ticket.queue_seconds, ticket.inference_seconds, finished)
+        return InferenceResult(ticket.images_made, ticket.queue_seconds, ticket.inference_seconds, finished)
 
-    def _make_singly(self, formed: _Formed, error: Exception) -> list[Outcome]:
+    def _make_singly(self, formed: FormedBatch, error: Exception) -> list[Outcome]:
         """One request may have broken the batch: its neighbours are made without it."""
         if len(formed.slices) > 1:
             logger.warning("A batch of %d requests failed, each is tried alone: %s", len(formed.slices), error)
-            singles = [_Formed([piece], self._engine.join([_inputs(piece)])) for piece in formed.slices]
+            singles = [FormedBatch([piece], self._engine.join([_inputs(piece)])) for piece in formed.slices]
             return [outcome for one in singles for outcome in self._make(one, False)]
         ticket = formed.slices[0].entry
         logger.error("A request failed on the device", exc_info=error)
         with self._lock:
             ticket.given_up = True
             self._queue.cancel(ticket)
-            self._tell_queued()
-        return [(ticket, RequestError(Refusal.BROKEN, "The images could not be made; the service's log says why."))]
+            self._update_queue_gauge()
+        return [(ticket, ApiError(ErrorCode.BROKEN, "The images could not be made; the service's log says why."))]
 
 
-def _inputs(piece: Slice[Ticket]) -> Inputs:
+def _inputs(piece: Slice[PendingRequest]) -> Inputs:
     ticket = piece.entry
     if piece.stop - piece.start == ticket.images:
         return ticket.inputs

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from serving.inference.engine import Engine
 from serving.loading.policy import BundleWatcher, Poll, bundle_name, removable
-from serving.loading.registry import Refused
+from serving.loading.registry import RejectedBundle
 
 logger = logging.getLogger("figment.catalogue")
 
 # Opens a bundle's folder; gets the engine that is loaded under its name, and may return it.
-Open = Callable[[Path, Engine | None], Engine | Refused]
+Open = Callable[[Path, Engine | None], Engine | RejectedBundle]
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadResult:
     """What is loaded and what is not.
 
     ``failure`` is the reason if the service is not ready: nothing is loaded, or nothing is on disk any more.
@@ -25,7 +25,7 @@ class Loaded:
     """
 
     engines: tuple[Engine, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedBundle, ...] = ()
     ignored: tuple[tuple[str, str], ...] = ()
     retained: tuple[str, ...] = ()
     failure: str | None = None
@@ -39,10 +39,10 @@ class BundleLoader:
         self._open = open_bundle
         self._watcher = BundleWatcher(root)
         self._engines: dict[str, Engine] = {}
-        self._refused: dict[str, Refused] = {}
+        self._refused: dict[str, RejectedBundle] = {}
         self._told: Mapping[str, str] = {}
 
-    def poll(self) -> Loaded:
+    def poll(self) -> LoadResult:
         """Looks into the folder once, and loads and unloads what that calls for.
 
         Everything that was added is opened before anything is unloaded, and the caller gets both as one change. The
@@ -57,7 +57,7 @@ class BundleLoader:
         for folder in poll.added:
             name = bundle_name(folder)
             opened = self._open(folder, engines.get(name))
-            if not isinstance(opened, Refused):
+            if not isinstance(opened, RejectedBundle):
                 engines[name] = opened
                 refused.pop(name, None)
                 continue
@@ -71,8 +71,8 @@ class BundleLoader:
         leaving = removable(engines, absent, refused) if not poll.copying else frozenset()
         self._engines = {name: engine for name, engine in engines.items() if name not in leaving}
         self._refused = refused
-        unreadable = [Refused(name, reason) for name, reason in poll.unreadable.items()]
-        return Loaded(
+        unreadable = [RejectedBundle(name, reason) for name, reason in poll.unreadable.items()]
+        return LoadResult(
             tuple(self._engines.values()),
             (*refused.values(), *unreadable),
             tuple(poll.ignored.items()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.bundle import BundleError, BundleUnreadableError, read_bundle
-from serving.errors import Refusal, RequestError
+from serving.errors import ApiError, ErrorCode
 from serving.inference.device import DeviceError, Devices
 from serving.inference.engine import Engine, open_engine
 from serving.loading.policy import bundle_name
@@ -16,7 +16,7 @@ logger = logging.getLogger("figment.catalogue")
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedBundle:
     """A bundle that is not served.
 
     ``passes`` where trying again may help though no file changes; ``blames_device`` where the CPU can run it, and the
@@ -29,7 +29,7 @@ class Refused:
     blames_device: bool = False
 
 
-def open_bundle(folder: Path, loaded: Engine | None, devices: Devices, max_batch: int) -> Engine | Refused:
+def open_bundle(folder: Path, loaded: Engine | None, devices: Devices, max_batch: int) -> Engine | RejectedBundle:
     """Loads, verifies and warms one bundle. Returns ``loaded`` if that is this very bundle. Raises nothing."""
     name, started = bundle_name(folder), time.monotonic()
     try:
@@ -38,17 +38,17 @@ def open_bundle(folder: Path, loaded: Engine | None, devices: Devices, max_batch
             return loaded
         engine = open_engine(bundle, devices, max_batch)
     except BundleError as error:
-        return Refused(name, str(error), passes=isinstance(error, BundleUnreadableError))
+        return RejectedBundle(name, str(error), passes=isinstance(error, BundleUnreadableError))
     except DeviceError as error:
-        return Refused(name, str(error), blames_device=True)
+        return RejectedBundle(name, str(error), blames_device=True)
     except Exception as error:
         # A graph that is not what it should be fails in as many ways as ONNX Runtime has exceptions.
-        return Refused(name, f"{name}: cannot be run: {error}")
+        return RejectedBundle(name, f"{name}: cannot be run: {error}")
     logger.info("Loaded %s on %s in %.1f s", name, engine.provider, time.monotonic() - started)
     return engine
 
 
-class Catalogue:
+class ModelRegistry:
     """The loaded generators by name and version."""
 
     def __init__(self, engines: Iterable[Engine] = (), default: str = "") -> None:
@@ -67,7 +67,7 @@ class Catalogue:
     def find(self, model: str | None, version: int | None) -> Engine:
         """The generator of a name (or the default) and a version (or the newest).
 
-        Raises ``RequestError`` if there is none.
+        Raises ``ApiError`` if there is none.
         """
         name = self.default if model is None else model
         versions = self._models.get(name)
@@ -77,12 +77,12 @@ class Catalogue:
                 if model is not None
                 else f"the default, {_shown(name)}, is not loaded"
             )
-            raise RequestError(Refusal.NOT_FOUND, f"model: {problem}; see GET /models.")
+            raise ApiError(ErrorCode.NOT_FOUND, f"model: {problem}; see GET /models.")
         if version is None:
             return versions[max(versions)]
         if version not in versions:
             known = ", ".join(map(str, sorted(versions)))
-            raise RequestError(Refusal.NOT_FOUND, f"version: {_shown(name)} has no version {version}, but {known}.")
+            raise ApiError(ErrorCode.NOT_FOUND, f"version: {_shown(name)} has no version {version}, but {known}.")
         return versions[version]
 
 

@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from serving.api.endpoints import told
+from serving.api.endpoints import generation_headers
 from serving.api.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, check_fits, run
-from serving.connection.client_state import while_client_waits
-from serving.errors import Refusal, RequestError
+from serving.connection.client_state import cancel_on_disconnect
+from serving.errors import ApiError, ErrorCode
 from serving.http.body import body_limit, check_is_plain, media_type_of, read_body
-from serving.http.responses import QuickResponse
+from serving.http.responses import RawResponse
 from serving.inference.engine import Images
 from serving.oip.inputs import count_images, model_metadata, read_tensors
 from serving.oip.messages import HEADER_LENGTH, ResponseHead, image_numbers, read_infer_request
@@ -46,45 +46,45 @@ async def show_ready(runtime: Runtime, request: Request, receive: Receive) -> Re
 
 async def show_model(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /v2/models/{model}[/versions/{version}]``: a model's tensors."""
-    with runtime.request_in_hand():
-        card = runtime.catalogue.find(*model_of(request.scope["path"])).card
-        versions = [engine.card.version for engine in runtime.catalogue if engine.card.name == card.name]
+    with runtime.track_request():
+        card = runtime.registry.find(*model_of(request.scope["path"])).card
+        versions = [engine.card.version for engine in runtime.registry if engine.card.name == card.name]
         return JSONResponse(model_metadata(card, versions))
 
 
 async def show_model_ready(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET …/ready``: whether images can be asked of a model."""
     runtime.check_ready()
-    card = runtime.catalogue.find(*model_of(request.scope["path"])).card
+    card = runtime.registry.find(*model_of(request.scope["path"])).card
     return JSONResponse({"name": card.name, "ready": True})
 
 
 async def infer(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``POST …/infer``: images as a tensor."""
-    with runtime.request_in_hand():
+    with runtime.track_request():
         _check_content(request)
-        limit = body_limit(runtime.settings.max_images, runtime.catalogue.longest_noise)
-        with while_client_waits(request.scope):
+        limit = body_limit(runtime.settings.max_images, runtime.registry.longest_noise)
+        with cancel_on_disconnect(request.scope):
             body = await read_body(request, receive, limit)
             made, json_length = await _infer(runtime, request, body)
-    headers = told(made)
+    headers = generation_headers(made)
     if json_length is not None:
         headers.append((HEADER_LENGTH.lower().encode(), b"%d" % json_length))
-    return QuickResponse(made.body, made.media_type, headers)
+    return RawResponse(made.body, made.media_type, headers)
 
 
 def _check_content(request: Request) -> None:
     # Triton's own client names no type.
     if media_type_of(request) not in ("", "application/json", BINARY_TYPE):
-        raise RequestError(
-            Refusal.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: the body must be application/json or {BINARY_TYPE}."
+        raise ApiError(
+            ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: the body must be application/json or {BINARY_TYPE}."
         )
     check_is_plain(request)
 
 
 async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Generated, int | None]:
     """The answer, and the length of its JSON where binary data follow that."""
-    engine = runtime.catalogue.find(*model_of(request.scope["path"]))
+    engine = runtime.registry.find(*model_of(request.scope["path"]))
     card = engine.card
     read = partial(read_infer_request, body, request.headers.get(HEADER_LENGTH))
     message = read() if len(body) <= SMALL_BODY_BYTES else await runtime.encoder.run(read)
@@ -92,7 +92,7 @@ async def _infer(runtime: Runtime, request: Request, body: bytes) -> tuple[Gener
     count = count_images(message.inputs, card, runtime.settings.max_images)
     check_fits(runtime, engine, count)
     prepare = partial(read_tensors, message.inputs, card, count)
-    tensors = prepare() if count <= SMALL_IMAGES else await runtime.encoder.run_alone(prepare)
+    tensors = prepare() if count <= SMALL_IMAGES else await runtime.encoder.run_exclusive(prepare)
     made = await run(runtime, engine, tensors.inputs)
     started = time.monotonic()
     head = ResponseHead(card.name, card.version, message.id, made.images.shape)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Card
 from models.noise import MAX_SEED, labels_for_seeds, noise_for_seeds
-from serving.errors import Refusal, RequestError, invalid
+from serving.errors import ApiError, ErrorCode, invalid
 from serving.inference.engine import Inputs
 from serving.oip.messages import OUTPUT, InputTensor
 
@@ -50,7 +50,7 @@ def model_metadata(card: Card, versions: list[int]) -> dict[str, Any]:
 def count_images(tensors: Mapping[str, InputTensor], card: Card, max_images: int) -> int:
     """How many images the tensors ask for: cheap, and all that is to be known before any of their data is read.
 
-    Raises ``RequestError`` if their names, datatypes or shapes are not this generator's, or there are too many.
+    Raises ``ApiError`` if their names, datatypes or shapes are not this generator's, or there are too many.
     """
     specs = _specs(card)
     for name, tensor in tensors.items():
@@ -68,8 +68,9 @@ def count_images(tensors: Mapping[str, InputTensor], card: Card, max_images: int
         raise invalid("inputs", "the first number of each shape is the number of images, and must be the same")
     count = counts.pop()
     if count > max_images:
-        raise RequestError(
-            Refusal.TOO_LARGE, f"inputs: {_shown(count)} images are more than the {max_images} one request may ask for."
+        raise ApiError(
+            ErrorCode.TOO_LARGE,
+            f"inputs: {_shown(count)} images are more than the {max_images} one request may ask for.",
         )
     return count
 
@@ -85,7 +86,7 @@ class Tensors:
 def read_tensors(tensors: Mapping[str, InputTensor], card: Card, count: int) -> Tensors:
     """The inputs of ``count`` images, from tensors that ``count_images`` has passed.
 
-    Raises ``RequestError`` if their data do not fill their shapes, or have values that cannot be.
+    Raises ``ApiError`` if their data do not fill their shapes, or have values that cannot be.
     """
     seeds: list[int] | None = None
     if "seed" in tensors:

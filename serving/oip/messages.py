@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from serving.api.requests import refusal_of
-from serving.errors import Refusal, RequestError, invalid
+from serving.api.requests import error_from_validation
+from serving.errors import ApiError, ErrorCode, invalid
 from serving.http.json_body import read_json
 from serving.inference.engine import Images
 
@@ -104,7 +104,7 @@ class InputTensor:
     def array(self) -> NDArray[Any]:
         """The values, in ``shape`` and of ``datatype``; to be called once both are known to be sensible.
 
-        Raises ``RequestError`` if the data do not fill the shape, or are of another type.
+        Raises ``ApiError`` if the data do not fill the shape, or are of another type.
         """
         dtype = np.dtype(_DTYPES[self.datatype])
         if isinstance(self.data, memoryview):
@@ -155,7 +155,7 @@ class InferRequest:
     binary_output: bool
 
     def check_model(self, name: str, version: int) -> None:
-        """Raises ``RequestError`` if the body means another model or version than the path does."""
+        """Raises ``ApiError`` if the body means another model or version than the path does."""
         if self.model not in ("", name):
             raise invalid("model_name", f"the path means {name!r}, the body {self.model[:64]!r}")
         if self.version not in ("", str(version)):
@@ -166,13 +166,13 @@ class InferRequest:
 def read_infer_request(body: bytes, header_length: str | None) -> InferRequest:
     """The request in a body, of which the JSON takes as many bytes as the header says, or all.
 
-    Raises ``RequestError`` if it is not of the protocol, or asks for an output that there is not.
+    Raises ``ApiError`` if it is not of the protocol, or asks for an output that there is not.
     """
     length = _json_length(header_length, len(body))
     try:
         request = InferMessage.model_validate(read_json(body[:length]))
     except ValidationError as error:
-        raise refusal_of(error) from None
+        raise error_from_validation(error) from None
     inputs = _inputs(request.inputs, memoryview(body)[length:])
     return InferRequest(request.id, request.model_name or "", request.model_version or "", inputs, _is_binary(request))
 
@@ -181,8 +181,8 @@ def _json_length(header_length: str | None, size: int) -> int:
     if header_length is None:
         return size
     if not _LENGTH.fullmatch(header_length) or not 1 <= int(header_length) <= size:
-        raise RequestError(
-            Refusal.NOT_JSON,
+        raise ApiError(
+            ErrorCode.NOT_JSON,
             f"{HEADER_LENGTH}: the number of bytes of the body's JSON is needed, 1 … {size} for this body.",
         )
     return int(header_length)

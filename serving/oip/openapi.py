@@ -19,7 +19,7 @@ from serving.api.openapi_parts import (
     refused,
     schemas_of,
 )
-from serving.errors import Refusal
+from serving.errors import ErrorCode
 from serving.oip import endpoints as oip
 from serving.oip.messages import HEADER_LENGTH, OUTPUT, InferMessage
 from serving.oip.paths import ROOT, VERSION_PATTERN, model_templates
@@ -67,10 +67,10 @@ def paths() -> Schema:
         ROOT: _told("v2", "What this server is and can do.", "ServerMetadata"),
         f"{ROOT}/health/live": _told("v2_live", "Whether the process answers.", "ServerLive", needs_key=False),
         f"{ROOT}/health/ready": _told(
-            "v2_ready", "Whether images can be asked for.", "ServerReady", Refusal.UNAVAILABLE, needs_key=False
+            "v2_ready", "Whether images can be asked for.", "ServerReady", ErrorCode.UNAVAILABLE, needs_key=False
         ),
     }
-    of_model = (Refusal.NOT_FOUND, Refusal.UNAVAILABLE)
+    of_model = (ErrorCode.NOT_FOUND, ErrorCode.UNAVAILABLE)
     for number, parameters in enumerate(([MODEL], [MODEL, _VERSION])):
         end = "_version" * number
         plain, ready, infer = (model_templates(action)[number] for action in ("", "ready", "infer"))
@@ -88,7 +88,7 @@ def _told(
     name: str,
     summary: str,
     schema: str,
-    *refusals: Refusal,
+    *refusals: ErrorCode,
     needs_key: bool = True,
     parameters: list[Schema] | None = None,
 ) -> Schema:
@@ -106,7 +106,7 @@ def _infer(name: str, parameters: list[Schema]) -> Schema:
     body = json_body(InferMessage.__name__, _EXAMPLES)
     body["content"][oip.BINARY_TYPE] = {"schema": BINARY}
     forms = {"application/json": ref("Inferred"), oip.BINARY_TYPE: BINARY}
-    refusals = (Refusal.NOT_JSON, Refusal.UNSUPPORTED_MEDIA_TYPE, *MAKING)
+    refusals = (ErrorCode.NOT_JSON, ErrorCode.UNSUPPORTED_MEDIA_TYPE, *MAKING)
     return operation(
         name,
         "Images as a tensor, in JSON or, if that is asked for, in binary behind it.",

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from serving.errors import Refusal, RequestError
+from serving.errors import ApiError, ErrorCode
 
 ROOT = "/v2"
 
@@ -20,7 +20,7 @@ def is_oip(path: str) -> bool:
     return path == ROOT or path.startswith(f"{ROOT}/")
 
 
-def error_body(error: RequestError, path: str) -> dict[str, Any]:
+def error_body(error: ApiError, path: str) -> dict[str, Any]:
     """The JSON of a refusal at a path: on the protocol's, errors are a sentence and nothing else."""
     return {"error": error.sentence} if is_oip(path) else error.body
 
@@ -42,7 +42,7 @@ def template_of(path: str) -> str | None:
 def model_of(path: str) -> tuple[str, int | None]:
     """The model and the version, if any, that a path with a template names.
 
-    Raises ``RequestError`` for what can be no version: it is one that does not exist.
+    Raises ``ApiError`` for what can be no version: it is one that does not exist.
     """
     match = _MODEL_PATH.fullmatch(path)
     assert match is not None
@@ -50,5 +50,5 @@ def model_of(path: str) -> tuple[str, int | None]:
     if version is None:
         return match["model"], None
     if not _VERSION.fullmatch(version):
-        raise RequestError(Refusal.NOT_FOUND, f"version: there is no version {version[:32]!r}.")
+        raise ApiError(ErrorCode.NOT_FOUND, f"version: there is no version {version[:32]!r}.")
     return match["model"], int(version)

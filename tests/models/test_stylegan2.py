@@ -13,7 +13,7 @@ from models.networks.resample import Blur
 from models.networks.stylegan2 import (
     Discriminator,
     Generator,
-    MinibatchDeviation,
+    MinibatchStdDev,
     ResidualBlock,
     StyledConv2d,
     Stylegan2Config,
@@ -90,7 +90,7 @@ def test_a_learning_rate_multiplier_multiplies_the_step() -> None:
 @pytest.mark.parametrize(("images", "group"), [(8, 4), (6, 3), (7, 7), (2, 2), (1, 1), (16, 4)])
 def test_minibatch_deviation_compares_groups(images: int, group: int) -> None:
     features = torch.randn(images, 3, 4, 4)
-    output = MinibatchDeviation(4)(features)
+    output = MinibatchStdDev(4)(features)
     assert torch.equal(output[:, :3], features)
     groups = images // group
     for index in range(images):

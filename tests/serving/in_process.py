@@ -43,7 +43,7 @@ async def application(zoo, **settings):
 
 def queue_of(runtime, model):
     """The queue of a model's newest version."""
-    return runtime.thread_of(runtime.catalogue.find(model, None))._queue
+    return runtime.scheduler_for(runtime.registry.find(model, None))._queue
 
 
 def request(body, *headers, path="/generate"):
@@ -55,9 +55,9 @@ def request(body, *headers, path="/generate"):
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
-def configured(served, sheds=True):
+def configured(served, rejects_early=True):
     """Uvicorn's configuration for an application."""
-    limit_connections(served, sheds=sheds, deadline_seconds=30, keep_alive_seconds=75)
+    limit_connections(served, rejects_early=rejects_early, deadline_seconds=30, keep_alive_seconds=75)
     config = Config(served, http=Connection, log_config=None)
     config.load()
     return config
@@ -113,7 +113,7 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 async def listening(app, deadline=30.0, keep_alive=75.0):
     """The address of a server with real sockets, whose application need not be Figment's."""
     app.connections = set()
-    limit_connections(app, sheds=False, deadline_seconds=deadline, keep_alive_seconds=keep_alive)
+    limit_connections(app, rejects_early=False, deadline_seconds=deadline, keep_alive_seconds=keep_alive)
     config = Config(app, http=Connection, log_config=None)
     config.load()
     loop = asyncio.get_running_loop()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.connection.client_state import Presence
+from serving.connection.client_state import ClientState
 from tests.serving.in_process import application
 
 
@@ -18,7 +18,7 @@ def test_an_answer_that_cannot_be_sent_is_counted_as_broken(zoo, fails_at):
         async with application(zoo) as (served, runtime):
             scope = {"type": "http", "method": "GET", "path": "/livez", "raw_path": b"/livez", "query_string": b""}
             scope |= {"headers": [], "state": {}}
-            Presence().tell(scope)
+            ClientState().tell(scope)
             with pytest.raises(RuntimeError):
                 await served(scope, None, send)
             sample = runtime.metrics._registry.get_sample_value

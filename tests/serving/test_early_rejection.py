@@ -31,18 +31,18 @@ class Served:
         self.runtime.close()
         self.loop.close()
 
-    def ask(self, *parts, times=1, sheds=True, prepare=lambda client: None):
+    def ask(self, *parts, times=1, rejects_early=True, prepare=lambda client: None):
         """The answers to what arrives in these parts, and whether the last one was refused at the connection."""
 
         async def main():
-            client = Client(configured(self.application, sheds))
+            client = Client(configured(self.application, rejects_early))
             prepare(client)
             for part in parts:
                 client.send(part)
-            shed = client.server_end.cycle is None
+            reject_early = client.server_end.cycle is None
             answers = await client.answered(times)
             client.leave()
-            return answers, shed
+            return answers, reject_early
 
         return self.loop.run_until_complete(main())
 
@@ -64,9 +64,9 @@ def told(answer):
 
 
 def test_a_full_queue_refuses_at_the_connection_what_it_would_refuse(served):
-    (answer,), shed = served.ask(request(FULL))
-    (usual,), usually_shed = served.ask(request(FULL), sheds=False)
-    assert shed
+    (answer,), reject_early = served.ask(request(FULL))
+    (usual,), usually_shed = served.ask(request(FULL), rejects_early=False)
+    assert reject_early
     assert not usually_shed
     assert told(answer) == told(usual)
     assert answer[0] == 429
@@ -81,8 +81,8 @@ def test_it_is_counted_once(served):
         return requests, times, served.metric("figment_dropped_images_total", model="mlp", reason="queue_full")
 
     before = counted()
-    _, shed = served.ask(request(FULL))
-    assert shed
+    _, reject_early = served.ask(request(FULL))
+    assert reject_early
     assert counted() == (before[0] + 1, before[1] + 1, before[2] + 2)
 
 
@@ -105,9 +105,9 @@ def test_the_clients_own_request_id_is_told(served):
     ],
 )
 def test_all_others_are_let_in(served, status, asked):
-    (answer,), shed = served.ask(asked)
-    assert not shed
-    (usual,), _ = served.ask(asked, sheds=False)
+    (answer,), reject_early = served.ask(asked)
+    assert not reject_early
+    (usual,), _ = served.ask(asked, rejects_early=False)
     assert (answer[0], answer[2]) == (usual[0], usual[2])
     assert answer[0] == status
 
@@ -116,8 +116,8 @@ def test_whoever_has_no_key_is_not_told_of_the_queue(zoo):
     served = Served(zoo, api_keys=["a-key-of-some-length"])
     try:
         assert served.ask(request(FULL))[0][0][0] == 401
-        (answer,), shed = served.ask(request(FULL, "Authorization: Bearer a-key-of-some-length"))
-        assert (answer[0], shed) == (429, True)
+        (answer,), reject_early = served.ask(request(FULL, "Authorization: Bearer a-key-of-some-length"))
+        assert (answer[0], reject_early) == (429, True)
     finally:
         served.close()
 
@@ -144,9 +144,9 @@ def log_access(client):
     ],
 )
 def test_who_is_refused_the_usual_way(served, parts, prepare):
-    (answer,), shed = served.ask(*parts, prepare=prepare or (lambda client: None))
+    (answer,), reject_early = served.ask(*parts, prepare=prepare or (lambda client: None))
     assert answer[0] == 429
-    assert not shed
+    assert not reject_early
 
 
 def test_a_service_that_drains_says_so(served):

@@ -58,7 +58,7 @@ def test_an_unloaded_model_is_gone(monkeypatch):
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     metrics = Metrics()
     metrics.model_info.labels(*OLD).set(1)
-    metrics.forget_model(*OLD)
+    metrics.remove_model(*OLD)
     metrics.model_info.labels(*NEW).set(1)
     assert shown(metrics.exposition()) == [("2", 1.0)]
 

@@ -15,7 +15,7 @@ class AdaptiveProbability:
 
     def __init__(
         self,
-        undecided: float,
+        decision_threshold: float,
         device: torch.device,
         target: float = 0.6,
         images_to_one: int = 500_000,
@@ -23,13 +23,13 @@ class AdaptiveProbability:
     ) -> None:
         """Starts at p = 0.
 
-        ``undecided`` is the logit at which the loss's discriminator cannot tell; ``target`` the r to keep, in 0 … 1;
-        ``images_to_one`` how many images p takes from 0 to 1 at its fastest; ``max_probability`` where it stops, in
-        0 … 1, since a p near 1 lets the generator learn the augmentations.
+        ``decision_threshold`` is the logit at which the loss's discriminator cannot tell; ``target`` the r to keep,
+        in 0 … 1; ``images_to_one`` how many images p takes from 0 to 1 at its fastest; ``max_probability`` where it
+        stops, in 0 … 1, since a p near 1 lets the generator learn the augmentations.
         """
         self.probability = torch.zeros((), device=device)
         """A float32 scalar, replaced by ``update`` and never changed in place."""
-        self._undecided, self._target = undecided, target
+        self._undecided, self._target = decision_threshold, target
         self._images_to_one, self._max_probability = images_to_one, max_probability
         self._sums = torch.zeros(2, device=device)  # of signs, and how many
 

@@ -1,7 +1,7 @@
 """Augmentations of real and generated images alike, so that a discriminator cannot learn a small data set by heart.
 
 All take images float [N, C, H, W] in -1 … 1, C = 1 or 3, and give images of the same shape, not clamped. They can be
-differentiated, twice too, and what is random comes from ``Draws``, one set of numbers per image.
+differentiated, twice too, and what is random comes from ``BatchRng``, one set of numbers per image.
 """
 
 import math
@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from training.augment.transforms import mirror, recolour, rotation, scaling, translation, warp
-from training.parallel.rng import Draws
+from training.parallel.rng import BatchRng
 
 Policy = Literal["color", "translation", "cutout"]
 
 
-def flip(images: Tensor, draws: Draws) -> Tensor:
+def flip(images: Tensor, draws: BatchRng) -> Tensor:
     """Each image mirrored left to right with probability ½."""
     mirrored = draws.uniform(len(images), 1, 1, 1) < 0.5
     return torch.where(mirrored, images.flip(3), images)
 
 
-def diff_augment(images: Tensor, policies: Sequence[Policy], draws: Draws) -> Tensor:
+def diff_augment(images: Tensor, policies: Sequence[Policy], draws: BatchRng) -> Tensor:
     """The named policies in turn, each on every image (DiffAugment, Zhao et al. 2020, arXiv:2006.10738).
 
     ``color`` changes brightness, saturation (where there is colour) and contrast; ``translation`` shifts by up to an
@@ -36,7 +36,7 @@ def diff_augment(images: Tensor, policies: Sequence[Policy], draws: Draws) -> Te
     return images
 
 
-def adaptive_augment(images: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
+def adaptive_augment(images: Tensor, probability: Tensor | float, draws: BatchRng) -> Tensor:
     """Each of ADA's pixel blits, geometric and colour transformations with the given probability, 0 … 1, per image.
 
     The "bgc" pipeline of Karras et al. 2020, arXiv:2006.06676, appendix B, with its order and its distributions, but
@@ -47,7 +47,7 @@ def adaptive_augment(images: Tensor, probability: Tensor | float, draws: Draws) 
         return _adaptive_colour(_adaptive_geometry(images.float(), probability, draws), probability, draws)
 
 
-def _adaptive_geometry(images: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
+def _adaptive_geometry(images: Tensor, probability: Tensor | float, draws: BatchRng) -> Tensor:
     count, _, height, width = images.shape
     uniform = draws.uniform(count, 8)
     # Two rotations, before and after stretching, are together as likely as any other transformation.
@@ -70,7 +70,7 @@ def _adaptive_geometry(images: Tensor, probability: Tensor | float, draws: Draws
     return _where_any(chosen, warp(images, geometry), images)
 
 
-def _adaptive_colour(images: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
+def _adaptive_colour(images: Tensor, probability: Tensor | float, draws: BatchRng) -> Tensor:
     count = len(images)
     chosen = draws.uniform(count, 5) < probability
     brightens, contrasts, inverts, turns, saturates = chosen.float().unbind(1)
@@ -89,7 +89,7 @@ def _where_any(chosen: Tensor, changed: Tensor, unchanged: Tensor) -> Tensor:
     return torch.where(chosen.any(1).view(-1, 1, 1, 1), changed, unchanged)
 
 
-def _color(images: Tensor, draws: Draws) -> Tensor:
+def _color(images: Tensor, draws: BatchRng) -> Tensor:
     brightness, saturation, contrast = draws.uniform(len(images), 3, 1, 1, 1).unbind(1)
     images = images + (brightness - 0.5)
     if images.shape[1] > 1:
@@ -99,7 +99,7 @@ def _color(images: Tensor, draws: Draws) -> Tensor:
     return torch.lerp(mean, images, contrast + 0.5)
 
 
-def _translation(images: Tensor, draws: Draws) -> Tensor:
+def _translation(images: Tensor, draws: BatchRng) -> Tensor:
     count, channels, height, width = images.shape
     uniform = draws.uniform(count, 2)
     rows = torch.arange(height, device=images.device) - _whole_shift(uniform[:, :1], height)
@@ -116,7 +116,7 @@ def _whole_shift(uniform: Tensor, side: int) -> Tensor:
     return (uniform * (2 * most + 1)).long() - most
 
 
-def _cutout(images: Tensor, draws: Draws) -> Tensor:
+def _cutout(images: Tensor, draws: BatchRng) -> Tensor:
     uniform = draws.uniform(len(images), 2)
     covered = [_covered(uniform[:, axis : axis + 1], side) for axis, side in enumerate(images.shape[2:])]
     hole = covered[0][:, :, None] & covered[1][:, None]

@@ -39,8 +39,8 @@ def warp(images: Tensor, geometry: Tensor) -> Tensor:
     height, width = images.shape[2:]
     a, b, x, c, d, y = geometry[:, :2].flatten(1).unbind(1)
     # Grids count half a side as 1, so what goes from one axis to the other changes its unit.
-    halves = _matrices(a, b * (height / width), x * (2 / width), c * (width / height), d, y * (2 / height))
-    across, down, shift = halves[:, None, :2].unbind(3)
+    fit_and_holdout = _matrices(a, b * (height / width), x * (2 / width), c * (width / height), d, y * (2 / height))
+    across, down, shift = fit_and_holdout[:, None, :2].unbind(3)
     columns, rows = (((2 * torch.arange(side, device=x.device) + 1) / side - 1)[:, None] for side in (width, height))
     return resample(images, (columns * across)[:, None] + (rows * down + shift)[:, :, None])
 

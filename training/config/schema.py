@@ -214,7 +214,7 @@ def _contradictions(config: Config) -> list[str]:
         )
     if regularization.label_smoothing and not loss.smoothable:
         found.append(f"regularization.label_smoothing softens a target, and loss {config.loss} has none")
-    if augmentation.adaptive and loss.undecided is None:
+    if augmentation.adaptive and loss.decision_threshold is None:
         found.append(
             f"augmentation.adaptive steers by the sign of D(x), which says nothing under loss {config.loss}: its "
             "logits have no zero; take augmentation.diff_augment"

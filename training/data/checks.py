@@ -46,10 +46,10 @@ def check_data(config: Config, data: TrainingImages) -> None:
         )
 
 
-def tell_data(data: TrainingImages) -> None:
+def report_data(data: TrainingImages) -> None:
     """Says in one line what was found in DATA, and names the files that are broken."""
     print(summary(data), file=sys.stderr)
-    tell_broken(data)
+    warn_unreadable(data)
 
 
 def summary(data: TrainingImages) -> str:
@@ -83,7 +83,7 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def tell_broken(data: TrainingImages) -> None:
+def warn_unreadable(data: TrainingImages) -> None:
     """Names the files that were passed over."""
     if data.broken:
         shown = "".join(f"\n  {reason}" for reason in data.broken[:10])

@@ -14,7 +14,7 @@ from training.data.dataset import TrainingImages
 from training.parallel.distributed import Processes
 
 
-class Feed:
+class BatchLoader:
     """Batches in a seeded order; while one trains, a thread reads the next from the mapped file."""
 
     def __init__(self, data: TrainingImages, labels: int, seed: int, batch_size: int, processes: Processes) -> None:
@@ -26,7 +26,7 @@ class Feed:
         self.waited = 0.0
         """Seconds that the training has waited for images."""
 
-    def __enter__(self) -> "Feed":
+    def __enter__(self) -> "BatchLoader":
         return self
 
     def __exit__(

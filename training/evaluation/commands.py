@@ -9,14 +9,14 @@ from rich.console import Console
 
 from models.noise import MAX_SEED
 from training.config.files import load_config, preset_names
-from training.data.checks import tell_data
+from training.data.checks import report_data
 from training.data.dataset import DATA_HELP, load_images
 from training.errors import TrainingError
 from training.evaluation.inception.weights import load_inception
 from training.evaluation.judge.network import load_judge
 from training.evaluation.judge.train import judge_for, train_judge
 from training.evaluation.reference import Reference
-from training.evaluation.target import open_subject
+from training.evaluation.target import open_target
 
 
 def judge(
@@ -43,7 +43,7 @@ def judge(
             f"{out} is there already, and scores by it compare only with each other; choose another --out"
         )
     images = load_images(data, load_config(preset, settings or ()).data)
-    tell_data(images)
+    report_data(images)
     trained = train_judge(images, seed=seed)
     trained.save(out)
     following = f"evaluate RUN --data {shlex.quote(data)} --judge {shlex.quote(str(out))}"
@@ -84,14 +84,14 @@ def evaluate(
     from training.evaluation.evaluate import evaluate as evaluated
     from training.evaluation.report import table, write_card, write_json, write_picture
 
-    judged = open_subject(subject)
+    judged = open_target(subject)
     source = data or judged.data_source
     if source is None:
         raise TrainingError("a bundle does not say where its training images lie; name them with --data")
     network = None if inception is None else load_inception(inception)
     chosen = None if judge is None else load_judge(judge)
     images = load_images(source, judged.data_config)
-    tell_data(images)
+    report_data(images)
     chosen = chosen or judge_for(images)
     evaluation = evaluated(judged, images, chosen, samples, seed, network)
     folder = out or (judged.path if judged.kind == "run" else Path("evaluations") / judged.name.replace("/", "-"))

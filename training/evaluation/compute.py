@@ -61,7 +61,7 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Tally:
+class MetricResults:
     """What a stream of images came to."""
 
     scores: dict[str, float]
@@ -73,9 +73,9 @@ class Tally:
     """Per label, in how many of those the judge saw it, int64 [K]."""
 
 
-def tally(
+def compute_metrics(
     batches: Iterable[tuple[NDArray[np.uint8], NDArray[np.int64] | None]], count: int, reference: Reference
-) -> Tally:
+) -> MetricResults:
     """Measures a stream of ``count`` images uint8 [n, H, W, C] and labels int64 [n] against real ones.
 
     The stream is in random order. Raises ``TrainingError`` for images of another size than the judge's.
@@ -118,4 +118,4 @@ def tally(
     scores |= {"nearest_ratio": copied.median_ratio, "copies": copied.copies}
     real_images = reference.real_images(SLICED)
     scores["sliced_wasserstein"] = sliced_wasserstein(real_images, images, limit=SLICED).mean
-    return Tally(scores, asked, seen)
+    return MetricResults(scores, asked, seen)

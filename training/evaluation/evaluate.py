@@ -9,13 +9,13 @@ from rich.progress import track
 from training.console import console
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.evaluation.compute import METRICS, Tally, tally
-from training.evaluation.inception.scores import published_scores
+from training.evaluation.compute import METRICS, MetricResults, compute_metrics
+from training.evaluation.inception.scores import inception_scores
 from training.evaluation.inception.weights import Inception
 from training.evaluation.judge.network import FEATURES, Judge, JudgeRecord
 from training.evaluation.reference import Bounds, Reference
 from training.evaluation.scores import JudgedScore, share
-from training.evaluation.target import Subject, check_fit, generated
+from training.evaluation.target import EvalTarget, check_fit, generated
 
 SAMPLES = 10_000
 REPEATS = 3
@@ -29,7 +29,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SubjectRecord(_Strict):
+class TargetRecord(_Strict):
     """What was judged."""
 
     name: str
@@ -58,7 +58,7 @@ class Evaluation(_Strict):
     """What ``scores.json`` holds."""
 
     schema_version: Literal[1] = 1
-    subject: SubjectRecord
+    subject: TargetRecord
     data: DataRecord
     judge_name: str
     judge: JudgeRecord
@@ -71,7 +71,7 @@ class Evaluation(_Strict):
 
 
 def evaluate(
-    subject: Subject,
+    subject: EvalTarget,
     data: TrainingImages,
     judge: Judge,
     samples: int = SAMPLES,
@@ -90,13 +90,13 @@ def evaluate(
     reference = Reference(data, judge)
     bounds = reference.bounds("bounds", samples, lambda: _bounds(reference, samples))
     repeats = [
-        tally(generated(subject, data, samples, seed + repeat * samples), samples, reference)
+        compute_metrics(generated(subject, data, samples, seed + repeat * samples), samples, reference)
         for repeat in track(range(REPEATS), "Judging", console=console, disable=not console.is_terminal)
     ]
     own = [_judged(metric, repeats, bounds, judge, samples, seed) for metric in METRICS if metric in repeats[0].scores]
-    published = published_scores(inception, subject, data, seed) if inception else []
+    published = inception_scores(inception, subject, data, seed) if inception else []
     return Evaluation(
-        subject=SubjectRecord(name=subject.name, kind=subject.kind, path=str(subject.path)),
+        subject=TargetRecord(name=subject.name, kind=subject.kind, path=str(subject.path)),
         data=DataRecord(name=data.name, fingerprint=data.fingerprint, images=len(data)),
         judge_name=judge.name,
         judge=judge.record,
@@ -111,8 +111,8 @@ def evaluate(
 
 def _bounds(reference: Reference, samples: int) -> Bounds:
     available = min(samples, reference.held_out)
-    real = tally(reference.held_out_batches(available), available, reference)
-    noise = tally(reference.noise_batches(samples), samples, reference)
+    real = compute_metrics(reference.held_out_batches(available), available, reference)
+    noise = compute_metrics(reference.noise_batches(samples), samples, reference)
     return Bounds(
         floor=real.scores,
         floor_samples=available,
@@ -122,7 +122,9 @@ def _bounds(reference: Reference, samples: int) -> Bounds:
     )
 
 
-def _judged(metric: str, repeats: list[Tally], bounds: Bounds, judge: Judge, samples: int, seed: int) -> JudgedScore:
+def _judged(
+    metric: str, repeats: list[MetricResults], bounds: Bounds, judge: Judge, samples: int, seed: int
+) -> JudgedScore:
     values = np.array([repeat.scores[metric] for repeat in repeats])
     value, floor, ceiling = float(values.mean()), bounds.floor.get(metric), bounds.ceiling.get(metric)
     return JudgedScore(
@@ -140,7 +142,7 @@ def _judged(metric: str, repeats: list[Tally], bounds: Bounds, judge: Judge, sam
     )
 
 
-def _labels(repeats: list[Tally], bounds: Bounds, data: TrainingImages) -> tuple[LabelScore, ...] | None:
+def _labels(repeats: list[MetricResults], bounds: Bounds, data: TrainingImages) -> tuple[LabelScore, ...] | None:
     """None where the judge has other labels than the data."""
     asked = np.sum([repeat.asked for repeat in repeats], axis=0)
     seen = np.sum([repeat.seen for repeat in repeats], axis=0)

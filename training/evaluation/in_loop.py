@@ -13,7 +13,7 @@ from training.evaluation.metrics.frechet import frechet_distance
 from training.evaluation.metrics.moments import Moments
 from training.evaluation.metrics.neighbours import prdc
 from training.evaluation.reference import Bounds, Reference
-from training.evaluation.target import BATCH, labels_like, sample_images
+from training.evaluation.target import BATCH, sample_images, sample_labels
 from training.runs.sampling import in_batches
 
 NEIGHBOURS = 2_000
@@ -34,7 +34,7 @@ class LoopJudge:
         """
         self._reference = Reference(data, judge)
         self._noise = noise_for_seeds([seed + index for index in range(samples)], noise_dim)
-        self._labels = labels_like(data, samples, seed) if conditional else None
+        self._labels = sample_labels(data, samples, seed) if conditional else None
         bounds = self._reference.bounds("loop", samples, self._bounds)
         self.name = judge.name
         self.floor = bounds.floor["fxd"]

@@ -16,10 +16,10 @@ from training.data.cache import FEATURES_ENDING, hold, judges_folder, keep_bound
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.judge.network import FEATURES, Judge
-from training.evaluation.judge.train import halves
+from training.evaluation.judge.train import fit_and_holdout
 from training.evaluation.metrics.moments import Moments
 from training.evaluation.metrics.neighbours import nearest_training_images
-from training.files import write_whole
+from training.files import write_atomic
 
 METHOD = 1
 """Counts up whenever a measure changes its meaning, so that no kept floor outlives the measure it is for."""
@@ -56,7 +56,7 @@ class Reference:
         """Looks at every image if nobody has before. Raises ``TrainingError`` if the judge knows other images."""
         judge.check_size(*data.images.shape[1:])
         self.data, self.judge = data, judge
-        self._a, self._b = halves(len(data))
+        self._a, self._b = fit_and_holdout(len(data))
         if len(self._a) <= FEATURES:
             raise TrainingError(
                 f"{data.name} holds {len(data)} images; to be compared with on {FEATURES} features it needs at least "
@@ -115,7 +115,7 @@ class Reference:
         """The bounds of a kind of measurement of ``count`` images: kept from before, or measured now and kept."""
         path = self._path(f"{kind}-{count}-{METHOD}.json")
         if not path.is_file():
-            write_whole(path, measure().model_dump_json().encode())
+            write_atomic(path, measure().model_dump_json().encode())
         return Bounds.model_validate_json(path.read_bytes())
 
     def _extract(self) -> NDArray[np.float32]:
@@ -140,7 +140,7 @@ def _kept(path: Path, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.flo
     if not hold(path):
         content = io.BytesIO()
         np.save(content, make())
-        write_whole(path, content.getvalue())
+        write_atomic(path, content.getvalue())
         hold(path)
         keep_bound()
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r")

@@ -15,8 +15,8 @@ from models.grid import grid
 from training.errors import TrainingError
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.reference import Reference
-from training.evaluation.target import Subject, generated
-from training.files import write_whole
+from training.evaluation.target import EvalTarget, generated
+from training.files import write_atomic
 
 SCORES_FILE = "scores.json"
 PICTURE_FILE = "evaluation.png"
@@ -55,7 +55,7 @@ def table(evaluation: Evaluation) -> RenderableType:
 def write_json(evaluation: Evaluation, folder: Path) -> Path:
     """Writes ``scores.json`` into a folder. Raises ``TrainingError`` if it cannot."""
     path = folder / SCORES_FILE
-    write_whole(path, (evaluation.model_dump_json(indent=2) + "\n").encode())
+    write_atomic(path, (evaluation.model_dump_json(indent=2) + "\n").encode())
     return path
 
 
@@ -73,11 +73,11 @@ def write_card(evaluation: Evaluation, bundle: Path) -> Path:
     replaced = {(score.metric, score.judge, score.samples) for score in new}
     kept = tuple(score for score in card.scores if (score.metric, score.judge, score.samples) not in replaced)
     changed = card.model_copy(update={"scores": (*kept, *new)})
-    write_whole(path, (changed.model_dump_json(indent=2) + "\n").encode())
+    write_atomic(path, (changed.model_dump_json(indent=2) + "\n").encode())
     return path
 
 
-def write_picture(evaluation: Evaluation, subject: Subject, reference: Reference, folder: Path) -> Path:
+def write_picture(evaluation: Evaluation, subject: EvalTarget, reference: Reference, folder: Path) -> Path:
     """Writes ``evaluation.png``: real beside generated images, and under generated ones the nearest training images."""
     fakes = np.concatenate(
         [images for images, _ in generated(subject, reference.data, _ROWS * _COLUMNS, evaluation.seed)]
@@ -104,7 +104,7 @@ def write_picture(evaluation: Evaluation, subject: Subject, reference: Reference
         canvas.paste(part, (_MARGIN, top))
         top += part.height + _MARGIN
     path = folder / PICTURE_FILE
-    write_whole(path, _png(canvas))
+    write_atomic(path, _png(canvas))
     return path
 
 

@@ -19,7 +19,7 @@ from training.config.schema import DataConfig
 from training.data.dataset import TrainingImages
 from training.device import best_device
 from training.errors import DivergenceError, TrainingError
-from training.runs.best_checkpoint import trained_generator
+from training.runs.best_checkpoint import load_best_generator
 from training.runs.folder import RunFolder
 from training.runs.sampling import ImageGenerator, in_batches
 
@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvalTarget:
     """A generator under judgement."""
 
     name: str
@@ -48,12 +48,12 @@ class Subject:
     """Noise float32 [N, Z] and label int64 [N] or None → images uint8 [N, H, W, C]."""
 
 
-def open_subject(path: Path) -> Subject:
+def open_target(path: Path) -> EvalTarget:
     """The bundle or run in a folder. Raises ``TrainingError`` if it is neither, or does not hold together."""
     return _bundle_subject(path) if (path / CARD_FILE).is_file() else _run_subject(path)
 
 
-def check_fit(subject: Subject, data: TrainingImages) -> None:
+def check_fit(subject: EvalTarget, data: TrainingImages) -> None:
     """Raises ``TrainingError`` unless the labels that steer the generator are those of the data."""
     if subject.label_names and subject.label_names != data.label_names:
         found = _list(data.label_names) if data.label_names else "none"
@@ -63,7 +63,7 @@ def check_fit(subject: Subject, data: TrainingImages) -> None:
         )
 
 
-def labels_like(data: TrainingImages, count: int, seed: int) -> NDArray[np.int64]:
+def sample_labels(data: TrainingImages, count: int, seed: int) -> NDArray[np.int64]:
     """Labels int64 [count] as frequent as in the data, the same for the same seed; seeds wrap around as images' do."""
     assert data.labels is not None
     drawn = data.labels[np.random.RandomState(seed % (MAX_SEED + 1)).randint(len(data), size=count)]
@@ -71,23 +71,23 @@ def labels_like(data: TrainingImages, count: int, seed: int) -> NDArray[np.int64
 
 
 def generated(
-    subject: Subject, data: TrainingImages, count: int, seed: int
+    subject: EvalTarget, data: TrainingImages, count: int, seed: int
 ) -> Iterator[tuple[Images, NDArray[np.int64] | None]]:
     """``count`` images of the seeds from ``seed`` on, and their labels, in batches.
 
     A batch is sampled while the one before it is being looked at.
     """
-    labels = labels_like(data, count, seed) if subject.label_names else None
+    labels = sample_labels(data, count, seed) if subject.label_names else None
 
     def make(first: int, last: int) -> tuple[Images, NDArray[np.int64] | None]:
         noise = noise_for_seeds([(seed + index) % (MAX_SEED + 1) for index in range(first, last)], subject.noise_dim)
         chosen = None if labels is None else labels[first:last]
         return subject.sample(noise, chosen), chosen
 
-    return ahead(in_batches(make, count, BATCH))
+    return prefetched(in_batches(make, count, BATCH))
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def prefetched(items: Iterator[Item]) -> Iterator[Item]:
     """The same items; the next one is made in another thread while the consumer is busy with this one."""
     done = object()
     with ThreadPoolExecutor(1) as worker:
@@ -130,11 +130,11 @@ def sample_images(generator: nn.Module, noise: NDArray[np.float32], label: NDArr
     return images
 
 
-def _run_subject(path: Path) -> Subject:
+def _run_subject(path: Path) -> EvalTarget:
     run = RunFolder.open(path)
-    generator = trained_generator(run, best_device()).network
+    generator = load_best_generator(run, best_device()).network
     side = run.config.data.resolution
-    return Subject(
+    return EvalTarget(
         name=run.config.name,
         path=path,
         kind="run",
@@ -147,7 +147,7 @@ def _run_subject(path: Path) -> Subject:
     )
 
 
-def _bundle_subject(path: Path) -> Subject:
+def _bundle_subject(path: Path) -> EvalTarget:
     import onnxruntime  # takes a second to import, and runs do without it
 
     path = path.resolve()
@@ -164,7 +164,7 @@ def _bundle_subject(path: Path) -> Subject:
         images: Images = session.run(["images"], feeds | ({} if label is None else {"label": label}))[0]
         return images
 
-    return Subject(
+    return EvalTarget(
         name=f"{card.name}/{card.version}",
         path=path,
         kind="bundle",

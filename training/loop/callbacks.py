@@ -3,10 +3,10 @@
 from types import TracebackType
 
 
-class Observer:
+class Callback:
     """Watches and does nothing, as every process but the first."""
 
-    def __enter__(self) -> "Observer":
+    def __enter__(self) -> "Callback":
         return self
 
     def __exit__(
@@ -24,6 +24,6 @@ class Observer:
         """Is told that the budget is spent, or that the run stops in good order."""
 
 
-def crossed(before: int, after: int, every: int) -> bool:
+def passed_multiple(before: int, after: int, every: int) -> bool:
     """Whether a count that went from before to after passed a multiple of every."""
     return before // every != after // every

@@ -67,40 +67,40 @@ class TrainingState:
         self.device = device
         self.generator = _on(device, generator)
         self.discriminator = _on(device, discriminator)
-        self.averages = {half_life: copy_of(self.generator) for half_life in config.ema.half_lives}
+        self.emas = {half_life: copy_of(self.generator) for half_life in config.ema.half_lives}
         """Half-life in images → the generator with averaged weights."""
         self.generator_optimizer = _adam(self.generator, config.generator_optimizer)
         interval = config.regularization.interval if config.regularization.lazy else None
         self.discriminator_optimizer = _adam(self.discriminator, config.discriminator_optimizer, interval)
-        adaptive, undecided = config.augmentation.adaptive, LOSSES[config.loss].undecided
+        adaptive, decision_threshold = config.augmentation.adaptive, LOSSES[config.loss].decision_threshold
         self.augmentation = (
             AdaptiveProbability(
                 target=adaptive.target,
                 images_to_one=adaptive.images_to_one,
                 max_probability=adaptive.max_probability,
-                undecided=undecided,
+                decision_threshold=decision_threshold,
                 device=device,
             )
-            if adaptive and undecided is not None
+            if adaptive and decision_threshold is not None
             else None
         )
         self.images_seen = 0
         self.best: Best | None = None
 
     @property
-    def average(self) -> nn.Module:
+    def ema(self) -> nn.Module:
         """The averaged generator of the first half-life: the one to show where no judge has chosen."""
-        return self.averages[self._config.ema.half_lives[0]]
+        return self.emas[self._config.ema.half_lives[0]]
 
     @torch.no_grad()
-    def update_average(self, half_life: int, keep: float) -> None:
+    def update_ema(self, half_life: int, keep: float) -> None:
         """Moves an averaged generator towards the present one: average ← keep · average + (1 - keep) · present.
 
         Batch statistics are averaged like weights, so that they belong to the averaged weights.
         """
         present = self.generator.state_dict()
         moved, targets = [], []
-        for name, value in self.averages[half_life].state_dict().items():
+        for name, value in self.emas[half_life].state_dict().items():
             if value.is_floating_point():
                 moved.append(value)
                 targets.append(present[name])
@@ -112,7 +112,7 @@ class TrainingState:
         return {
             "generator": self.generator,
             "discriminator": self.discriminator,
-            **{f"average_{half_life}": network for half_life, network in self.averages.items()},
+            **{f"average_{half_life}": network for half_life, network in self.emas.items()},
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
             **({"augmentation": self.augmentation} if self.augmentation else {}),
@@ -140,7 +140,7 @@ class TrainingState:
         A step whose losses are sound can spoil the weights by its gradient, which shows in the next losses only.
         """
         networks = [("generator", self.generator), ("discriminator", self.discriminator)]
-        networks += [("averaged generator", network) for network in self.averages.values()]
+        networks += [("averaged generator", network) for network in self.emas.values()]
         for name, network in networks:
             values = [value for value in network.state_dict().values() if value.is_floating_point()]
             if not torch.stack([torch.isfinite(value).all() for value in values]).all():

@@ -18,9 +18,9 @@ from training.config.schema import Config, OptimizerConfig
 from training.loop.state import TrainingState
 from training.objective.losses import LOSSES
 from training.objective.regularizers import gradient_penalty, instance_noise, instance_noise_sigma, zero_centred_penalty
-from training.objective.schedules import average_keep, decay
+from training.objective.schedules import decay, ema_decay
 from training.parallel.distributed import Processes
-from training.parallel.rng import Draws
+from training.parallel.rng import BatchRng
 
 AUGMENTATION_INTERVAL = 4
 """Steps from one change of the augmentation's probability to the next (Karras et al. 2020, arXiv:2006.06676)."""
@@ -37,7 +37,7 @@ class Batch:
     """float [N, C, H, W] in -1 … 1."""
     label: Tensor | None
     """int64 [N]; fakes take the same labels as reals."""
-    draws: Draws
+    draws: BatchRng
     progress: float
     """Share of the budget that is spent, 0 … 1."""
     measured: dict[str, Tensor] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class _Player:
     config: OptimizerConfig
 
 
-class Game:
+class TrainStep:
     """Two players in turn, as the configuration has them play."""
 
     def __init__(self, config: Config, state: TrainingState, processes: Processes) -> None:
@@ -95,9 +95,9 @@ class Game:
         self._processes.average_buffers(state.discriminator)
 
         state.images_seen += config.batch_size
-        for half_life in state.averages:
-            keep = average_keep(half_life, config.ema.ramp, state.images_seen, config.batch_size)
-            state.update_average(half_life, keep)
+        for half_life in state.emas:
+            keep = ema_decay(half_life, config.ema.ramp, state.images_seen, config.batch_size)
+            state.update_ema(half_life, keep)
         if state.augmentation:
             if self._number % AUGMENTATION_INTERVAL == 0:
                 state.augmentation.update(AUGMENTATION_INTERVAL * config.batch_size)

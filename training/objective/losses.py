@@ -22,7 +22,7 @@ class Loss:
     (one-sided label smoothing, Salimans et al. 2016, section 3.4)."""
     generator: Callable[[Tensor, Tensor], Tensor]
     """(D(G(z)), D(x)) → the generator's loss."""
-    undecided: float | None
+    decision_threshold: float | None
     """The logit at which D cannot tell real from fake; None where logits have no zero, only differences."""
     equilibrium: float | None
     """The discriminator's loss, without smoothing, when it cannot tell; None where no value marks that."""
@@ -106,40 +106,40 @@ LOSSES = {
     "minimax": Loss(
         discriminator=logistic_discriminator,
         generator=minimax_generator,
-        undecided=0.0,
+        decision_threshold=0.0,
         equilibrium=2 * math.log(2),
         smoothable=True,
     ),
     "non_saturating": Loss(
         discriminator=logistic_discriminator,
         generator=non_saturating_generator,
-        undecided=0.0,
+        decision_threshold=0.0,
         equilibrium=2 * math.log(2),
         smoothable=True,
     ),
     "least_squares": Loss(
         discriminator=least_squares_discriminator,
         generator=least_squares_generator,
-        undecided=0.5,
+        decision_threshold=0.5,
         equilibrium=0.25,
         smoothable=True,
     ),
     "hinge": Loss(
         discriminator=hinge_discriminator,
         generator=critic_generator,
-        undecided=0.0,
+        decision_threshold=0.0,
         equilibrium=2.0,
     ),
     "wasserstein": Loss(
         discriminator=wasserstein_discriminator,
         generator=critic_generator,
-        undecided=None,
+        decision_threshold=None,
         equilibrium=None,
     ),
     "relativistic": Loss(
         discriminator=relativistic_discriminator,
         generator=relativistic_generator,
-        undecided=None,
+        decision_threshold=None,
         equilibrium=math.log(2),
         needs_reals=True,
     ),

@@ -18,7 +18,7 @@ def decay(shape: Shape, final_share: float, progress: float) -> float:
             return final_share + (1 - final_share) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def average_keep(half_life: int, ramp: float, images_seen: int, images: int) -> float:
+def ema_decay(half_life: int, ramp: float, images_seen: int, images: int) -> float:
     """What a moving average keeps of itself over a step of ``images`` that ends at ``images_seen``.
 
     A half after its half-life. Early on that is ``ramp`` of the images seen, so that the first weights are soon

@@ -55,7 +55,7 @@ class Processes:
         if self.count == 1 or not found:
             return
         flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in found])
-        with _told_of_loss():
+        with _lost_process_reported():
             collectives.all_reduce(flat)
         flat /= self.count
         for tensor, values in zip(found, torch.split(flat, [tensor.numel() for tensor in found]), strict=True):
@@ -64,7 +64,7 @@ class Processes:
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all processes, in place."""
         if self.count > 1:
-            with _told_of_loss():
+            with _lost_process_reported():
                 collectives.all_reduce(tensor)
         return tensor
 
@@ -81,7 +81,7 @@ class Processes:
         if self.count == 1:
             return flag
         raised = torch.tensor(float(flag), device=self.device)
-        with _told_of_loss():
+        with _lost_process_reported():
             collectives.all_reduce(raised, collectives.ReduceOp.MAX)
         return bool(raised.item())
 
@@ -95,7 +95,7 @@ class Processes:
                 outcome[0] = action()
             except TrainingError as error:
                 outcome[0] = error
-        with _told_of_loss():
+        with _lost_process_reported():
             collectives.broadcast_object_list(outcome, src=0, device=self.device)
         if isinstance(outcome[0], TrainingError):
             raise outcome[0]
@@ -104,7 +104,7 @@ class Processes:
     def wait(self) -> None:
         """Returns when every process has come here."""
         if self.count > 1:
-            with _told_of_loss():
+            with _lost_process_reported():
                 collectives.barrier()
 
 
@@ -127,7 +127,7 @@ def joined_processes() -> Iterator[Processes]:
 
 
 @contextmanager
-def _told_of_loss() -> Iterator[None]:
+def _lost_process_reported() -> Iterator[None]:
     """Turns a backend's error, which it raises where another process has gone, into a sentence."""
     try:
         yield

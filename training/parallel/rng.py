@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-class Draws:
+class BatchRng:
     """What is random in one training step, one value or vector per image.
 
     Every process draws for the whole batch from the same seed and keeps its own share, so the step is the same step

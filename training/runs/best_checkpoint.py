@@ -8,11 +8,11 @@ from torch import nn
 from training.errors import TrainingError
 from training.loop.state import TrainingState
 from training.runs.folder import RunFolder
-from training.runs.resuming import point_of_return
+from training.runs.resuming import resume_point
 
 
 @dataclass(frozen=True)
-class TrainedGenerator:
+class BestGenerator:
     """An averaged generator of a run, in evaluation mode."""
 
     network: nn.Module
@@ -20,7 +20,7 @@ class TrainedGenerator:
     half_life: int
 
 
-def trained_generator(run: RunFolder, device: torch.device = torch.device("cpu")) -> TrainedGenerator:  # noqa: B008
+def load_best_generator(run: RunFolder, device: torch.device = torch.device("cpu")) -> BestGenerator:  # noqa: B008
     """The averaged generator that the judge liked best; of a run without a judge, the newest.
 
     Raises ``TrainingError`` if the run has no checkpoint.
@@ -28,13 +28,13 @@ def trained_generator(run: RunFolder, device: torch.device = torch.device("cpu")
     state = TrainingState(run.config, run.labels, device)
     if run.best.exists():
         best = torch.load(run.best, map_location="cpu", weights_only=True)
-        network = state.averages[best["half_life"]]
+        network = state.emas[best["half_life"]]
         network.load_state_dict(best["generator"])
-        return TrainedGenerator(network, best["images_seen"], best["half_life"])
-    content = point_of_return(run)
+        return BestGenerator(network, best["images_seen"], best["half_life"])
+    content = resume_point(run)
     if content is None:
         raise TrainingError(
             f"{run.path} holds no checkpoint yet; go on with the run: python -m training resume {run.path}"
         )
     state.load(content)
-    return TrainedGenerator(state.average, state.images_seen, run.config.ema.half_lives[0])
+    return BestGenerator(state.ema, state.images_seen, run.config.ema.half_lives[0])

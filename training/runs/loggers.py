@@ -24,7 +24,7 @@ class Monitor:
 
         ``quiet`` shows a progress bar at most.
         """
-        cut_after(folder / METRICS_FILE, images_seen)
+        truncate_after(folder / METRICS_FILE, images_seen)
         self._lines = (folder / METRICS_FILE).open("a", buffering=1)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
         self._budget, self._quiet = budget, quiet
@@ -86,7 +86,7 @@ class Monitor:
         self._board.add_image(path.parent.name, np.asarray(grid.convert("RGB")), images_seen, dataformats="HWC")
 
 
-def cut_after(lines: Path, images_seen: int) -> None:
+def truncate_after(lines: Path, images_seen: int) -> None:
     """Forgets the JSON lines from beyond so many images, and one that was torn."""
     if not lines.exists():
         return

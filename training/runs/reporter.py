@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from training.data.dataset import TrainingImages
 from training.data.loader import batch_indices
-from training.loop.callbacks import Observer, crossed
+from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import Best, TrainingState, write_tensors
 from training.runs.folder import RunFolder
-from training.runs.loggers import Monitor, cut_after
+from training.runs.loggers import Monitor, truncate_after
 from training.runs.sampling import grid_inputs, image_grid, sample, side_by_side
 
 
@@ -28,7 +28,7 @@ class Judge(Protocol):
         """Measurements by name, among them ``fxd``, the distance: smaller is better."""
 
 
-class Reporter(Observer):
+class Reporter(Callback):
     """Everything of a run that people and other programs see."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Reporter(Observer):
         self._reals = _reals_beside(data, run.config.seed, self._label, len(self._noise))
         self._judged = state.images_seen
         self._judging = 0.0
-        cut_after(run.scores, state.images_seen)
+        truncate_after(run.scores, state.images_seen)
 
     def __enter__(self) -> "Reporter":
         self._monitor.start()
@@ -66,11 +66,11 @@ class Reporter(Observer):
         """Draws, scores and saves where it is time to."""
         config = self._run.config
         self._monitor.step(images_seen)
-        if crossed(before, images_seen, config.pace.samples):
+        if passed_multiple(before, images_seen, config.pace.samples):
             self._draw(images_seen)
-        if config.judge and crossed(before, images_seen, config.judge.every):
+        if config.judge and passed_multiple(before, images_seen, config.judge.every):
             self._score(images_seen)
-        if crossed(before, images_seen, config.pace.checkpoint):
+        if passed_multiple(before, images_seen, config.pace.checkpoint):
             self._state.save(self._run.checkpoints)
 
     def scored(self, images_seen: int, scores: list[dict[str, Any]]) -> None:
@@ -87,7 +87,7 @@ class Reporter(Observer):
     def _draw(self, images_seen: int) -> None:
         from training.runs.plots import plot_run  # matplotlib takes half a second to import
 
-        fakes = image_grid(sample(self._state.average, self._noise, self._label), self._columns)
+        fakes = image_grid(sample(self._state.ema, self._noise, self._label), self._columns)
         reals = image_grid(self._reals, self._columns)
         self._monitor.picture(self._run.samples / f"{images_seen:012d}.png", side_by_side(fakes, reals), images_seen)
         plot_run(self._run)
@@ -97,7 +97,7 @@ class Reporter(Observer):
         if self._judge is None:
             return
         began, lines = time.perf_counter(), []
-        for half_life, generator in self._state.averages.items():
+        for half_life, generator in self._state.emas.items():
             scores = self._judge.score(generator)
             line = {"images_seen": images_seen, "half_life": half_life, "judge": self._judge.name, **scores}
             lines.append(line)

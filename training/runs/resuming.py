@@ -24,7 +24,7 @@ Changes = dict[str, dict[str, Any]]
 """Dotted key → what it was (``from``) and what it is now (``to``)."""
 
 
-def point_of_return(run: RunStart | RunFolder) -> dict[str, Any] | None:
+def resume_point(run: RunStart | RunFolder) -> dict[str, Any] | None:
     """The newest readable checkpoint, its configuration brought up to the recorded changes; None before the first.
 
     Raises ``TrainingError`` if there were checkpoints and none is left to go on from, or ``config.yaml`` is another
@@ -69,7 +69,7 @@ def changed_config(config: Config, settings: list[str]) -> Config:
     return parse_config(values, "--set")
 
 
-def gone_on_with(run: RunFolder, config: Config, state: TrainingState) -> RunFolder:
+def apply_changes(run: RunFolder, config: Config, state: TrainingState) -> RunFolder:
     """The run as it goes on from a state: under the configuration, which is written, and its changes recorded."""
     changes = _differences(run.config.model_dump(mode="json"), config.model_dump(mode="json"))
     recorded = _recorded(run.path)
@@ -104,7 +104,7 @@ def _adopt_best(run: RunFolder, state: TrainingState) -> None:
     if not run.best.exists():
         return
     best = torch.load(run.best, map_location="cpu", weights_only=True)
-    if best["half_life"] in state.averages:
+    if best["half_life"] in state.emas:
         state.best = Best(best["fxd"], best["images_seen"], best["half_life"])
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.grid import grid
 from models.noise import noise_for_seeds
 
-Made = TypeVar("Made")
+Sampled = TypeVar("Sampled")
 
 
 class ImageGenerator(nn.Module):
@@ -37,7 +37,7 @@ def grid_inputs(noise_dim: int, labels: int, rows: int = 8, columns: int = 10) -
     return noise, label
 
 
-def in_batches(make: Callable[[int, int], Made], count: int, batch: int) -> Iterator[Made]:
+def in_batches(make: Callable[[int, int], Sampled], count: int, batch: int) -> Iterator[Sampled]:
     """``make(first, last)`` over ``count`` things in order, in batches that fit into the device's memory.
 
     A batch that does not is halved, as are all after it: what fits beside a training is known when it is tried.

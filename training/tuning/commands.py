@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from training.config.files import parse_config
 from training.config.schema import Config
 from training.console import console
-from training.data.checks import check_data, tell_data
+from training.data.checks import check_data, report_data
 from training.data.dataset import DATA_HELP, TrainingImages, load_images
 from training.device import best_precision
 from training.errors import TrainingError
@@ -22,9 +22,9 @@ from training.parallel.distributed import joined_processes
 from training.tuning.search.queue import identity_of
 from training.tuning.search.storage import open_storage, reason
 from training.tuning.search.study import Plan, Study, study_lock
-from training.tuning.search.trial import Stopped, Workshop
+from training.tuning.search.trial import Stopped, TrialContext
 from training.tuning.space.space import SPACES, Space, read_space
-from training.tuning.space.validation import faults_of
+from training.tuning.space.validation import validation_errors
 from training.tuning.worker import work
 from training.tuning.workers import run_workers, stop_with_parent
 
@@ -70,14 +70,14 @@ def tune(
         with joined_processes() as processes:
             chosen, faults = read_space(space)
             base, loaded = _base(chosen, images, data)
-            faults += faults_of(chosen, base, loaded)
+            faults += validation_errors(chosen, base, loaded)
             if faults:
                 raise TrainingError(f"{space}: {'; '.join(faults)}")
             out.mkdir(parents=True, exist_ok=True)
             judge = _judge(out, loaded)
             precision = best_precision(processes.device) if base.precision == "auto" else base.precision
             plan = Plan(chosen, base.images, sampler, prune, precision)
-            study = Study(out, open_storage(storage, out, grace), plan, Workshop(data, loaded, judge, processes))
+            study = Study(out, open_storage(storage, out, grace), plan, TrialContext(data, loaded, judge, processes))
             if study.name != out.resolve().name and not is_child:
                 console.print(f"{out} goes on with the study {study.name}", highlight=False, soft_wrap=True)
             if workers > 1:
@@ -114,7 +114,7 @@ def _base(space: Space, images: int | None, source: str) -> tuple[Config, Traini
     values = space.base_values()
     base = parse_config(values if images is None else {**values, "images": images}, f"preset {space.preset}")
     loaded = load_images(source, base.data)
-    tell_data(loaded)
+    report_data(loaded)
     check_data(base, loaded)
     return base, loaded
 

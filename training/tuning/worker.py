@@ -13,10 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from training.config.schema import Config
 from training.console import console
 from training.tuning.search.memory import release_memory
-from training.tuning.search.pruning import Halving
+from training.tuning.search.pruning import AshaPruner
 from training.tuning.search.queue import Claim, Queue
 from training.tuning.search.study import BUDGET, ENDED, IMAGES, OF, SCORES, SEED, SETTINGS, Study
-from training.tuning.search.trial import Ended, Result, Stopped, forget_checkpoints, train
+from training.tuning.search.trial import Result, Stopped, TrialPruned, delete_checkpoints, train
 
 PATIENCE_SECONDS = 1.0
 """Between two looks at what other workers do."""
@@ -58,7 +58,7 @@ def _search(study: Study, claim: Claim) -> None:
         if not claim.trial.should_prune():
             return None
         pruner = study.search.study.pruner
-        assert isinstance(pruner, Halving)
+        assert isinstance(pruner, AshaPruner)
         frozen = next(trial for trial in study.search.trials if trial.number == claim.trial.number)
         place, count = pruner.place(study.search.study, frozen, step)
         return f"place {place} of {count} after {step} images"
@@ -110,7 +110,7 @@ def _finish(queue: Queue, claim: Claim, name: str, path: Path, run: Callable[[],
             queue.cut_short(claim, None if _blameless(error) else f"{type(error).__name__}: {_first_line(error)}")
         raise
     else:
-        forget_checkpoints(path)
+        delete_checkpoints(path)
     console.print(f"{name}: {said}", highlight=False, soft_wrap=True)
 
 
@@ -118,7 +118,7 @@ def _run_and_tell(study: optuna.Study, trial: optuna.Trial, run: Callable[[], Re
     """What has come of a run, in words."""
     try:
         result = run()
-    except Ended as end:
+    except TrialPruned as end:
         trial.set_user_attr(ENDED, str(end))
         trial.set_user_attr(IMAGES, end.images_seen)
         study.tell(trial, state=TrialState.PRUNED)

@@ -10,9 +10,9 @@ import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.connection.client_state import while_client_waits
+from serving.connection.client_state import cancel_on_disconnect
 from serving.connection.connection import Connection, limit_connections
-from serving.errors import RequestError
+from serving.errors import ApiError
 
 LIMIT = 0.2
 SILENCE = 0.4
@@ -22,14 +22,14 @@ HEAD = b"POST / HTTP/1.1\r\nHost: figment\r\nContent-Length: 2\r\n"
 async def echo(scope, receive, send):
     body, status = b"", 200
     try:
-        with while_client_waits(scope):
+        with cancel_on_disconnect(scope):
             if scope["path"] == "/later":
                 await asyncio.sleep(LIMIT * 2)
             more = True
             while more:
                 message = await receive()
                 body, more = body + message.get("body", b""), message.get("more_body")
-    except RequestError as error:
+    except ApiError as error:
         body, status = b"--", error.status
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": body[:2]})
@@ -58,7 +58,7 @@ def served(request):
 
     async def main(talk):
         echo.connections = set()
-        limit_connections(echo, sheds=False, deadline_seconds=LIMIT, keep_alive_seconds=SILENCE)
+        limit_connections(echo, rejects_early=False, deadline_seconds=LIMIT, keep_alive_seconds=SILENCE)
         config = Config(echo, http=Connection, log_config=None)
         config.load()
         loop = asyncio.get_running_loop()

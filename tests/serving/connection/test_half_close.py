@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from serving.connection.client_state import while_client_waits
-from serving.errors import RequestError
+from serving.connection.client_state import cancel_on_disconnect
+from serving.errors import ApiError
 from tests.serving.in_process import LOOPS, dialled, listening, read_to_end
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -23,12 +23,12 @@ class Slow:
     async def __call__(self, scope, receive, send):
         self.begun += 1
         try:
-            with while_client_waits(scope):
+            with cancel_on_disconnect(scope):
                 while (message := await receive()).get("more_body"):
                     pass
                 if message["type"] == "http.request":
                     await asyncio.sleep(self.seconds)
-        except RequestError:
+        except ApiError:
             self.left += 1
             return
         length = (b"content-length", b"%d" % len(BODY))

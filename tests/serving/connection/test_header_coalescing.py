@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.connection.header_coalescing import Corked
+from serving.connection.header_coalescing import HeaderCoalescingTransport
 from tests.serving.in_process import Client, application, configured, request
 
 
@@ -96,7 +96,7 @@ class _Transport:
 )
 def test_closing_loses_nothing(writes, written):
     transport = _Transport()
-    corked = Corked(transport)
+    corked = HeaderCoalescingTransport(transport)
     for data in writes:
         corked.write(data)
     corked.close()

@@ -4,7 +4,7 @@ import pytest
 
 from serving.api.requests import read_request
 from serving.encoding.negotiation import negotiate, offers_of
-from serving.errors import RequestError
+from serving.errors import ApiError
 
 ONE, THREE = {"seeds": [1]}, {"seeds": [1, 2, 3]}
 
@@ -61,6 +61,6 @@ def test_accepted(body, accept, media_type, file_format):
     ],
 )
 def test_not_acceptable(body, accept):
-    with pytest.raises(RequestError, match="can be answered with") as error:
+    with pytest.raises(ApiError, match="can be answered with") as error:
         negotiated(body, accept)
     assert error.value.status == 406

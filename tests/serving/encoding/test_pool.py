@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from serving.encoding.pool import Encoder
+from serving.encoding.pool import EncoderPool
 
 
 def in_encoder(threads, steps):
     async def main():
-        encoder = Encoder(threads)
+        encoder = EncoderPool(threads)
         try:
             return await asyncio.wait_for(steps(encoder), 10)
         finally:
@@ -53,7 +53,7 @@ def test_jobs_alone_come_one_after_the_other_while_others_run():
 
     async def steps(encoder):
         blocker = asyncio.ensure_future(encoder.run(lambda: time.sleep(0.05)))
-        assert await asyncio.gather(*(encoder.run_alone(lambda n=n: alone(n)) for n in range(6))) == [*range(6)]
+        assert await asyncio.gather(*(encoder.run_exclusive(lambda n=n: alone(n)) for n in range(6))) == [*range(6)]
         await blocker
 
     in_encoder(4, steps)

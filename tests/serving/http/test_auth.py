@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.datastructures import Headers
 
-from serving.http.cors import CrossOrigin
+from serving.http.cors import CorsMiddleware
 
 KEYS = ("first-key", "second-key")
 ORIGIN = "https://gallery.example"
@@ -137,7 +137,7 @@ def preflight(origins=(ORIGIN,), **asked):
     lines = [(b"origin", asked.pop("origin", ORIGIN).encode())]
     for name, value in asked.items():
         lines += [(f"access-control-request-{name}".encode(), line.encode()) for line in value.split("; ")]
-    return CrossOrigin(None, origins).preflight_response(Headers(raw=lines))
+    return CorsMiddleware(None, origins).preflight_response(Headers(raw=lines))
 
 
 @pytest.mark.parametrize(

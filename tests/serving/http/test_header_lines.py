@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from serving.http.responses import QuickHeaders
+from serving.http.responses import IndexedHeaders
 from tests.serving.in_process import InProcess, request
 
 ONE = {"model": "mlp", "seeds": [1]}
@@ -19,7 +19,7 @@ def served(zoo):
 
 def test_lines_are_one_list_in_their_order():
     lines = [(b"accept", b"image/webp;q=0.5"), (b"host", b"figment"), (b"accept", b"image/png"), (b"accept", b"")]
-    headers = QuickHeaders({"headers": lines})
+    headers = IndexedHeaders({"headers": lines})
     assert headers.get("Accept") == "image/webp;q=0.5, image/png, "
     assert headers.get("host") == "figment"
     assert headers.get("x-other") is None

@@ -33,12 +33,12 @@ def test_nothing_is_put_around_the_application_where_no_exporter_is_set():
 
 
 @pytest.mark.parametrize(("around", "sheds"), [(lambda inner: inner, True), (lambda inner: application, False)])
-def test_only_what_has_no_span_is_refused_before_it_is_a_request(monkeypatch, around, sheds):
+def test_only_what_has_no_span_is_refused_before_it_is_a_request(monkeypatch, around, rejects_early):
     monkeypatch.setattr(Connection, "sheds", None, raising=False)
     monkeypatch.setattr(tracing, "traced", around)
     monkeypatch.setattr(Service, "to_asgi", lambda *_: application)  # it would make a provider without an exporter
     Figment.to_asgi()
-    assert Connection.sheds is sheds
+    assert Connection.rejects_early is rejects_early
 
 
 def test_a_span_is_named_by_the_route(exporter_set):

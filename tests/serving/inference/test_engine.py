@@ -36,7 +36,7 @@ def inputs_for(card, seeds):
 def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads, monkeypatch):
     monkeypatch.setattr("serving.inference.engine._ONE_THREAD_SECONDS", 0)
     engine = open_engine(bundles[name], Devices("cpu", Hardware(threads)), 32)
-    assert (engine.parallel, engine._wide is not None) == (threads, threads > 1)
+    assert (engine.parallel, engine._multithreaded_session is not None) == (threads, threads > 1)
     inputs = inputs_for(engine.card, SEEDS)
     alone = np.concatenate([engine.run(engine.join([inputs.part(i, i + 1)]), alone=True) for i in SEEDS])
     assert alone.std() > 10

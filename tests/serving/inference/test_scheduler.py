@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from serving.encoding.pool import Encoder
-from serving.errors import Refusal, RequestError
-from serving.inference.engine import Inputs, Joined
-from serving.inference.scheduler import DeviceThreads
+from serving.encoding.pool import EncoderPool
+from serving.errors import ApiError, ErrorCode
+from serving.inference.engine import Inputs, PaddedBatch
+from serving.inference.scheduler import Scheduler
 from serving.metrics import Metrics
 
 
@@ -40,7 +40,7 @@ class FakeEngine:
     def join(self, parts):
         noise = np.concatenate([part.noise for part in parts])
         self.joined.append(noise[:, 0].astype(int).tolist())
-        return Joined({"noise": noise}, len(noise))
+        return PaddedBatch({"noise": noise}, len(noise))
 
     def run(self, batch, alone):
         self.at_once += 1
@@ -66,8 +66,8 @@ def scenario(steps, *, queue_images=100, deadline=10.0, parallel=1):
 
     async def main():
         engine = FakeEngine(parallel)
-        encoder = Encoder(1)
-        thread = DeviceThreads(engine, encoder, queue_images, deadline, metrics)
+        encoder = EncoderPool(1)
+        thread = Scheduler(engine, encoder, queue_images, deadline, metrics)
         try:
             await asyncio.wait_for(steps(thread, engine), 10)
         finally:
@@ -134,7 +134,7 @@ def test_a_full_queue_refuses_with_the_time_to_come_back():
     async def steps(thread, engine):
         await occupied(thread, engine)
         thread.submit(inputs(1, 2))
-        with pytest.raises(RequestError) as refused:
+        with pytest.raises(ApiError) as refused:
             thread.submit(inputs(3, 4))
         assert refused.value.status == 429
         assert int(dict(refused.value.headers)["Retry-After"]) >= 1
@@ -153,7 +153,7 @@ def test_a_cancelled_request_never_reaches_the_device_and_its_neighbours_do():
         assert values(await before.future) == [1]
         assert values(await after.future) == [3]
         assert engine.batches == [[0], [1, 3]]
-        with pytest.raises(RequestError):
+        with pytest.raises(ApiError):
             await gone.future
 
     assert scenario(steps).dropped("disconnected") == 1
@@ -163,9 +163,9 @@ def test_a_request_past_its_deadline_is_answered_in_time_though_the_device_is_st
     async def steps(thread, engine):
         await occupied(thread, engine)
         late = thread.submit(inputs(1, 2))
-        with pytest.raises(RequestError) as refused:
+        with pytest.raises(ApiError) as refused:
             await late.future
-        assert refused.value.refusal is Refusal.DEADLINE
+        assert refused.value.refusal is ErrorCode.DEADLINE
         engine.gate.set()
         assert values(await thread.submit(inputs(7)).future) == [7]
         assert engine.batches == [[0], [7]]
@@ -180,7 +180,7 @@ def test_one_request_that_breaks_the_device_does_not_hurt_its_neighbours():
         engine.gate.set()
         assert values(await good.future) == [1]
         assert values(await fine.future) == [3]
-        with pytest.raises(RequestError) as broken:
+        with pytest.raises(ApiError) as broken:
             await bad.future
         assert broken.value.status == 500
         assert "13" not in broken.value.sentence
@@ -265,7 +265,7 @@ def test_few_images_on_idle_cores_are_one_batch_for_all_of_them():
         engine.gate.set()
         assert (values(await first.future), values(await beside.future)) == ([0], [1, 2])
         assert (len(engine.alone), engine.alone.count(True)) == (3, 1), "what comes beside it has a core of its own"
-        await reached(lambda: thread._calm)
+        await reached(lambda: thread._was_idle)
         assert values(await thread.submit(inputs(3, 4)).future) == [3, 4]
         assert (engine.batches[3:], engine.alone[3:]) == ([[3, 4]], [True])
 
@@ -290,7 +290,7 @@ def test_who_is_late_after_his_batch_was_formed_never_reaches_the_device():
         await occupied(thread, engine)
         late = thread.submit(inputs(1, 2, 3, 4))
         await formed_ahead(engine, 1, 2, 3, 4)
-        with pytest.raises(RequestError):
+        with pytest.raises(ApiError):
             await late.future
         engine.gate.set()
         assert values(await thread.submit(inputs(7)).future) == [7]
@@ -331,7 +331,7 @@ def test_threads_that_compute_yield_and_never_ask_for_more_than_they_had(before,
 def test_the_rest_of_a_broken_request_is_not_tried():
     async def steps(thread, engine):
         engine.gate.set()
-        with pytest.raises(RequestError):
+        with pytest.raises(ApiError):
             await thread.submit(inputs(13, *range(20, 40))).future
         assert len(engine.batches) == 1
 
@@ -343,7 +343,7 @@ def test_what_waits_is_given_up_when_the_time_to_drain_is_over():
         first = await occupied(thread, engine)
         waiting = thread.submit(inputs(1, 2, 3))
         thread.drop_all("draining")
-        with pytest.raises(RequestError) as refused:
+        with pytest.raises(ApiError) as refused:
             await waiting.future
         assert refused.value.status == 503
         engine.gate.set()

@@ -10,7 +10,7 @@ import pytest
 
 from serving import runtime
 from serving.config.settings import Settings
-from serving.errors import RequestError
+from serving.errors import ApiError
 from serving.inference.device import Devices, Hardware
 from serving.loading import loader as loading
 from serving.metrics import Metrics
@@ -46,7 +46,7 @@ async def until(condition):
 
 
 def versions(service):
-    return [f"{engine.card.name}/{engine.card.version}" for engine in service.catalogue]
+    return [f"{engine.card.name}/{engine.card.version}" for engine in service.registry]
 
 
 def metric(service, name):
@@ -63,7 +63,7 @@ def test_a_swap_never_leaves_a_moment_without_a_model(folder, generators, tmp_pa
             (tmp_path / "next" / "mlp" / "2").rename(folder / "mlp" / "2")
 
             def swapped():
-                seen.add((service.status()["status"], service.catalogue.find("mlp", None).card.version))
+                seen.add((service.status()["status"], service.registry.find("mlp", None).card.version))
                 return versions(service) == ["mlp/2"]
 
             await until(swapped)
@@ -85,10 +85,10 @@ def test_an_emptied_folder_is_not_ready_and_goes_on_serving(folder, tmp_path):
             assert status["reason"] == f"{folder} is not a folder of bundles; what was loaded is still served"
             assert status["retained"] == ["mlp/1"]
             assert metric(service, "figment_ready") == ["figment_ready 0.0"]
-            with pytest.raises(RequestError, match="what was loaded is still served"):
+            with pytest.raises(ApiError, match="what was loaded is still served"):
                 service.check_ready()
-            with service.request_in_hand():
-                assert service.catalogue.find(None, None).card.name == "mlp"
+            with service.track_request():
+                assert service.registry.find(None, None).card.name == "mlp"
             (tmp_path / "aside").rename(folder)
             await until(lambda: service.is_ready)
             assert service.status()["status"] == "ready"
@@ -129,7 +129,7 @@ def test_a_thread_that_does_not_start_loses_no_bundle(folder, generators, monkey
     async def follow():
         async with running(folder, **WATCHED) as service:
             with monkeypatch.context() as patched:
-                patched.setattr(runtime, "DeviceThreads", fail)
+                patched.setattr(runtime, "Scheduler", fail)
                 generators.ship(folder, "mlp", 2, generators.mlp())
                 await until(lambda: "new thread" in service.status()["reload"].get("error", ""))
                 assert versions(service) == ["mlp/1"]
@@ -173,7 +173,7 @@ def test_the_first_bundle_may_come_later(tmp_path, generators, missing):
             assert str(root) in service.status()["reason"]
             generators.ship(root, "mlp", 1, generators.mlp())
             await until(lambda: service.phase is Phase.READY)
-            assert service.catalogue.find(None, None).card.name == "mlp"
+            assert service.registry.find(None, None).card.name == "mlp"
 
     asyncio.run(follow())
 
@@ -185,11 +185,11 @@ def test_the_default_model_is_fixed_at_the_start(folder, generators):
         async with running(folder, **WATCHED) as service:
             generators.ship(folder, "a-new-one", 1, generators.mlp())
             await until(lambda: len(versions(service)) == 2)
-            assert service.catalogue.find(None, None).card.name == "mlp"
+            assert service.registry.find(None, None).card.name == "mlp"
             shutil.rmtree(folder / "mlp")
             await until(lambda: versions(service) == ["a-new-one/1"])
-            with pytest.raises(RequestError, match="the default, 'mlp', is not loaded") as refused:
-                service.catalogue.find(None, None)
+            with pytest.raises(ApiError, match="the default, 'mlp', is not loaded") as refused:
+                service.registry.find(None, None)
             assert refused.value.status == 404
 
     asyncio.run(follow())

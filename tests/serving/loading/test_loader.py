@@ -9,10 +9,10 @@ import pytest
 
 from models.bundle import CARD_FILE, GENERATOR_FILE, BundleUnreadableError
 from serving.inference.device import CPU, CUDA, Devices, Hardware
-from serving.loading import registry as catalogue
+from serving.loading import registry as registry
 from serving.loading.loader import BundleLoader
 from serving.loading.policy import bundle_name
-from serving.loading.registry import Refused, open_bundle
+from serving.loading.registry import RejectedBundle, open_bundle
 
 
 def put(root, name, content="good"):
@@ -34,7 +34,9 @@ class Opener:
         self.opened.append(name)
         if content == "good":
             return loaded or SimpleNamespace(name=name)
-        return Refused(name, content, passes=content == "too many open files", blames_device=content == "no CUDA")
+        return RejectedBundle(
+            name, content, passes=content == "too many open files", blames_device=content == "no CUDA"
+        )
 
 
 @pytest.fixture
@@ -264,9 +266,9 @@ def test_who_is_to_blame_for_a_bundle_that_does_not_run(
             raise error
         return SimpleNamespace(get_providers=lambda: [provider])
 
-    monkeypatch.setattr(catalogue, "open_engine", lambda bundle, devices, most: devices.open(b"", lambda *made: made))
+    monkeypatch.setattr(registry, "open_engine", lambda bundle, devices, most: devices.open(b"", lambda *made: made))
     found = open_bundle(folder, None, Devices("cuda", Hardware(1), opened), 2)
-    assert found == Refused("mlp/1", reason, blames_device=blames_device)
+    assert found == RejectedBundle("mlp/1", reason, blames_device=blames_device)
 
 
 def test_a_bundle_that_cannot_be_read_now_passes(tmp_path, generators, monkeypatch):
@@ -275,5 +277,5 @@ def test_a_bundle_that_cannot_be_read_now_passes(tmp_path, generators, monkeypat
     def unreadable(folder):
         raise BundleUnreadableError("mlp/1: cannot read card.json (Too many open files)")
 
-    monkeypatch.setattr(catalogue, "read_bundle", unreadable)
+    monkeypatch.setattr(registry, "read_bundle", unreadable)
     assert open_bundle(folder, None, Devices("cpu", Hardware(1)), 2).passes

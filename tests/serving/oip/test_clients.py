@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from serving.errors import RequestError
+from serving.errors import ApiError
 from serving.oip.messages import read_infer_request
 from tests.serving.in_process import InProcess, request
 
@@ -170,7 +170,7 @@ def test_a_body_may_name_the_model_that_its_path_means(named):
     ],
 )
 def test_a_body_that_means_another_model_than_its_path_is_refused(named, says):
-    with pytest.raises(RequestError) as error:
+    with pytest.raises(ApiError) as error:
         read_infer_request(body(**named), None).check_model("mlp", 2)
     assert error.value.status == 422
     assert error.value.sentence.startswith(says)

@@ -8,8 +8,8 @@ import pytest
 
 from serving.api import endpoints
 from serving.config.settings import Settings
-from serving.connection.client_state import Presence
-from serving.http.responses import QuickRequest
+from serving.connection.client_state import ClientState
+from serving.http.responses import IndexedRequest
 from serving.inference.device import Devices, Hardware
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
@@ -29,7 +29,7 @@ async def ask(runtime, content, accept):
     headers = {"content-type": "application/json", "content-length": str(len(content)), "accept": accept}
     scope = {"type": "http", "method": "POST", "path": "/generate", "query_string": b""}
     scope["state"] = {}
-    Presence().tell(scope)
+    ClientState().tell(scope)
     scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
     messages = [{"type": "http.request", "body": content}]
 
@@ -38,7 +38,7 @@ async def ask(runtime, content, accept):
             return messages.pop()
         return await asyncio.get_running_loop().create_future()
 
-    response = await endpoints.generate_images(runtime, QuickRequest(scope), receive)
+    response = await endpoints.generate_images(runtime, IndexedRequest(scope), receive)
     assert response.status_code == 200
 
 

@@ -20,14 +20,14 @@ BODIES = {
 
 @pytest.mark.parametrize("sheds", [True, False])
 @pytest.mark.parametrize("name", BODIES)
-def test_no_request_is_part_of_a_cycle(zoo, name, sheds):
+def test_no_request_is_part_of_a_cycle(zoo, name, rejects_early):
     status, body = BODIES[name]
 
     async def main():
         async with application(zoo) as (served, runtime):
-            config = configured(served, sheds)
+            config = configured(served, rejects_early)
             if status == 429:
-                queue_of(runtime, "mlp").has_room = lambda images: False
+                queue_of(runtime, "mlp").has_capacity = lambda images: False
 
             async def ask():
                 client = Client(config)

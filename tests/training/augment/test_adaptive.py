@@ -10,8 +10,8 @@ CPU = torch.device("cpu")
 SURE, UNSURE = torch.tensor([3.0, 1.0, 2.0, 0.1]), torch.tensor([3.0, -1.0, 2.0, -0.1])
 
 
-def controller(undecided: float = 0.0, **settings: float) -> AdaptiveProbability:
-    return AdaptiveProbability(undecided, CPU, images_to_one=1000, **settings)
+def controller(decision_threshold: float = 0.0, **settings: float) -> AdaptiveProbability:
+    return AdaptiveProbability(decision_threshold, CPU, images_to_one=1000, **settings)
 
 
 def lead(adaptive: AdaptiveProbability, logits: Tensor, steps: int, images: int = 100) -> float:
@@ -58,8 +58,8 @@ def test_r_is_the_mean_sign_of_all_since_the_last_update(target: float, rises: b
 def test_signs_are_counted_from_the_undecided_logit() -> None:
     """A least-squares discriminator that answers 0.4 to reals takes them for fakes."""
     logits = torch.full((8,), 0.4)
-    assert lead(controller(undecided=0.5), logits, 1) == 0
-    assert lead(controller(undecided=0.0), logits, 1) > 0
+    assert lead(controller(decision_threshold=0.5), logits, 1) == 0
+    assert lead(controller(decision_threshold=0.0), logits, 1) > 0
 
 
 def test_without_observations_the_probability_stays() -> None:

@@ -11,11 +11,11 @@ from torch.nn.functional import conv2d
 
 from training.augment.augmentation import adaptive_augment, diff_augment, flip
 from training.objective.regularizers import zero_centred_penalty
-from training.parallel.rng import Draws
+from training.parallel.rng import BatchRng
 
 CPU = torch.device("cpu")
 
-Augmentation = Callable[[Tensor, Draws], Tensor]
+Augmentation = Callable[[Tensor, BatchRng], Tensor]
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "flip": flip,
@@ -31,7 +31,7 @@ GEOMETRY = ("flip", "turn", "shift", "scale", "stretch", "move", "rotate before"
 COLOUR = ("brightness", "contrast", "luma flip", "hue", "saturation")
 
 
-class Choosing(Draws):
+class Choosing(BatchRng):
     """Draws that choose the named transformations of ``adaptive_augment`` and no others, their amounts at random."""
 
     def __init__(self, *names: str, chooser: float = 0.0) -> None:
@@ -64,7 +64,7 @@ def assert_each_is_one_of(augmented: Tensor, candidates: Sequence[Tensor]) -> No
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_keep_their_shape_and_vary(name: str, channels: int) -> None:
     images = noise(1, channels, 12, 12).expand(16, -1, -1, -1)
-    augmented = AUGMENTATIONS[name](images, Draws(1, CPU))
+    augmented = AUGMENTATIONS[name](images, BatchRng(1, CPU))
     assert augmented.shape == images.shape
     assert augmented.dtype == torch.float32
     assert torch.isfinite(augmented).all()
@@ -74,8 +74,8 @@ def test_images_keep_their_shape_and_vary(name: str, channels: int) -> None:
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_processes_that_share_a_batch_augment_it_as_one_would(name: str) -> None:
     images = noise(8, 3, 12, 12)
-    whole = AUGMENTATIONS[name](images, Draws(7, CPU))
-    shares = [AUGMENTATIONS[name](images[4 * rank :][:4], Draws(7, CPU, rank, processes=2)) for rank in (0, 1)]
+    whole = AUGMENTATIONS[name](images, BatchRng(7, CPU))
+    shares = [AUGMENTATIONS[name](images[4 * rank :][:4], BatchRng(7, CPU, rank, processes=2)) for rank in (0, 1)]
     torch.testing.assert_close(torch.cat(shares), whole)
 
 
@@ -83,10 +83,10 @@ def test_processes_that_share_a_batch_augment_it_as_one_would(name: str) -> None
 def test_the_global_stream_of_random_numbers_is_left_alone(name: str) -> None:
     images = noise(8, 3, 12, 12)
     before = torch.get_rng_state()
-    first = AUGMENTATIONS[name](images, Draws(7, CPU))
+    first = AUGMENTATIONS[name](images, BatchRng(7, CPU))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
-    assert torch.equal(AUGMENTATIONS[name](images, Draws(7, CPU)), first)
+    assert torch.equal(AUGMENTATIONS[name](images, BatchRng(7, CPU)), first)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -94,7 +94,9 @@ def test_memory_layout_does_not_matter(name: str) -> None:
     """The loop's images lie with their channels last."""
     images = noise(4, 3, 12, 12)
     last = images.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(AUGMENTATIONS[name](last, Draws(3, CPU)), AUGMENTATIONS[name](images, Draws(3, CPU)))
+    torch.testing.assert_close(
+        AUGMENTATIONS[name](last, BatchRng(3, CPU)), AUGMENTATIONS[name](images, BatchRng(3, CPU))
+    )
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -103,7 +105,7 @@ def test_gradients_reach_the_images_as_finite_differences_say(name: str) -> None
     direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
 
     def value(images: Tensor) -> Tensor:
-        return AUGMENTATIONS[name](images, Draws(5, CPU)).square().sum()
+        return AUGMENTATIONS[name](images, BatchRng(5, CPU)).square().sum()
 
     (gradient,) = torch.autograd.grad(value(images), [images])
     with torch.no_grad():
@@ -120,7 +122,7 @@ def test_a_gradient_penalty_goes_through(name: str) -> None:
 
     def penalty(weight: Tensor) -> Tensor:
         def discriminator(images: Tensor) -> Tensor:
-            return conv2d(AUGMENTATIONS[name](images, Draws(5, CPU)), weight).tanh().sum((1, 2, 3))
+            return conv2d(AUGMENTATIONS[name](images, BatchRng(5, CPU)), weight).tanh().sum((1, 2, 3))
 
         return zero_centred_penalty(discriminator, images)
 
@@ -131,14 +133,14 @@ def test_a_gradient_penalty_goes_through(name: str) -> None:
 
 def test_flip_mirrors_half_of_the_images() -> None:
     images = noise(400, 1, 4, 4)
-    flipped = flip(images, Draws(0, CPU))
+    flipped = flip(images, BatchRng(0, CPU))
     assert_each_is_one_of(flipped, [images, images.flip(3)])
     assert 160 < (flipped != images).any(3).any(2).sum() < 240
 
 
 def test_no_policy_changes_nothing() -> None:
     images = noise(4, 3, 8, 8)
-    assert torch.equal(diff_augment(images, [], Draws(0, CPU)), images)
+    assert torch.equal(diff_augment(images, [], BatchRng(0, CPU)), images)
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 20)])
@@ -151,7 +153,7 @@ def test_translation_shifts_zeros_in_by_up_to_an_eighth(height: int, width: int)
         for row in range(2 * most[0] + 1)
         for column in range(2 * most[1] + 1)
     ]
-    assert_each_is_one_of(diff_augment(images, ["translation"], Draws(0, CPU)), candidates)
+    assert_each_is_one_of(diff_augment(images, ["translation"], BatchRng(0, CPU)), candidates)
 
 
 @pytest.mark.parametrize("side", [8, 9, 10])
@@ -165,19 +167,19 @@ def test_cutout_blanks_a_square_of_half_the_side_wherever_its_centre_lies(side: 
             top, left = row - length // 2, column - length // 2
             image[:, :, max(top, 0) : top + length, max(left, 0) : left + length] = 0
             candidates.append(image)
-    augmented = diff_augment(torch.ones(1000, 1, side, side), ["cutout"], Draws(0, CPU))
+    augmented = diff_augment(torch.ones(1000, 1, side, side), ["cutout"], BatchRng(0, CPU))
     assert_each_is_one_of(augmented, candidates)
 
 
 def test_color_of_diff_augment_is_brightness_then_saturation_then_contrast() -> None:
     images = noise(50, 3, 6, 6)
-    brightness, saturation, contrast = Draws(4, CPU).uniform(50, 3, 1, 1, 1).unbind(1)
+    brightness, saturation, contrast = BatchRng(4, CPU).uniform(50, 3, 1, 1, 1).unbind(1)
     expected = images + brightness - 0.5
     grey = expected.mean(1, True)
     expected = grey + (expected - grey) * saturation * 2
     mean = expected.mean((1, 2, 3), True)
     expected = mean + (expected - mean) * (contrast + 0.5)
-    augmented = diff_augment(images, ["color"], Draws(4, CPU))
+    augmented = diff_augment(images, ["color"], BatchRng(4, CPU))
     torch.testing.assert_close(augmented, expected)
     shift = augmented.mean((1, 2, 3)) - images.mean((1, 2, 3))
     assert shift.abs().max() <= 0.5, "saturation and contrast keep an image's mean"
@@ -186,12 +188,12 @@ def test_color_of_diff_augment_is_brightness_then_saturation_then_contrast() -> 
 def test_probability_zero_leaves_images_exactly_alone() -> None:
     images = noise(16, 3, 12, 12)
     for probability in (0.0, torch.tensor(0.0)):
-        assert torch.equal(adaptive_augment(images, probability, Draws(0, CPU)), images)
+        assert torch.equal(adaptive_augment(images, probability, BatchRng(0, CPU)), images)
 
 
 def test_a_tensor_is_as_good_a_probability_as_a_number() -> None:
     images = noise(16, 3, 12, 12)
-    number, tensor = (adaptive_augment(images, p, Draws(0, CPU)) for p in (0.5, torch.tensor(0.5)))
+    number, tensor = (adaptive_augment(images, p, BatchRng(0, CPU)) for p in (0.5, torch.tensor(0.5)))
     assert torch.equal(number, tensor)
     assert not torch.equal(number, images)
 
@@ -285,8 +287,8 @@ def test_grey_images_have_neither_hue_nor_saturation(name: str) -> None:
 def test_autocast_around_changes_nothing() -> None:
     """Places rounded to bfloat16 would be pixels off."""
     images = noise(8, 3, 32, 32)
-    alone = adaptive_augment(images, 0.7, Draws(0, CPU))
+    alone = adaptive_augment(images, 0.7, BatchRng(0, CPU))
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(adaptive_augment(images, 0.7, Draws(0, CPU)), alone)
-        rounded = adaptive_augment(images.bfloat16(), 0.7, Draws(0, CPU))
+        assert torch.equal(adaptive_augment(images, 0.7, BatchRng(0, CPU)), alone)
+        rounded = adaptive_augment(images.bfloat16(), 0.7, BatchRng(0, CPU))
     torch.testing.assert_close(rounded, alone, atol=0.05, rtol=0.05)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.config.files import load_config
-from training.data.checks import check_data, tell_broken
+from training.data.checks import check_data, warn_unreadable
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 
@@ -56,7 +56,7 @@ def test_grey_images_in_colour_are_told(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_broken_files_are_named_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_broken(images())
+    warn_unreadable(images())
     told = capsys.readouterr().err
     assert "passed over 12 files" in told
     assert "0.png (torn)" in told

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from training.config.files import load_config
 from training.data.dataset import load_images
-from training.data.loader import Feed, batch_indices
+from training.data.loader import BatchLoader, batch_indices
 from training.parallel.distributed import Processes
 
 CPU = torch.device("cpu")
@@ -26,10 +26,10 @@ def test_the_order_of_the_data_starts_anywhere(size: int, seed: int, start: int,
 def test_what_was_read_ahead_is_what_would_have_been_read(digits: Path) -> None:
     config = load_config("digits")
     data = load_images(str(digits), config.data)
-    with Feed(data, 10, 0, 32, Processes(0, 1, CPU)) as ahead:
+    with BatchLoader(data, 10, 0, 32, Processes(0, 1, CPU)) as prefetched:
         for seen in (0, 32, 64, 512, 544):  # 512 is not what was read ahead after 64
-            reals, label = ahead.take(seen)
-            with Feed(data, 10, 0, 32, Processes(0, 1, CPU)) as fresh:
+            reals, label = prefetched.take(seen)
+            with BatchLoader(data, 10, 0, 32, Processes(0, 1, CPU)) as fresh:
                 expected, expected_label = fresh.take(seen)
             assert torch.equal(reals, expected)
             assert label is not None
@@ -43,10 +43,10 @@ def test_what_was_read_ahead_is_what_would_have_been_read(digits: Path) -> None:
 def test_processes_share_a_batch_in_order(digits: Path) -> None:
     config = load_config("digits")
     data = load_images(str(digits), config.data)
-    with Feed(data, 10, 3, 32, Processes(0, 1, CPU)) as one:
+    with BatchLoader(data, 10, 3, 32, Processes(0, 1, CPU)) as one:
         whole, _ = one.take(64)
     shares = []
     for rank in range(4):
-        with Feed(data, 10, 3, 32, Processes(rank, 4, CPU)) as feed:
+        with BatchLoader(data, 10, 3, 32, Processes(rank, 4, CPU)) as feed:
             shares.append(feed.take(64)[0])
     assert torch.equal(torch.cat(shares), whole)

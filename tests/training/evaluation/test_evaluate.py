@@ -15,11 +15,11 @@ from models.bundle import read_bundle
 from models.noise import noise_for_seeds
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.evaluation.compute import METRICS, tally
+from training.evaluation.compute import METRICS, compute_metrics
 from training.evaluation.evaluate import evaluate
 from training.evaluation.judge.network import Judge
 from training.evaluation.reference import Reference
-from training.evaluation.target import ahead, check_fit, generated, labels_like, open_subject, sample_images
+from training.evaluation.target import check_fit, generated, open_target, prefetched, sample_images, sample_labels
 
 Train = Callable[..., None]
 SAMPLES = 256
@@ -155,7 +155,7 @@ def test_memory_does_not_grow_with_the_samples(digit_images: TrainingImages, jud
                 yield batch, None
                 del batch
 
-    scores = tally(stream(), 2000, reference).scores  # type: ignore[arg-type]
+    scores = compute_metrics(stream(), 2000, reference).scores  # type: ignore[arg-type]
     assert most <= 3
     assert scores["fxd_infinity"] == pytest.approx(scores["fxd"], rel=0.1), "noise has hardly any bias: it is far off"
 
@@ -190,11 +190,11 @@ def test_labels_that_do_not_fit_are_refused(
     with pytest.raises(
         TrainingError, match=r"is steered by the labels 0, 1, 2, 3, 4, … .* but the labels of digits are"
     ):
-        check_fit(open_subject(bundle), other)
+        check_fit(open_target(bundle), other)
 
 
 def test_a_judge_of_other_images_is_refused(bundle: Path, digit_images: TrainingImages, judge: Judge) -> None:
-    subject = open_subject(bundle)
+    subject = open_target(bundle)
     smaller = dataclasses.replace(subject, image=subject.image.model_copy(update={"height": 16, "width": 16}))
     with pytest.raises(TrainingError, match="not of 16 × 16 × 1"):
         evaluate(smaller, digit_images, judge, SAMPLES)
@@ -211,21 +211,21 @@ def test_images_that_are_no_numbers_are_refused() -> None:
 
 def test_labels_are_as_frequent_as_in_the_data(digit_images: TrainingImages) -> None:
     lopsided = dataclasses.replace(digit_images, labels=np.array([3] * 480 + [5] * 32))
-    labels = labels_like(lopsided, 4000, seed=1)
+    labels = sample_labels(lopsided, 4000, seed=1)
     assert (labels == 5).mean() == pytest.approx(1 / 16, abs=0.015)
-    assert np.array_equal(labels, labels_like(lopsided, 4000, seed=1))
+    assert np.array_equal(labels, sample_labels(lopsided, 4000, seed=1))
 
 
 def test_seeds_wrap_around(bundle: Path, digit_images: TrainingImages) -> None:
-    subject = open_subject(bundle)
+    subject = open_target(bundle)
     ((images, labels),) = generated(subject, digit_images, 3, 2**32 - 1)
     assert labels is not None
     expected = subject.sample(noise_for_seeds([2**32 - 1, 0, 1], subject.noise_dim), labels)
     assert np.array_equal(images, expected)
-    assert len(labels_like(digit_images, 3, 2**32 + 5)) == 3
+    assert len(sample_labels(digit_images, 3, 2**32 + 5)) == 3
 
 
 def test_working_ahead_changes_nothing_and_hides_no_error() -> None:
-    assert list(ahead(iter(range(5)))) == list(range(5))
+    assert list(prefetched(iter(range(5)))) == list(range(5))
     with pytest.raises(ZeroDivisionError):
-        list(ahead(1 // number for number in (1, 0)))
+        list(prefetched(1 // number for number in (1, 0)))

@@ -16,10 +16,10 @@ from training.data.dataset import TrainingImages, load_images
 from training.errors import TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import train_judge
-from training.loop.callbacks import Observer, crossed
+from training.loop.callbacks import Callback, passed_multiple
 from training.loop.fit import fit, step_seed
 from training.loop.state import TrainingState, checkpoints
-from training.loop.step import Game
+from training.loop.step import TrainStep
 from training.objective.losses import LOSSES
 from training.parallel.distributed import Processes
 
@@ -64,9 +64,9 @@ def improvement(settings: list[str], data: TrainingImages, judge: LoopJudge) -> 
     """The judge's distance after a run, as a share of what it was before."""
     config = load_config("digits", settings)
     state = TrainingState(config, 10, CPU)
-    before = judge.score(state.average)["fxd"]
-    assert fit(config, data, state, ALONE, Observer())
-    return judge.score(state.average)["fxd"] / before
+    before = judge.score(state.ema)["fxd"]
+    assert fit(config, data, state, ALONE, Callback())
+    return judge.score(state.ema)["fxd"] / before
 
 
 LEARNING = [
@@ -111,12 +111,12 @@ def test_every_family_learns(family: str, small_digits: TrainingImages, judge: L
 def test_divergence_names_the_phase_and_keeps_the_last_checkpoint(
     tmp_path: Path, train: Callable[..., None], digits: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = Game._generator_loss
+    honest = TrainStep._generator_loss
 
     def spoilt(self, batch):  # type: ignore[no-untyped-def]
         return honest(self, batch) * (float("nan") if self._state.images_seen >= 384 else 1)
 
-    monkeypatch.setattr(Game, "_generator_loss", spoilt)
+    monkeypatch.setattr(TrainStep, "_generator_loss", spoilt)
     with pytest.raises(TrainingError, match="generator_loss is nan after 416 images"):
         train("fit", "digits", "--data", digits, "--out", tmp_path / "run", *arguments(*small))
     assert [path.stem for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["000000000256"]
@@ -125,12 +125,12 @@ def test_divergence_names_the_phase_and_keeps_the_last_checkpoint(
 def test_the_average_halves_after_its_half_life() -> None:
     config = load_config("digits", ["network.width=4", "network.noise_dim=4"])
     state = TrainingState(config, 0, CPU)
-    weight, average = state.generator.project.weight, state.average.project.weight
+    weight, average = state.generator.project.weight, state.ema.project.weight
     with torch.no_grad():
         weight.fill_(0.0)
         average.fill_(1.0)
     for _ in range(10):
-        state.update_average(20000, 0.5 ** (64 / 640))
+        state.update_ema(20000, 0.5 ** (64 / 640))
     torch.testing.assert_close(average, torch.full_like(average, 0.5))
 
 
@@ -140,9 +140,9 @@ def test_step_seeds_differ() -> None:
 
 
 def test_crossed() -> None:
-    assert crossed(60, 124, 64)
-    assert crossed(0, 64, 64)
-    assert not crossed(64, 127, 64)
+    assert passed_multiple(60, 124, 64)
+    assert passed_multiple(0, 64, 64)
+    assert not passed_multiple(64, 127, 64)
 
 
 def test_compiled_networks_take_the_same_steps(small_digits: TrainingImages, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_compiled_networks_take_the_same_steps(small_digits: TrainingImages, mon
         settings = [*LEARNING, *FAMILIES["mlp"], "images=64", "regularization.r1=0.1", f"compile={compiled}"]
         config = load_config("digits", settings)
         states.append(TrainingState(config, 10, CPU))
-        fit(config, small_digits, states[-1], ALONE, Observer())
+        fit(config, small_digits, states[-1], ALONE, Callback())
     plain, compiled_weights = (state.generator.state_dict() for state in states)
     for name, value in plain.items():
         torch.testing.assert_close(compiled_weights[name], value, rtol=1e-3, atol=1e-4)

@@ -48,9 +48,9 @@ def cut_back(run: Path, copy: Path, images: int) -> None:
     ],
 )
 def test_a_resumed_run_ends_bit_for_bit_where_an_undisturbed_one_does(
-    tmp_path: Path, train: Callable[..., None], digits: Path, family: str, game: str, precision: str
+    tmp_path: Path, train: Callable[..., None], digits: Path, family: str, train_step: str, precision: str
 ) -> None:
-    settings = arguments(*TINY, *FAMILIES[family], *GAMES[game], f"precision={precision}")
+    settings = arguments(*TINY, *FAMILIES[family], *GAMES[train_step], f"precision={precision}")
     train("fit", "digits", "--data", digits, "--out", tmp_path / "whole", *settings)
     cut_back(tmp_path / "whole", tmp_path / "killed", 64)
     train("resume", tmp_path / "killed")

@@ -69,21 +69,21 @@ def test_values_are_means_of_the_formula(name: str) -> None:
     ],
 )
 def test_an_undecided_discriminator_costs_what_the_theory_says(
-    name: str, undecided: float | None, equilibrium: float | None
+    name: str, decision_threshold: float | None, equilibrium: float | None
 ) -> None:
     loss = LOSSES[name]
-    assert loss.undecided == undecided
+    assert loss.decision_threshold == decision_threshold
     assert loss.equilibrium == (None if equilibrium is None else pytest.approx(equilibrium))
     if equilibrium is not None:
-        logits = torch.full((4,), loss.undecided or 0.0)
+        logits = torch.full((4,), loss.decision_threshold or 0.0)
         assert loss.discriminator(logits, logits, 0).item() == pytest.approx(equilibrium, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.undecided is not None])
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.decision_threshold is not None])
 def test_no_other_constant_logit_costs_less_than_the_undecided_one(name: str) -> None:
     loss = LOSSES[name]
-    assert loss.undecided is not None
-    logits = torch.full((1,), loss.undecided, requires_grad=True)
+    assert loss.decision_threshold is not None
+    logits = torch.full((1,), loss.decision_threshold, requires_grad=True)
     (gradient,) = torch.autograd.grad(loss.discriminator(logits, logits, 0), [logits])
     assert gradient.item() == pytest.approx(0, abs=1e-7)
 
@@ -128,7 +128,7 @@ def test_hinge_leaves_alone_what_is_outside_the_margin() -> None:
         assert not gradient.any()
 
 
-@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.undecided is None])
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.decision_threshold is None])
 def test_only_differences_count_where_logits_have_no_zero(name: str) -> None:
     real, fake = torch.tensor([0.3, -1.2]), torch.tensor([0.1, 0.8])
     loss = LOSSES[name]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.objective.schedules import Shape, average_keep, decay
+from training.objective.schedules import Shape, decay, ema_decay
 
 
 @pytest.mark.parametrize(("shape", "middle", "end"), [("constant", 1, 1), ("linear", 0.6, 0.2), ("cosine", 0.6, 0.2)])
@@ -24,9 +24,9 @@ def test_decay_only_falls(shape: Shape, final: float, progress: float) -> None:
 def test_an_average_halves_in_its_half_life_however_it_is_cut() -> None:
     keep = 1.0
     for _ in range(10):
-        keep *= average_keep(640, ramp=1, images_seen=100_000, images=64)
+        keep *= ema_decay(640, ramp=1, images_seen=100_000, images=64)
     assert keep == pytest.approx(0.5)
 
 
 def test_an_early_average_forgets_as_fast_as_its_ramp_says() -> None:
-    assert average_keep(10_000, ramp=0.05, images_seen=2_000, images=100) == pytest.approx(0.5)
+    assert ema_decay(10_000, ramp=0.05, images_seen=2_000, images=100) == pytest.approx(0.5)

@@ -15,7 +15,7 @@ from training.export import export
 from training.loop.fit import fit
 from training.loop.state import Best, TrainingState, checkpoints, read_newest
 from training.parallel.distributed import Processes
-from training.runs.best_checkpoint import trained_generator
+from training.runs.best_checkpoint import load_best_generator
 from training.runs.folder import RunFolder
 from training.runs.reporter import Reporter
 
@@ -53,7 +53,7 @@ def test_the_best_of_all_times_and_half_lives_is_kept_and_exported(tmp_path: Pat
     judge = Scripted(9, 8, 3, 7, 6, 5, 4, 4)
     train(run, state, judge)
     assert state.best == Best(score=3, images_seen=64, half_life=20)
-    trained = trained_generator(run)
+    trained = load_best_generator(run)
     assert (trained.images_seen, trained.half_life) == (64, 20)
     for name, value in trained.network.state_dict().items():
         assert torch.equal(value, judge.seen[2][name]), name
@@ -86,7 +86,7 @@ def test_a_killed_run_comes_to_the_same_best(tmp_path: Path, digits: Path) -> No
 def test_without_a_judge_the_newest_is_taken(finished_run: Path) -> None:
     run = RunFolder.open(finished_run)
     assert not run.best.exists()
-    assert trained_generator(run).images_seen == 512
+    assert load_best_generator(run).images_seen == 512
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "data.json"])

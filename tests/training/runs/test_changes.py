@@ -19,8 +19,8 @@ from training.config.files import load_config
 from training.errors import DivergenceError, TrainingError
 from training.locks import FileLock
 from training.loop.state import TrainingState, checkpoints
-from training.loop.step import Game
-from training.runs.best_checkpoint import trained_generator
+from training.loop.step import TrainStep
+from training.runs.best_checkpoint import load_best_generator
 from training.runs.folder import LOCK_FILE, RunFolder
 
 SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=32")
@@ -96,7 +96,7 @@ def test_a_changed_setting_holds_from_there_on_and_is_written_down(
         "generator_optimizer.learning_rate": {"from": 0.0002, "to": 0.0001},
         "images": {"from": 64, "to": 128},
     }
-    assert trained_generator(RunFolder.open(run)).images_seen == 128
+    assert load_best_generator(RunFolder.open(run)).images_seen == 128
 
     # Killed after the change and before the next checkpoint, it comes to the same end: the change is not lost.
     killed = Path(shutil.copytree(run, tmp_path / "killed"))
@@ -117,7 +117,7 @@ def test_a_changed_setting_holds_from_there_on_and_is_written_down(
 def test_a_change_that_a_kill_kept_out_of_the_configuration_never_was(run: Path, train: Train) -> None:
     line = {"images_seen": 64, "settings": {"generator_optimizer.learning_rate": {"from": 0.0002, "to": 0.0001}}}
     (run / "changes.jsonl").write_text(json.dumps(line) + "\n")
-    assert trained_generator(RunFolder.open(run)).images_seen == 64
+    assert load_best_generator(RunFolder.open(run)).images_seen == 64
     train("resume", run, "--images", "96")
     assert [line["settings"].keys() for line in changes_of(run)] == [{"images"}]
 
@@ -141,7 +141,7 @@ def test_adams_memory_follows_the_configuration_not_the_checkpoint(run: Path) ->
 def test_the_best_generator_from_beyond_the_checkpoint_is_kept_against_worse_ones(run: Path, train: Train) -> None:
     state = TrainingState(RunFolder.open(run).config, 10, torch.device("cpu"))
     line = {"images_seen": 80, "half_life": 20000, "judge": "fxd-x-0", "fxd": 1.5, "coverage": 0.5}
-    torch.save({"generator": state.average.state_dict(), **line}, run / "best.pt")
+    torch.save({"generator": state.ema.state_dict(), **line}, run / "best.pt")
     train("resume", run, SLOWER, "--images", "96")
     content = torch.load(checkpoints(run / "checkpoints")[-1], weights_only=True)
     assert content["best"] == {"score": 1.5, "images_seen": 80, "half_life": 20000}
@@ -150,13 +150,13 @@ def test_the_best_generator_from_beyond_the_checkpoint_is_kept_against_worse_one
 @pytest.fixture
 def _spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings diverge after 80 images unless the generator learns more slowly than the preset's."""
-    honest = Game._generator_loss
+    honest = TrainStep._generator_loss
 
-    def loss(self: Game, batch: Any) -> Any:
+    def loss(self: TrainStep, batch: Any) -> Any:
         fast = self._config.generator_optimizer.learning_rate > 0.00015
         return honest(self, batch) * (float("nan") if fast and self._state.images_seen >= 80 else 1)
 
-    monkeypatch.setattr(Game, "_generator_loss", loss)
+    monkeypatch.setattr(TrainStep, "_generator_loss", loss)
 
 
 @pytest.mark.usefixtures("_spoilt")
@@ -172,7 +172,7 @@ def test_the_way_out_of_a_divergence_is_a_command_that_works(
     assert found
     assert found[1] == ("its checkpoint at 64 images" if saved else "its beginning")
     train(*shlex.split(found[2]))
-    assert trained_generator(RunFolder.open(run)).images_seen == 128
+    assert load_best_generator(RunFolder.open(run)).images_seen == 128
     assert changes_of(run)[0]["images_seen"] == (64 if saved else 0)
 
 
@@ -180,16 +180,16 @@ def test_weights_spoilt_by_the_last_step_are_never_saved(
     run: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The losses that the tick before a checkpoint looks at are from before the weights moved."""
-    honest = Game.step
+    honest = TrainStep.step
 
-    def step(self: Game, batch: Any) -> Any:
+    def step(self: TrainStep, batch: Any) -> Any:
         measured = honest(self, batch)
         if self._state.images_seen == 96:
             with torch.no_grad():
                 next(self._state.generator.parameters()).view(-1)[0] = float("nan")
         return measured
 
-    monkeypatch.setattr(Game, "step", step)
+    monkeypatch.setattr(TrainStep, "step", step)
     with pytest.raises(DivergenceError, match=r"the generator has weights that are no numbers after 96 images.*resume"):
         train("resume", run, "--images", "128")
     assert [path.stem for path in checkpoints(run / "checkpoints")] == ["000000000032", "000000000064"]

@@ -15,7 +15,7 @@ from tests.training.tiny_runs import FAMILIES, TINY, arguments, assert_same_weig
 from training.config.files import load_config
 from training.errors import TrainingError
 from training.loop.state import checkpoints
-from training.loop.step import Game
+from training.loop.step import TrainStep
 from training.runs.folder import RunFolder, begin_run, open_start
 
 SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=64")
@@ -37,15 +37,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory, train: Train, digits: Path) 
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """The next run is killed after so many steps."""
-    honest, taken = Game.step, [0]
+    honest, taken = TrainStep.step, [0]
 
-    def step(self: Game, batch: Any) -> Any:
+    def step(self: TrainStep, batch: Any) -> Any:
         if taken[0] == steps:
             raise Killed
         taken[0] += 1
         return honest(self, batch)
 
-    monkeypatch.setattr(Game, "step", step)
+    monkeypatch.setattr(TrainStep, "step", step)
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2])

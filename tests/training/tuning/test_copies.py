@@ -174,15 +174,15 @@ def cut_original(original: Path, tmp_path_factory: pytest.TempPathFactory, train
     space, options = original.with_name("space.yaml"), [f"--images={IMAGES}", "--trials=1", *NO_RERUNS]
 
     def until_the_middle(*arguments: Any) -> bool:
-        observer = arguments[4]
-        step = observer.step
+        callback = arguments[4]
+        step = callback.step
 
         def stop_at_the_middle(before: int, seen: int) -> None:
             step(before, seen)
             if seen >= IMAGES // 2:
                 raise Stopped
 
-        observer.step = stop_at_the_middle
+        callback.step = stop_at_the_middle
         return fit(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -14,7 +14,7 @@ from training.config.schema import Config
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.loop.fit import fit
-from training.tuning.search.memory import NOT_TO_SCORE, NOT_TO_TRAIN, held_by_others, ran_out_of_memory
+from training.tuning.search.memory import NOT_TO_SCORE, NOT_TO_TRAIN, memory_of_other_processes, ran_out_of_memory
 
 Tune = Callable[..., None]
 GIB = 2**30
@@ -78,7 +78,7 @@ def test_memory_that_runs_out_in_scoring_is_not_blamed_on_the_settings(
 def test_memory_that_runs_out_in_training_is_blamed_on_the_settings(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.loop.step.Game.step", raise_for(FULL))
+    monkeypatch.setattr("training.loop.step.TrainStep.step", raise_for(FULL))
     with pytest.raises(TrainingError, match="all ended early"):
         tune(tmp_path / "study", "--trials=1", "--seeds=0")
     (trial,) = trials_of(tmp_path / "study")
@@ -101,7 +101,9 @@ def test_any_other_error_is_noted_with_the_trial_that_it_cut_short(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("training.loop.step.Game.step", raise_for(RuntimeError("CUDA error: an illegal\nmemory access")))
+        patch.setattr(
+            "training.loop.step.TrainStep.step", raise_for(RuntimeError("CUDA error: an illegal\nmemory access"))
+        )
         with pytest.raises(RuntimeError, match="illegal"):
             tune(tmp_path / "study", "--trials=1", "--seeds=0")
     tune(tmp_path / "study", "--trials=1", "--seeds=0")
@@ -120,8 +122,8 @@ def test_memory_that_other_processes_hold_is_told(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * GIB, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved * GIB)
-    assert held_by_others(torch.device("cuda", 0)) == words
-    assert held_by_others(torch.device("cpu")) == ""
+    assert memory_of_other_processes(torch.device("cuda", 0)) == words
+    assert memory_of_other_processes(torch.device("cpu")) == ""
 
 
 def test_a_trial_after_one_that_ran_out_of_memory_starts_with_the_device_empty(

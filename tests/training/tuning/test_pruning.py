@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from training.tuning.search.failures import NOISES, FailureWatch
-from training.tuning.search.pruning import ETA, FIRST_RUNG, Halving, judge_every, rungs
+from training.tuning.search.pruning import ETA, FIRST_RUNG, AshaPruner, judge_every, rungs
 
 RUNGS = [150, 450]
 
 
 def study_with(values: list[float], state: TrialState = TrialState.PRUNED) -> optuna.Study:
     """Trials that have come to the first rung with these values, behind a preset that has not."""
-    study = optuna.create_study(pruner=Halving(RUNGS))
+    study = optuna.create_study(pruner=AshaPruner(RUNGS))
     study.add_trial(create_trial(state=TrialState.FAIL))
     for value in values:
         study.add_trial(create_trial(state=state, intermediate_values={150: value}))

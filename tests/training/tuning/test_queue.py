@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from training.errors import TrainingError
 from training.locks import FileLock
-from training.tuning.search.queue import LIVES, Queue, identity_of
+from training.tuning.search.queue import MAX_ATTEMPTS, Queue, identity_of
 from training.tuning.search.storage import Journal, open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -112,7 +112,7 @@ def test_a_study_whose_only_worker_was_killed_goes_on_with_the_same_trial(tmp_pa
 def test_a_trial_that_every_worker_dies_of_is_given_up(tmp_path: Path) -> None:
     queue = open_queue(tmp_path)
     queue.add(5, {}, {})
-    for _ in range(LIVES):
+    for _ in range(MAX_ATTEMPTS):
         with queue.claimed() as claim:
             assert claim is not None
             assert claim.identity == 5
@@ -126,26 +126,28 @@ def test_a_trial_that_was_cut_short_through_no_fault_of_its_own_is_never_given_u
     """Machines that come and go stop a long run more often than any number of lives."""
     queue = open_queue(tmp_path)
     queue.add(5, {}, {})
-    for _ in range(LIVES + 2):
+    for _ in range(MAX_ATTEMPTS + 2):
         with queue.claimed() as claim:
             assert claim is not None
             queue.cut_short(claim, None)
     assert queue.given_up(5) is None
-    for _ in range(LIVES):
+    for _ in range(MAX_ATTEMPTS):
         with queue.claimed() as claim:
             assert claim is not None
             queue.cut_short(claim, "RuntimeError: no such instruction")
     with queue.claimed() as claim:
         assert claim is None
-    assert queue.given_up(5) == f"{LIVES} workers died of it, the last of RuntimeError: no such instruction"
+    assert queue.given_up(5) == f"{MAX_ATTEMPTS} workers died of it, the last of RuntimeError: no such instruction"
     errors = [trial.user_attrs.get("error") for trial in queue.study.trials]
-    assert errors == [None] * (LIVES + 2) + ["RuntimeError: no such instruction"] * LIVES, "each death with its own"
+    assert errors == [None] * (MAX_ATTEMPTS + 2) + ["RuntimeError: no such instruction"] * MAX_ATTEMPTS, (
+        "each death with its own"
+    )
 
 
 def test_a_trial_that_gets_further_each_time_is_never_given_up(tmp_path: Path) -> None:
     queue = open_queue(tmp_path)
     queue.add(5, {}, {})
-    for life in range(3 * LIVES):
+    for life in range(3 * MAX_ATTEMPTS):
         with queue.claimed() as claim:
             assert claim is not None
             claim.trial.report(1.0, 1 + life // 2)

@@ -16,7 +16,7 @@ from training.config.files import known_keys, parse_config
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.tuning.space.space import SPACES, Space, dump_space, read_space
-from training.tuning.space.validation import faults_of
+from training.tuning.space.validation import validation_errors
 
 
 def base_of(space: Space) -> Config:
@@ -111,7 +111,7 @@ def test_the_spaces_that_ship_stay_within_all_limits(name: str, small_digits: Tr
     side, channels = base.data.resolution, base.data.channels
     images = small_digits.images.repeat(side // 16, 1).repeat(side // 16, 2).repeat(channels, 3)
     data = TrainingImages("data", "0" * 64, images, small_digits.labels, small_digits.label_names)
-    assert faults_of(space, base, data) == []
+    assert validation_errors(space, base, data) == []
 
 
 def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_ends_that_the_configuration_forbids_are_named_at_once(small_digits: Tra
         "family": {"cases": {"mlp": {}, "big": {"network.width": {"low": 0, "high": 64}}}},
     }
     space = Space.model_validate({**SPACE, "search": search})
-    faults = faults_of(space, base_of(space), small_digits)
+    faults = validation_errors(space, base_of(space), small_digits)
     for fault in (
         "generator_optimizer.learning_rate 3: generator_optimizer.learning_rate: input should be less than",
         "batch_size 1024: the data holds 512 images, fewer than one batch",
@@ -170,7 +170,7 @@ def test_settings_that_contradict_each_other_are_found_wherever_they_meet(small_
         "regularization.label_smoothing": {"choices": [0.0, 0.1]},
     }
     space = Space.model_validate({**SPACE, "search": search})
-    (fault,) = faults_of(space, base_of(space), small_digits)
+    (fault,) = validation_errors(space, base_of(space), small_digits)
     assert "label_smoothing softens a target, and loss hinge has none" in fault
 
 
@@ -178,5 +178,5 @@ def test_networks_that_cannot_be_built_are_found(small_digits: TrainingImages) -
     search = {"network.family": {"choices": ["mlp", "dcgan"]}}
     settings = {"data.fit": "crop", "data.resolution": 24}
     space = Space.model_validate({"preset": "digits", "settings": settings, "search": search})
-    faults = faults_of(space, base_of(space), small_digits)
+    faults = validation_errors(space, base_of(space), small_digits)
     assert any("dcgan makes square images with a side of" in fault for fault in faults)

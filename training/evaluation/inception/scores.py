@@ -15,8 +15,8 @@ from training.evaluation.metrics.frechet import frechet_distance
 from training.evaluation.metrics.inception_score import InceptionScore
 from training.evaluation.metrics.moments import Moments
 from training.evaluation.scores import JudgedScore
-from training.evaluation.target import Subject, ahead, generated
-from training.files import write_whole
+from training.evaluation.target import EvalTarget, generated, prefetched
+from training.files import write_atomic
 
 FAKES = 50_000
 SPLITS = 10
@@ -24,7 +24,7 @@ SPLITS = 10
 _BATCH = 100
 
 
-def published_scores(inception: Inception, subject: Subject, data: TrainingImages, seed: int) -> list[JudgedScore]:
+def inception_scores(inception: Inception, subject: EvalTarget, data: TrainingImages, seed: int) -> list[JudgedScore]:
     """FID as ``fid50k_full`` (all training images, not flipped, against 50 000 fakes) and IS as ``is50k``, 10 splits.
 
     Fakes are of the seeds from ``seed`` on, with labels as frequent as in the data. Raises ``TrainingError`` where
@@ -81,10 +81,10 @@ def _real_moments(inception: Inception, data: TrainingImages, progress: Progress
             return Moments.from_arrays(dict(kept))
     moments = Moments(weights.FEATURES)
     task = progress.add_task("Inception on real images", total=len(data))
-    for images in ahead(data.images[first : first + _BATCH] for first in range(0, len(data), _BATCH)):
+    for images in prefetched(data.images[first : first + _BATCH] for first in range(0, len(data), _BATCH)):
         moments.add(inception.features(images))
         progress.advance(task, len(images))
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **moments.arrays())
-    write_whole(path, content.getvalue())
+    write_atomic(path, content.getvalue())
     return moments

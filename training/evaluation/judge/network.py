@@ -20,17 +20,17 @@ from torch import Tensor, nn
 from models.bundle import Sha256
 from training.device import best_device
 from training.errors import TrainingError
-from training.files import write_whole
+from training.files import write_atomic
 from training.runs.sampling import in_batches
 
-MEANINGS, TEXTURES = 64, 16
+SEMANTIC_DIM, TEXTURE_DIM = 64, 16
 """Features of what an image shows, from the last layer, and of colour and grain, from the first.
 
 The last layer alone is blind to what its task does not need: to a judge of photographs, the bright plaid that an
 untrained generator draws is nearer to real images than real images that are blurred.
 """
 
-FEATURES = MEANINGS + TEXTURES
+FEATURES = SEMANTIC_DIM + TEXTURE_DIM
 """The dimension of a judge's features. Few, so that some thousand images give a covariance worth comparing."""
 
 ROTATIONS = 4
@@ -58,20 +58,20 @@ class JudgeRecord(BaseModel):
 
 
 class JudgeNetwork(nn.Module):
-    """Convolutions that halve down to 4 × 4, a linear layer of ``MEANINGS`` units, and a linear classifier on top."""
+    """Convolutions that halve down to 4 × 4, a linear layer of ``SEMANTIC_DIM`` units, and a linear classifier."""
 
     def __init__(self, resolution: int, channels: int, outputs: int) -> None:
         super().__init__()
-        self.textures = _convolution(channels, TEXTURES, stride=1)
+        self.textures = _convolution(channels, TEXTURE_DIM, stride=1)
         layers: list[nn.Module] = []
-        width, side, depth = TEXTURES, resolution, 0
+        width, side, depth = TEXTURE_DIM, resolution, 0
         while side > _SMALLEST_SIDE:
             wider = _WIDTHS[min(depth, len(_WIDTHS) - 1)]
             layers.append(_convolution(width, wider, stride=2))
             width, side, depth = wider, -(-side // 2), depth + 1
         self.convolutions = nn.Sequential(*layers)
-        self.to_meanings = nn.Linear(width * side * side, MEANINGS)
-        self.classifier = nn.Linear(MEANINGS, outputs)
+        self.to_meanings = nn.Linear(width * side * side, SEMANTIC_DIM)
+        self.classifier = nn.Linear(SEMANTIC_DIM, outputs)
         self.spread = nn.Buffer(torch.ones(FEATURES))
         """The two kinds' standard deviations on the images learnt from: features are given in units of them."""
 
@@ -125,7 +125,7 @@ class Judge:
         weights = {name: value.cpu() for name, value in self.network.state_dict().items()}
         content = io.BytesIO()
         torch.save({"record": self.record.model_dump_json(), "weights": weights}, content)
-        write_whole(path, content.getvalue())
+        write_atomic(path, content.getvalue())
 
 
 def load_judge(path: Path) -> Judge:

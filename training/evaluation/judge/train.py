@@ -18,9 +18,9 @@ from training.device import best_device
 from training.errors import TrainingError
 from training.evaluation.judge.network import (
     FEATURES,
-    MEANINGS,
     ROTATIONS,
-    TEXTURES,
+    SEMANTIC_DIM,
+    TEXTURE_DIM,
     Judge,
     JudgeNetwork,
     JudgeRecord,
@@ -54,7 +54,7 @@ def judge_for(data: TrainingImages) -> Judge:
     return judge
 
 
-def halves(images: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def fit_and_holdout(images: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The indices of half A, which judges learn from, and of half B, which they never see; both in random order.
 
     They depend on nothing but the number of images, so that everyone who asks gets the same halves.
@@ -110,7 +110,7 @@ def train_judge(data: TrainingImages, epochs: int | None = None, seed: int = 0) 
 
 def _lesson_and_test(data: TrainingImages) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The indices that a judge learns from, of half A, and is tested on, of half B."""
-    lesson, test = (half[:LARGEST_LESSON] for half in halves(len(data)))
+    lesson, test = (half[:LARGEST_LESSON] for half in fit_and_holdout(len(data)))
     return lesson, test
 
 
@@ -170,7 +170,7 @@ def _spread(network: JudgeNetwork, data: TrainingImages, lesson: NDArray[np.int6
         network(torch.from_numpy(data.images[lesson[first : first + _BATCH]]).to(device))[0]
         for first in range(0, min(len(lesson), 10_000), _BATCH)
     ]
-    kinds = torch.split(torch.cat(parts).var(0), [MEANINGS, TEXTURES])
+    kinds = torch.split(torch.cat(parts).var(0), [SEMANTIC_DIM, TEXTURE_DIM])
     return torch.cat([kind.mean().sqrt().expand(len(kind)) for kind in kinds])
 
 

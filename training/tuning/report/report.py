@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
 
 from training.config.strict_yaml import dump_yaml
-from training.files import write_whole
-from training.runs.best_checkpoint import trained_generator
+from training.files import write_atomic
+from training.runs.best_checkpoint import load_best_generator
 from training.runs.folder import RunFolder
 from training.runs.sampling import grid_inputs, image_grid, sample
 from training.tuning.report import plots
@@ -76,7 +76,7 @@ def write_report(study: Study) -> Path:
         scores=lambda run: run.user_attrs[SCORES],
     )
     path = study.folder / REPORT_FILE
-    write_whole(path, page.encode())
+    write_atomic(path, page.encode())
     return path
 
 
@@ -111,7 +111,7 @@ def samples(study: Study, trial: FrozenTrial) -> str | None:
         return None
     run = RunFolder.open(path)
     noise, label = grid_inputs(run.config.network.noise_dim, run.labels)
-    grid = image_grid(sample(trained_generator(run).network, noise, label), min(run.labels, 10) or 10)
+    grid = image_grid(sample(load_best_generator(run).network, noise, label), min(run.labels, 10) or 10)
     return _png(grid)
 
 

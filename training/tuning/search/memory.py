@@ -26,7 +26,7 @@ def ran_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def held_by_others(device: torch.device) -> str:
+def memory_of_other_processes(device: torch.device) -> str:
     """Words for the memory of a GPU that other processes hold, to be put behind a sentence; none if it is little."""
     if device.type != "cuda":
         return ""

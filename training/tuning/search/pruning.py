@@ -34,7 +34,7 @@ def rungs(images: int) -> list[int]:
     return found
 
 
-class Halving(BasePruner):
+class AshaPruner(BasePruner):
     """Prunes at rungs, by what has been reported there."""
 
     def __init__(self, rungs: list[int]) -> None:

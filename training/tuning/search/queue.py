@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from training.locks import FileLock
 from training.tuning.search.storage import WORKER, Storage
 
-LIVES = 10
+MAX_ATTEMPTS = 10
 """A trial that this many workers have died of, one after the other and without getting further, is given up."""
 ERROR = "error"
 """The attribute that says which error cut a trial short."""
@@ -92,9 +92,10 @@ class Queue:
     def given_up(self, identity: int) -> str | None:
         """Why a trial was given up, or None if it was not."""
         lives = [trial for trial in self._all() if identity_of(trial) == identity and _DROPPED not in trial.user_attrs]
-        if not lives or any(trial.state != TrialState.FAIL for trial in lives) or _deaths(lives) < LIVES:
+        if not lives or any(trial.state != TrialState.FAIL for trial in lives) or _deaths(lives) < MAX_ATTEMPTS:
             return None
-        return f"{LIVES} workers died of it, the last of {lives[-1].user_attrs.get(ERROR, 'what it could not tell')}"
+        last = lives[-1].user_attrs.get(ERROR, "what it could not tell")
+        return f"{MAX_ATTEMPTS} workers died of it, the last of {last}"
 
     def busy(self) -> bool:
         """Whether any trial runs or waits; those that lost their worker wait from now on."""
@@ -137,7 +138,7 @@ class Queue:
             if _DROPPED not in trial.user_attrs:
                 lives[identity_of(trial)].append(trial)
         for identity, spent in lives.items():
-            if _deaths(spent) < LIVES and all(trial.state == TrialState.FAIL for trial in spent):
+            if _deaths(spent) < MAX_ATTEMPTS and all(trial.state == TrialState.FAIL for trial in spent):
                 self.study.add_trial(_successor(spent[-1], identity))
 
 

@@ -18,13 +18,13 @@ from optuna.trial import FrozenTrial, TrialState
 from training.config.files import parse_config
 from training.config.schema import Config
 from training.errors import TrainingError
-from training.files import write_whole
+from training.files import write_atomic
 from training.locks import FileLock
-from training.tuning.search.pruning import PRESET, Halving, rungs
+from training.tuning.search.pruning import PRESET, AshaPruner, rungs
 from training.tuning.search.queue import Queue, identity_of
 from training.tuning.search.storage import Storage
-from training.tuning.search.study_folder import FINALS, RERUNS, check_known, note_name, runs_in, study_name
-from training.tuning.search.trial import Workshop, fixed_settings
+from training.tuning.search.study_folder import FINALS, RERUNS, check_known, record_name, runs_in, study_name
+from training.tuning.search.trial import TrialContext, fixed_settings
 from training.tuning.space.space import Space, Values, dump_space
 
 SETTINGS, ENDED, IMAGES, SCORES, SEED, OF = "settings", "ended", "images_seen", "scores", "seed", "of"
@@ -98,7 +98,7 @@ class Finalist:
 class Study:
     """The trials of a search, the re-runs of the best, and the final run of the winner."""
 
-    def __init__(self, folder: Path, storage: Storage, plan: Plan, workshop: Workshop) -> None:
+    def __init__(self, folder: Path, storage: Storage, plan: Plan, workshop: TrialContext) -> None:
         """Begins a study, or goes on with the one that is there.
 
         Raises ``TrainingError`` if that one was begun with another plan, other images or another judge, or if the
@@ -115,8 +115,8 @@ class Study:
             _check_same(search, self._about())
             reruns = self._open(self.name + RERUNS, "random", prune=False)
             finals = self._open(self.name + FINALS, "random", prune=False)
-            note_name(folder, self.name)
-            write_whole(folder / "space.yaml", dump_space(plan.space).encode())
+            record_name(folder, self.name)
+            write_atomic(folder / "space.yaml", dump_space(plan.space).encode())
         self.search = Queue(search, storage, folder / "trials", lock)
         self.reruns = Queue(reruns, storage, folder / "reruns", lock)
         self.finals = Queue(finals, storage, folder / "finals", lock)
@@ -226,7 +226,7 @@ class Study:
         return {self.run_folder(trial) for study in studies for trial in storage.get_all_trials(study._study_id)}
 
     def _open(self, name: str, sampler: SamplerName, prune: bool) -> optuna.Study:
-        pruner: BasePruner = Halving(rungs(self.plan.images)) if prune else NopPruner()
+        pruner: BasePruner = AshaPruner(rungs(self.plan.images)) if prune else NopPruner()
         storage, proposing = self._storage.backend, _sampler(sampler)
         try:
             return optuna.load_study(study_name=name, storage=storage, sampler=proposing, pruner=pruner)

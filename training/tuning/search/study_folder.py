@@ -8,7 +8,7 @@ import optuna
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.errors import TrainingError
-from training.files import write_whole
+from training.files import write_atomic
 from training.tuning.search.storage import Storage
 
 STUDY_FILE = "study.json"
@@ -44,10 +44,10 @@ def study_name(folder: Path, storage: Storage) -> str:
     return noted or folder.resolve().name
 
 
-def note_name(folder: Path, name: str) -> None:
+def record_name(folder: Path, name: str) -> None:
     """Notes the study's name in the folder, so that the study is found after the folder was renamed."""
     if _noted(folder) != name:
-        write_whole(folder / STUDY_FILE, (_Record(name=name).model_dump_json() + "\n").encode())
+        write_atomic(folder / STUDY_FILE, (_Record(name=name).model_dump_json() + "\n").encode())
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -13,15 +13,15 @@ from training.data.dataset import TrainingImages
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.network import Judge
-from training.loop.callbacks import crossed
+from training.loop.callbacks import passed_multiple
 from training.loop.fit import fit
 from training.loop.state import TrainingState
 from training.parallel.distributed import Processes
 from training.runs.folder import RunFolder
-from training.runs.loggers import cut_after
+from training.runs.loggers import truncate_after
 from training.runs.reporter import Reporter
 from training.tuning.search.failures import FailureWatch
-from training.tuning.search.memory import NOT_TO_SCORE, NOT_TO_TRAIN, held_by_others, ran_out_of_memory
+from training.tuning.search.memory import NOT_TO_SCORE, NOT_TO_TRAIN, memory_of_other_processes, ran_out_of_memory
 from training.tuning.search.objective import best_of, objective
 from training.tuning.search.pruning import judge_every
 from training.tuning.search.trial_folder import newest_checkpoint, open_run
@@ -33,7 +33,7 @@ CHECKS = 20
 """How often in a budget a run is looked at for failure, and saved."""
 
 
-class Ended(Exception):  # noqa: N818 - what it says is a result
+class TrialPruned(Exception):  # noqa: N818 - what it says is a result
     """A run is not worth the rest of its budget; its text says why."""
 
     def __init__(self, reason: str, images_seen: int = 0) -> None:
@@ -46,7 +46,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 
 
 @dataclass(frozen=True)
-class Workshop:
+class TrialContext:
     """What every run of a study shares."""
 
     source: str
@@ -81,11 +81,11 @@ def fixed_settings(images: int) -> dict[str, Any]:
     }
 
 
-def train(path: Path, config: Config, own: Collection[str], workshop: Workshop, report: Report) -> Result:
+def train(path: Path, config: Config, own: Collection[str], workshop: TrialContext, report: Report) -> Result:
     """Trains in a folder until the budget is spent; ``own`` are the keys of what was drawn for this run.
 
-    Raises ``Ended`` if the run fails or ``report`` says so, ``Stopped`` on SIGTERM or Ctrl-C, ``TrainingError`` if it
-    cannot go on for reasons that are none of the settings'.
+    Raises ``TrialPruned`` if the run fails or ``report`` says so, ``Stopped`` on SIGTERM or Ctrl-C, ``TrainingError``
+    if it cannot go on for reasons that are none of the settings'.
     """
     run = open_run(path, [*own, *FIXED], config, workshop.source, workshop.data)
     judge = _judge(run, workshop)
@@ -94,24 +94,24 @@ def train(path: Path, config: Config, own: Collection[str], workshop: Workshop, 
         state = TrainingState(run.config, labels, workshop.processes.device)
         if content := newest_checkpoint(run):
             state.load(content)
-    cut_after(run.scores, state.images_seen)
+    truncate_after(run.scores, state.images_seen)
     try:
         for line in _by_time(_lines(run)):
             _ask(report, objective(line, judge), _step(line["images_seen"], run.config))
-        observer = _TrialReporter(run, workshop, state, judge, report)
+        callback = _TrialReporter(run, workshop, state, judge, report)
         with _enough_memory(NOT_TO_TRAIN, workshop):
-            finished = fit(run.config, workshop.data, state, workshop.processes, observer)
-    except Ended as end:
-        raise Ended(str(end), state.images_seen) from None
+            finished = fit(run.config, workshop.data, state, workshop.processes, callback)
+    except TrialPruned as end:
+        raise TrialPruned(str(end), state.images_seen) from None
     except DivergenceError as error:
-        raise Ended(str(error).partition(". ")[0], state.images_seen) from error
+        raise TrialPruned(str(error).partition(". ")[0], state.images_seen) from error
     if not finished:
         raise Stopped
     best = best_of(_lines(run))
     return Result(objective(best, judge), best, state.images_seen)
 
 
-def forget_checkpoints(path: Path) -> None:
+def delete_checkpoints(path: Path) -> None:
     """Removes what only a run that goes on needs; the best generator stays."""
     shutil.rmtree(path / "checkpoints", ignore_errors=True)
 
@@ -120,7 +120,7 @@ class _TrialReporter(Reporter):
     """Reports as every run does, and to the study."""
 
     def __init__(
-        self, run: RunFolder, workshop: Workshop, state: TrainingState, judge: LoopJudge, report: Report
+        self, run: RunFolder, workshop: TrialContext, state: TrainingState, judge: LoopJudge, report: Report
     ) -> None:
         super().__init__(run, workshop.data, state, judge, quiet=True)
         self._workshop = workshop
@@ -136,10 +136,10 @@ class _TrialReporter(Reporter):
         """Ends the run if it has failed."""
         with _enough_memory(NOT_TO_SCORE, self._workshop):
             super().step(before, images_seen)
-            if crossed(before, images_seen, self._config.pace.checkpoint):
+            if passed_multiple(before, images_seen, self._config.pace.checkpoint):
                 failure = self._watch.check(images_seen, self._trained.generator)
                 if failure:
-                    raise Ended(failure)
+                    raise TrialPruned(failure)
 
     def finish(self) -> None:
         """Scores, draws and saves for the last time."""
@@ -154,7 +154,7 @@ class _TrialReporter(Reporter):
 def _ask(report: Report, value: float, step: int) -> None:
     reason = report(value, step)
     if reason:
-        raise Ended(reason)
+        raise TrialPruned(reason)
 
 
 def _step(images_seen: int, config: Config) -> int:
@@ -165,7 +165,7 @@ def _step(images_seen: int, config: Config) -> int:
     return images_seen // config.judge.every * config.judge.every
 
 
-def _judge(run: RunFolder, workshop: Workshop) -> LoopJudge:
+def _judge(run: RunFolder, workshop: TrialContext) -> LoopJudge:
     config = run.config
     assert config.judge is not None
     try:
@@ -176,21 +176,21 @@ def _judge(run: RunFolder, workshop: Workshop) -> LoopJudge:
         if ran_out_of_memory(error):
             raise TrainingError(
                 "the device has too little memory to look at the real images, which no setting of a trial changes"
-                f"{held_by_others(workshop.processes.device)}; free some, and start the same command again"
+                f"{memory_of_other_processes(workshop.processes.device)}; free some, and start the same command again"
             ) from error
         raise
 
 
 @contextmanager
-def _enough_memory(reason: str, workshop: Workshop) -> Iterator[None]:
+def _enough_memory(reason: str, workshop: TrialContext) -> Iterator[None]:
     """Ends the run for this reason where memory runs out."""
     try:
         yield
-    except Ended:
+    except TrialPruned:
         raise
     except Exception as error:
         if ran_out_of_memory(error):
-            raise Ended(reason + held_by_others(workshop.processes.device)) from error
+            raise TrialPruned(reason + memory_of_other_processes(workshop.processes.device)) from error
         raise
 
 

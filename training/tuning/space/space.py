@@ -180,7 +180,8 @@ def _preset(preset_or_file: str) -> Values:
 def read_space(name_or_file: str) -> tuple[Space, list[str]]:
     """The space of a name that ships or of a YAML file, as far as it is sound, and what of it is not.
 
-    Raises ``TrainingError`` where nothing of it can be used. ``limits.faults_of`` knows what its settings lead to.
+    Raises ``TrainingError`` where nothing of it can be used. ``validation.validation_errors`` checks its
+    settings.
     """
     is_file = name_or_file.endswith((".yaml", ".yml"))
     path = Path(name_or_file) if is_file else SPACES / f"{name_or_file}.yaml"

@@ -20,14 +20,14 @@ DRAWS = 300
 """Random corners of the space that are looked at for settings that contradict each other."""
 
 
-def faults_of(space: Space, base: Config, data: TrainingImages) -> list[str]:
+def validation_errors(space: Space, base: Config, data: TrainingImages) -> list[str]:
     """Every fault that a draw from the space can have with this data.
 
     Looked at are the ends of every range and every choice, with all else as in ``base`` where that is possible, and
     then ``DRAWS`` random combinations of ends.
     """
     faults: list[str] = []
-    limits = _Limits(space, base, data)
+    limits = _RangeValidator(space, base, data)
     for name, value, drawn in _ends(space, base):
         faults += [f"{name} {_text(value)}: {fault}" for fault in limits.faults(drawn, build=True)]
     if not faults:
@@ -73,7 +73,7 @@ def _extremes(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low, distribution.high]
 
 
-class _Limits:
+class _RangeValidator:
     """What the configuration, the networks and the data allow; networks of one shape are built once."""
 
     def __init__(self, space: Space, base: Config, data: TrainingImages) -> None:

@@ -16,9 +16,9 @@ import training.evaluation.inception.weights
 from models.bundle import read_bundle
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.evaluation.inception.scores import published_scores
+from training.evaluation.inception.scores import inception_scores
 from training.evaluation.inception.weights import Inception, load_inception
-from training.evaluation.target import generated, open_subject
+from training.evaluation.target import generated, open_target
 
 # PyTorch would rather have its users export anew; published weights are what they are.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -67,8 +67,8 @@ def inception(tmp_path: Path) -> Inception:
 
 
 def test_fid_and_is_follow_their_formulas(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
-    subject = open_subject(bundle)
-    fid, score = published_scores(inception, subject, digit_images, seed=3)
+    subject = open_target(bundle)
+    fid, score = inception_scores(inception, subject, digit_images, seed=3)
     fakes = np.concatenate([images for images, _ in generated(subject, digit_images, FAKES, 3)])
     a, b = inception.features(digit_images.images).astype(float), inception.features(fakes).astype(float)
     one, two = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
@@ -81,14 +81,14 @@ def test_fid_and_is_follow_their_formulas(inception: Inception, digit_images: Tr
 
 
 def test_the_protocol_is_told_to_the_letter(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
-    fid, score = published_scores(inception, open_subject(bundle), digit_images, seed=0)
+    fid, score = inception_scores(inception, open_target(bundle), digit_images, seed=0)
     assert (fid.metric, fid.judge, fid.samples) == ("fid", "inception-2015-12-05", FAKES)
     assert fid.protocol.startswith(
         "fid50k_full: all 512 images of digits, no flips, against 300 generated images, uint8"
     )
     assert score.metric == "inception_score"
     assert score.protocol.startswith("is50k: 10 splits of")
-    assert published_scores(inception, open_subject(bundle), digit_images, seed=0)[0] == fid, "from the kept real side"
+    assert inception_scores(inception, open_target(bundle), digit_images, seed=0)[0] == fid, "from the kept real side"
 
 
 def test_evaluate_adds_both_to_the_other_scores_and_to_the_card(
@@ -160,4 +160,4 @@ def test_a_download_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_too_few_real_images_are_refused(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
     few = dataclasses.replace(digit_images, images=digit_images.images[:16])
     with pytest.raises(TrainingError, match="holds 16 images; an FID on 16 features needs more"):
-        published_scores(inception, open_subject(bundle), few, seed=0)
+        inception_scores(inception, open_target(bundle), few, seed=0)

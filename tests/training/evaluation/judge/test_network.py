@@ -20,7 +20,7 @@ from training.data.cache import judges_folder
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.judge.network import FEATURES, Judge, load_judge
-from training.evaluation.judge.train import halves, judge_for, train_judge, useless_labels
+from training.evaluation.judge.train import fit_and_holdout, judge_for, train_judge, useless_labels
 from training.evaluation.metrics.frechet import frechet_distance
 from training.evaluation.metrics.moments import Moments
 from training.runs.sampling import sample
@@ -102,7 +102,7 @@ def test_a_kept_judge_of_labels_of_no_use_is_replaced(
 
 
 def test_it_learns_from_half_a_only(digit_images: TrainingImages) -> None:
-    images, half_b = digit_images.images.copy(), halves(len(digit_images))[1]
+    images, half_b = digit_images.images.copy(), fit_and_holdout(len(digit_images))[1]
     # Still legible: labels that the judge cannot read in half B count as being of no use.
     images[half_b] = np.where(images[half_b] > 9, images[half_b] - 9, 0)
     changed = dataclasses.replace(digit_images, images=images)
@@ -112,7 +112,7 @@ def test_it_learns_from_half_a_only(digit_images: TrainingImages) -> None:
 
 
 def test_the_halves_share_nothing_and_miss_nothing() -> None:
-    a, b = halves(7)
+    a, b = fit_and_holdout(7)
     assert sorted([*a, *b]) == list(range(7))
 
 
