@@ -16,10 +16,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api import documentation, endpoints, image_address, pages
-from serving.api.generation import SMALL_BODY_BYTES, ensure_capacity
+from serving.api.generation import ensure_capacity
 from serving.config.settings import Settings
 from serving.connection.client_state import check_client_waits
-from serving.errors import STATUS, ApiError, ErrorCode
+from serving.errors import STATUS, ApiError, ErrorCode, error_body, is_oip
+from serving.generation import SMALL_BODY_BYTES
 from serving.http.auth import Authenticator
 from serving.http.body import check_is_json
 from serving.http.cors import CorsMiddleware
@@ -205,7 +206,7 @@ def _request_id(scope: Scope) -> bytes:
 
 def _refusal(request: Request, error: ApiError) -> Response:
     headers = [(name.lower().encode(), value.encode()) for name, value in error.headers]
-    return RawJSONResponse(oip_paths.error_body(error, request.scope["path"]), error.status, headers)
+    return RawJSONResponse(error_body(error, request.scope["path"]), error.status, headers)
 
 
 def template_of(path: str) -> str:
@@ -216,7 +217,7 @@ def template_of(path: str) -> str:
         return image_address.TEMPLATE
     if path.startswith("/playground/"):
         return pages.TEMPLATE
-    if oip_paths.is_oip(path):
+    if is_oip(path):
         return oip_paths.template_of(path) or _OTHER
     folder, _, name = path.rpartition("/")
     return "/models/{model}" if folder == "/models" and name else _OTHER

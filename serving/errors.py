@@ -4,6 +4,9 @@ import enum
 from collections.abc import Iterable
 from typing import Any
 
+OIP_ROOT = "/v2"
+"""The path of the Open Inference Protocol, whose errors are a sentence and nothing else."""
+
 
 class ErrorCode(enum.Enum):
     """Why a request gets no images."""
@@ -101,3 +104,13 @@ def too_slow(seconds: float) -> ApiError:
     """The refusal of a request that does not arrive."""
     sentence = f"A request must arrive within {seconds:g} seconds."
     return ApiError(ErrorCode.TOO_SLOW, sentence, headers=[("Connection", "close")])
+
+
+def is_oip(path: str) -> bool:
+    """Whether a path is one of the protocol's, existing or not."""
+    return path == OIP_ROOT or path.startswith(f"{OIP_ROOT}/")
+
+
+def error_body(error: ApiError, path: str) -> dict[str, Any]:
+    """The JSON of a refusal at a path: on the protocol's, errors are a sentence and nothing else."""
+    return {"error": error.sentence} if is_oip(path) else error.body

@@ -17,9 +17,8 @@ from benchmarks.serving.limit import feed, open_session
 from benchmarks.serving.load import closed_loop
 from benchmarks.serving.servers import figment
 from models.noise import noise_for_seeds
-from serving.api.requests import Format
 from serving.config.cores import usable_cores
-from serving.encoding.formats import encode
+from serving.encoding.formats import Format, encode
 
 IMAGES = 64
 _CONNECTIONS = 3  # one in the device, one at the encoders, one on its way

@@ -1,7 +1,6 @@
 """What each route does: thin, between a request's headers and the code that knows no HTTP."""
 
 import asyncio
-import functools
 import hashlib
 from collections.abc import Awaitable, Callable
 
@@ -9,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from serving.api.generation import Generated, generate, generate_at, interpolate
+from serving.api.generation import generate, generate_at, interpolate
 from serving.api.image_address import ImageAddress, matches
 from serving.connection.client_state import cancel_on_disconnect
+from serving.generation import Generated, generation_headers
 from serving.http.body import body_limit, check_is_json, read_body
 from serving.http.responses import RawResponse
 from serving.metrics import CONTENT_TYPE
@@ -58,25 +58,6 @@ async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Re
         not_modified.raw_headers += headers
         return not_modified
     return RawResponse(made.body, made.media_type, headers)
-
-
-def generation_headers(made: Generated) -> list[tuple[bytes, bytes]]:
-    """The headers that tell of images what their bytes do not."""
-    timing = b"queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f" % (
-        made.queue_seconds * 1000,
-        made.inference_seconds * 1000,
-        made.encode_seconds * 1000,
-    )
-    return [
-        *_model_headers(made.card.name, made.card.version),
-        (b"x-figment-seeds", ",".join(map(str, made.seeds or ())).encode()),
-        (b"server-timing", timing),
-    ]
-
-
-@functools.cache
-def _model_headers(model: str, version: int) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-    return (b"x-figment-model", model.encode()), (b"x-figment-version", b"%d" % version)
 
 
 async def list_models(runtime: Runtime, request: Request, receive: Receive) -> Response:

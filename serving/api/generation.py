@@ -1,45 +1,27 @@
 """One request from its bytes to its answer's bytes; knows nothing of HTTP but the ``Accept`` header."""
 
-import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from models.bundle import Card
+from serving.api.composition import generated, walked
 from serving.api.image_address import ImageAddress
 from serving.api.inputs import prepare
 from serving.api.interpolation import prepare_walk, read_walk
 from serving.api.requests import GenerateRequest, read_request
-from serving.encoding.answers import Answer, Picture, generated, walked
+from serving.encoding.answers import Answer, Picture
 from serving.encoding.negotiation import Offer, animation_offers, negotiate, offer_for, offers_of
-from serving.errors import ApiError, ErrorCode
+from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, check_fits, run
 from serving.http.json_body import read_json
 from serving.inference.engine import Engine, Inputs
 from serving.inference.pending import InferenceResult
 from serving.runtime import Runtime
 
-# Up to these sizes, work is done in less time than handing it to a thread takes.
-SMALL_BODY_BYTES = 16 * 1024
-SMALL_IMAGES = 8
 # What a thread encodes at a time, in bytes of pixels: some milliseconds, between which other requests have their turns.
 _PART_BYTES = 2**16
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Generated:
-    """An answer: the card of its generator, its body, the seeds in it, and the seconds that each stage took."""
-
-    card: Card
-    body: bytes
-    media_type: str
-    seeds: list[int] | None
-    queue_seconds: float
-    inference_seconds: float
-    encode_seconds: float
 
 
 async def generate(runtime: Runtime, body: bytes, accept: str | None) -> Generated:
@@ -89,21 +71,6 @@ def _let_in(runtime: Runtime, request: GenerateRequest, accept: str | None) -> t
     return engine, offer
 
 
-def check_fits(runtime: Runtime, engine: Engine, images: int) -> None:
-    """Raises ``ApiError`` for more pixels than one request may ask for, and if the queue has no room.
-
-    Every route calls this before it draws noise: under load, noise for refused requests delays the others.
-    """
-    image, most = engine.card.image, runtime.settings.max_pixels
-    if images * image.height * image.width > most:
-        raise ApiError(
-            ErrorCode.TOO_LARGE,
-            f"{images} images of {image.width} × {image.height} are more than the {most} pixels that one request "
-            "may ask for.",
-        )
-    runtime.scheduler_for(engine).ensure_capacity(images)
-
-
 async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
     prepared = await _prepare(runtime, partial(prepare, request, engine.card), request.images)
     compose = partial(generated, request, prepared, offer, engine.card)
@@ -123,22 +90,6 @@ def _read_json(read: Callable[[Any, int], T], body: bytes, max_images: int) -> T
 
 async def _prepare(runtime: Runtime, job: Callable[[], T], images: int) -> T:
     return job() if images <= SMALL_IMAGES else await runtime.encoder.run_exclusive(job)
-
-
-async def run(
-    runtime: Runtime, engine: Engine, inputs: Inputs, finish: Callable[[InferenceResult], Any] | None = None
-) -> Any:
-    """The images of ``inputs``, or what ``finish`` makes of them in an encoder thread.
-
-    Raises ``ApiError``, and may be cancelled.
-    """
-    thread = runtime.scheduler_for(engine)
-    ticket = thread.submit(inputs, finish)
-    try:
-        return await ticket.future
-    except asyncio.CancelledError:
-        thread.drop(ticket, "disconnected")
-        raise
 
 
 async def _answer(

@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.bundle import Card
 from models.noise import MAX_SEED
-from serving.api.requests import Format, GenerateRequest, error_from_validation
+from serving.api.requests import GenerateRequest
+from serving.encoding.formats import Format
 from serving.errors import ApiError, ErrorCode, invalid
+from serving.http.validation import error_from_validation
 
 TEMPLATE = "/images/{model}/{seed}.{format}"
 

@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 from models.bundle import Card
 from models.noise import MAX_SEED, noise_for_seeds
 from serving.api.inputs import given_noise, label_indices
-from serving.api.requests import Labels, Vector, error_from_validation, given_as, too_many
+from serving.api.requests import Labels, Vector, given_as, too_many
+from serving.http.validation import error_from_validation
 from serving.inference.engine import Inputs
 
 # Below this sine of their angle two directions are the same or opposite, and a great circle is not defined.

@@ -9,11 +9,13 @@ from models.noise import MAX_SEED
 from serving.api import pages
 from serving.api.image_address import TEMPLATE, Query
 from serving.api.interpolation import InterpolateRequest
-from serving.api.openapi_parts import (
+from serving.api.requests import GenerateRequest
+from serving.errors import ErrorCode
+from serving.http.headers import GENERATION_HEADERS, HEADER_LENGTH
+from serving.http.openapi_parts import (
     BINARY,
     HEADERS,
     IMAGES,
-    MADE,
     MAKING,
     MODEL,
     TEXT,
@@ -31,10 +33,7 @@ from serving.api.openapi_parts import (
     refused,
     schemas_of,
 )
-from serving.api.requests import GenerateRequest
-from serving.errors import ErrorCode
 from serving.oip import openapi as openapi_oip
-from serving.oip.messages import HEADER_LENGTH
 
 _SCHEMAS: dict[str, Schema] = {
     "Error": object_of(
@@ -104,7 +103,7 @@ _WALKS: dict[str, Schema] = {
 
 
 def _paths() -> Schema:
-    kept = (*MADE, "ETag", "Cache-Control")
+    kept = (*GENERATION_HEADERS, "ETag", "Cache-Control")
     page = ("ETag", "Cache-Control", "Content-Security-Policy")
     arrays = {"application/zip": BINARY, "application/x-npy": BINARY}
     forms = {
@@ -119,7 +118,7 @@ def _paths() -> Schema:
             "post": operation(
                 "generate",
                 "Images, in the form that Accept asks for: an image, JSON, a ZIP archive or a NumPy array.",
-                {"200": answer("The images.", forms, *MADE, "Vary"), **refused(*refusals, *MAKING)},
+                {"200": answer("The images.", forms, *GENERATION_HEADERS, "Vary"), **refused(*refusals, *MAKING)},
                 requestBody=json_body("GenerateRequest", _EXAMPLES),
             )
         },
@@ -127,7 +126,7 @@ def _paths() -> Schema:
             "post": operation(
                 "interpolate",
                 "The images between two: a list, a strip or an animation.",
-                {"200": answer("The images.", walks, *MADE, "Vary"), **refused(*refusals, *MAKING)},
+                {"200": answer("The images.", walks, *GENERATION_HEADERS, "Vary"), **refused(*refusals, *MAKING)},
                 requestBody=json_body("InterpolateRequest", _WALKS),
             )
         },

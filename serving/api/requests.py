@@ -4,13 +4,13 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from models.noise import MAX_SEED
+from serving.encoding.formats import Format
 from serving.errors import ApiError, ErrorCode
+from serving.http.validation import error_from_validation
 
-Format = Literal["png", "jpeg", "webp", "npy"]
-Animation = Literal["webp", "gif"]
 Layout = Literal["list", "grid"]
 
 _RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", re.ASCII)
@@ -157,16 +157,3 @@ def too_many(field: str, images: int, max_images: int) -> ApiError:
     """The refusal of a field that asks for more images than one request may."""
     problem = f"{images} images are more than the {max_images} that one request may ask for"
     return ApiError(ErrorCode.TOO_LARGE, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
-
-
-def error_from_validation(error: ValidationError) -> ApiError:
-    """The refusal of what did not validate: its first fault as a sentence, all of them in detail."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    detail = [{"loc": list(fault["loc"]), "msg": _problem(fault)} for fault in faults[:20]]
-    where = ".".join(map(str, detail[0]["loc"][:3])) or "body"
-    return ApiError(ErrorCode.INVALID, f"{where[:100]}: {detail[0]['msg']}.", detail=detail)
-
-
-def _problem(fault: ErrorDetails) -> str:
-    # Pydantic's sentence for these names a class of this program.
-    return "a JSON object is needed" if fault["type"] == "model_type" else fault["msg"]

@@ -11,22 +11,21 @@ import re
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from starlette.responses import Response
 from uvicorn._types import ASGI3Application
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from serving.app import Application
 from serving.connection.client_state import ClientState
 from serving.connection.countdown import ONE_TURN, Countdown, TimedFlow
 from serving.connection.half_close import HalfClose
 from serving.connection.header_coalescing import HeaderCoalescingTransport
 from serving.connection.write_timeout import WriteTimeout
-from serving.errors import ApiError, ErrorCode, client_gone, too_slow
+from serving.errors import ApiError, ErrorCode, client_gone, error_body, too_slow
 from serving.http.auth import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES, address_too_long, headers_too_large
-from serving.oip.paths import error_body
 
 # Admission measures what has arrived; this bounds what may, and so leaves room for all that is not measured there.
 _MAX_LOOSE_BYTES = 2 * (MAX_ADDRESS_BYTES + MAX_HEADER_BYTES)
@@ -36,6 +35,21 @@ _HOST = re.compile(rb"(?:\[[\w.:%~-]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.A
 
 # The headers that tell where a request ends, and whether another one may follow.
 _FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding"})
+
+
+class Application(Protocol):
+    """What a connection needs of the application that answers its requests."""
+
+    connections: set[asyncio.Transport]
+
+    def count_rejected(self, status: int) -> None:
+        """Counts what was refused before it was a request."""
+
+    def can_reject_early(self, method: bytes, address: bytes) -> bool:
+        """Whether ``reject_early`` may have an answer."""
+
+    def reject_early(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Response | None:
+        """The refusal of a request that a full queue has no room for; ``None`` for all others."""
 
 
 class Connection(HttpToolsProtocol):

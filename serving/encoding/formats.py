@@ -3,16 +3,19 @@
 import io
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from serving.api.requests import Animation, Format
 from serving.encoding.notes import readable
 from serving.encoding.png import encode_png
-from serving.inference.engine import Images
+
+Images = NDArray[np.uint8]
+Format = Literal["png", "jpeg", "webp", "npy"]
+Animation = Literal["webp", "gif"]
 
 DEFAULT_QUALITY = 90
 

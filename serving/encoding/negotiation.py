@@ -5,7 +5,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.api.requests import Animation, Format
+from serving.encoding.formats import Animation, Format
 from serving.errors import ApiError, ErrorCode
 
 

@@ -7,8 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from serving.api.openapi_parts import MADE
-from serving.oip.messages import HEADER_LENGTH
+from serving.http.headers import GENERATION_HEADERS, HEADER_LENGTH
 
 _SENT = ("Authorization", "Content-Type", "If-None-Match", "X-Request-ID", HEADER_LENGTH)
 _METHOD = "Access-Control-Request-Method"
@@ -25,7 +24,7 @@ class CorsMiddleware(CORSMiddleware):
             allow_origins=origins,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=_SENT,
-            expose_headers=["ETag", "Retry-After", *MADE, "X-Request-ID", HEADER_LENGTH],
+            expose_headers=["ETag", "Retry-After", *GENERATION_HEADERS, "X-Request-ID", HEADER_LENGTH],
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:

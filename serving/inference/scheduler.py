@@ -17,11 +17,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from serving.encoding.pool import EncoderPool, Job
 from serving.errors import ApiError, ErrorCode, retry_later
 from serving.inference.batching import Batch, BatchQueue, QueueFullError, Slice, Throughput
 from serving.inference.engine import Engine, Images, Inputs, PaddedBatch
@@ -30,6 +29,16 @@ from serving.inference.pending import InferenceResult, Outcome, PendingRequest, 
 from serving.metrics import Metrics
 
 logger = logging.getLogger("figment.device")
+
+
+Job = tuple[Callable[[], Any], asyncio.Future[Any]]
+
+
+class JobPool(Protocol):
+    """Threads that finish what the device has computed."""
+
+    def submit(self, jobs: list[Job], line: str = "") -> None:
+        """Runs each job in a thread and gives its result to the future with it; ``line`` names their queue."""
 
 
 @dataclass(slots=True)
@@ -52,7 +61,7 @@ class Scheduler:
     """One engine, its queue and its threads. What is public is for the event loop."""
 
     def __init__(
-        self, engine: Engine, encoder: EncoderPool, queue_images: int, deadline_seconds: float, metrics: Metrics
+        self, engine: Engine, encoder: JobPool, queue_images: int, deadline_seconds: float, metrics: Metrics
     ) -> None:
         self._engine = engine
         self._encoder = encoder

@@ -8,16 +8,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from serving.api.endpoints import generation_headers
-from serving.api.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, check_fits, run
 from serving.connection.client_state import cancel_on_disconnect
-from serving.errors import ApiError, ErrorCode
+from serving.errors import OIP_ROOT, ApiError, ErrorCode
+from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, check_fits, generation_headers, run
 from serving.http.body import body_limit, check_is_plain, media_type_of, read_body
+from serving.http.headers import HEADER_LENGTH
 from serving.http.responses import RawResponse
 from serving.inference.engine import Images
 from serving.oip.inputs import count_images, model_metadata, read_tensors
-from serving.oip.messages import HEADER_LENGTH, ResponseHead, image_numbers, read_infer_request
-from serving.oip.paths import ROOT, model_of, model_templates
+from serving.oip.messages import ResponseHead, image_numbers, read_infer_request
+from serving.oip.paths import model_of, model_templates
 from serving.runtime import Runtime
 
 _VERSION = "1"
@@ -128,9 +128,9 @@ async def _in_json(runtime: Runtime, head: ResponseHead, images: Images) -> byte
 Endpoint = Callable[[Runtime, Request, Receive], Awaitable[Response]]
 
 ROUTES: dict[str, tuple[str, Endpoint]] = {
-    ROOT: ("GET", show_server),
-    f"{ROOT}/health/live": ("GET", show_live),
-    f"{ROOT}/health/ready": ("GET", show_ready),
+    OIP_ROOT: ("GET", show_server),
+    f"{OIP_ROOT}/health/live": ("GET", show_live),
+    f"{OIP_ROOT}/health/ready": ("GET", show_ready),
     **dict.fromkeys(model_templates(""), ("GET", show_model)),
     **dict.fromkeys(model_templates("ready"), ("GET", show_model_ready)),
     **dict.fromkeys(model_templates("infer"), ("POST", infer)),

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from serving.api.requests import error_from_validation
 from serving.errors import ApiError, ErrorCode, invalid
+from serving.http.headers import HEADER_LENGTH
 from serving.http.json_body import read_json
+from serving.http.validation import error_from_validation
 from serving.inference.engine import Images
 
 OUTPUT = "images"
-HEADER_LENGTH = "Inference-Header-Content-Length"
 
 # Little-endian, whatever the machine, as the extension has it.
 _DTYPES = {"UINT32": "<u4", "INT64": "<i8", "FP32": "<f4"}

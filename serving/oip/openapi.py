@@ -1,8 +1,9 @@
 """The OpenAPI description of the Open Inference Protocol's routes, below ``/v2``."""
 
-from serving.api.openapi_parts import (
+from serving.errors import OIP_ROOT, ErrorCode
+from serving.http.headers import GENERATION_HEADERS, HEADER_LENGTH
+from serving.http.openapi_parts import (
     BINARY,
-    MADE,
     MAKING,
     MODEL,
     TEXT,
@@ -19,10 +20,9 @@ from serving.api.openapi_parts import (
     refused,
     schemas_of,
 )
-from serving.errors import ErrorCode
 from serving.oip import endpoints as oip
-from serving.oip.messages import HEADER_LENGTH, OUTPUT, InferMessage
-from serving.oip.paths import ROOT, VERSION_PATTERN, model_templates
+from serving.oip.messages import OUTPUT, InferMessage
+from serving.oip.paths import VERSION_PATTERN, model_templates
 
 _ERROR = "InferenceError"
 
@@ -64,9 +64,9 @@ def schemas() -> dict[str, Schema]:
 def paths() -> Schema:
     """Every route of the protocol."""
     described = {
-        ROOT: _told("v2", "What this server is and can do.", "ServerMetadata"),
-        f"{ROOT}/health/live": _told("v2_live", "Whether the process answers.", "ServerLive", needs_key=False),
-        f"{ROOT}/health/ready": _told(
+        OIP_ROOT: _told("v2", "What this server is and can do.", "ServerMetadata"),
+        f"{OIP_ROOT}/health/live": _told("v2_live", "Whether the process answers.", "ServerLive", needs_key=False),
+        f"{OIP_ROOT}/health/ready": _told(
             "v2_ready", "Whether images can be asked for.", "ServerReady", ErrorCode.UNAVAILABLE, needs_key=False
         ),
     }
@@ -110,7 +110,7 @@ def _infer(name: str, parameters: list[Schema]) -> Schema:
     return operation(
         name,
         "Images as a tensor, in JSON or, if that is asked for, in binary behind it.",
-        {"200": answer("The images.", forms, *MADE, HEADER_LENGTH), **refused(*refusals, error=_ERROR)},
+        {"200": answer("The images.", forms, *GENERATION_HEADERS, HEADER_LENGTH), **refused(*refusals, error=_ERROR)},
         *parameters,
         length,
         requestBody=body,

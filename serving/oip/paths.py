@@ -1,11 +1,8 @@
 """The paths of the Open Inference Protocol that name a model: which route each is, and which model it means."""
 
 import re
-from typing import Any
 
-from serving.errors import ApiError, ErrorCode
-
-ROOT = "/v2"
+from serving.errors import OIP_ROOT, ApiError, ErrorCode
 
 _MODEL_PATH = re.compile(
     r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<action>ready|infer))?", re.ASCII | re.DOTALL
@@ -15,20 +12,10 @@ VERSION_PATTERN = "[1-9][0-9]{0,8}"
 _VERSION = re.compile(VERSION_PATTERN, re.ASCII)
 
 
-def is_oip(path: str) -> bool:
-    """Whether a path is one of the protocol's, existing or not."""
-    return path == ROOT or path.startswith(f"{ROOT}/")
-
-
-def error_body(error: ApiError, path: str) -> dict[str, Any]:
-    """The JSON of a refusal at a path: on the protocol's, errors are a sentence and nothing else."""
-    return {"error": error.sentence} if is_oip(path) else error.body
-
-
 def model_templates(action: str) -> tuple[str, str]:
     """The templates of what is done with a model, without and with a version; ``""`` is its metadata."""
     end = f"/{action}" if action else ""
-    return f"{ROOT}/models/{{model}}{end}", f"{ROOT}/models/{{model}}/versions/{{version}}{end}"
+    return f"{OIP_ROOT}/models/{{model}}{end}", f"{OIP_ROOT}/models/{{model}}/versions/{{version}}{end}"
 
 
 def template_of(path: str) -> str | None:

@@ -7,7 +7,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from models.bundle import NAME_PATTERN
 from serving.errors import STATUS, ErrorCode
-from serving.oip.messages import HEADER_LENGTH
+from serving.http.headers import HEADER_LENGTH
 
 Schema = dict[str, Any]
 
@@ -58,9 +58,6 @@ MAKING = (
     ErrorCode.UNAVAILABLE,
     ErrorCode.DEADLINE,
 )
-
-# The headers that tell of made images.
-MADE = ("X-Figment-Model", "X-Figment-Version", "X-Figment-Seeds", "Server-Timing")
 
 HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Request-ID": ("The request's own, if it had a usable one.", {"type": "string", "pattern": "^[!-~]{1,128}$"}),
