@@ -135,13 +135,36 @@ def to_onnx(network: nn.Module, noise_dim: int, labels: int) -> bytes:
             output_names=["images"],
             dynamic_shapes={"noise": {0: batch}, "label": {0: batch} if labels else None, "truncation": {0: batch}},
         )
-        graph = path.read_bytes()
-    random = {node.op_type for node in onnx.load_from_string(graph).graph.node} & {
+        model = onnx.load(path)
+    random = {node.op_type for node in model.graph.node} & {
         "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
     }  # fmt: skip
     if random:
         raise TrainingError(f"not exported: the graph draws random numbers ({', '.join(sorted(random))})")
-    return graph
+    content: bytes = without_traces(model).SerializeToString()
+    return content
+
+
+def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Removes from a model, in place, what the exporter notes about each node: stack traces with local file paths.
+
+    They would tell every user of a bundle where it was made. The graph that is computed stays the same.
+    """
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+        for node in graph.node:
+            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    for function in model.functions:
+        for part in (*function.node, *function.value_info, function):
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+    model.ClearField("metadata_props")
+    model.ClearField("doc_string")
+    return model
 
 
 @torch.no_grad()

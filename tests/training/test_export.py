@@ -22,6 +22,8 @@ from training.loop.state import checkpoints
 from training.runs.folder import RunFolder
 from training.runs.sampling import ImageGenerator
 
+SHIPPED = Path(__file__).parents[2] / "models" / "zoo"
+
 
 @pytest.fixture(scope="module")
 def bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -76,6 +78,18 @@ def test_every_shape_of_generator_exports(channels: int, labels: int) -> None:
         assert network(torch.randn(2, 8), torch.zeros(2, dtype=torch.int64), torch.ones(2)).float().std() > 10
     graph = to_onnx(network, 8, labels)
     assert measure_parity(network, graph, 8, labels).max_difference <= 1
+
+
+def test_a_bundle_does_not_tell_where_it_was_made(finished_run: Path, tmp_path: Path) -> None:
+    """The exporter notes a stack trace at each node: local paths, user names and source lines."""
+    graph = (export(RunFolder.open(finished_run), tmp_path) / "generator.onnx").read_bytes()
+    for name in (str(Path(torch.__file__).parent), str(Path(training.export.__file__).parents[1]), ".py", "File "):
+        assert name.encode() not in graph, name
+
+
+@pytest.mark.parametrize("graph", sorted(SHIPPED.glob("*/*/generator.onnx")), ids=lambda path: path.parts[-3])
+def test_no_shipped_bundle_tells_where_it_was_made(graph: Path) -> None:
+    assert b".py" not in graph.read_bytes()
 
 
 def test_disagreement_is_measured() -> None:

@@ -85,7 +85,9 @@ def test_what_goes_wrong_in_one_process_is_one_line(tmp_path: Path, digits: Path
     process = start("resume", run)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert re.fullmatch(r".* has no checkpoint yet: it begins again\nerror: .*reals\.png.*: Is a directory; .*\n", said)
+    assert re.fullmatch(
+        r"digits: .*\n.* has no checkpoint yet: it begins again\nerror: .*reals\.png.*: Is a directory; .*\n", said
+    )
 
 
 def test_ctrl_c_reaches_all_and_stops_with_a_checkpoint(tmp_path: Path, digits: Path) -> None:
