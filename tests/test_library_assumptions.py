@@ -206,18 +206,26 @@ def contains(library: Path, text: bytes) -> bool:
 # uvicorn
 
 
-async def no_application(scope: object, receive: object, send: object) -> None:
-    """Does nothing."""
+async def application(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+    """Responds without a body."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
 
 
 class Transport(asyncio.Transport):
-    """A transport to nowhere."""
+    """A transport that drops all data."""
 
     def is_closing(self) -> bool:
         return False
 
     def close(self) -> None:
         pass
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 @pytest.fixture
@@ -236,7 +244,7 @@ def protocols(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
         monkeypatch.setattr(Connection, name, value, raising=False)
 
     async def main() -> tuple[HttpToolsProtocol, Connection]:
-        config = Config(no_application, log_config=None, ws="none")
+        config = Config(application, log_config=None, ws="none")
         config.load()
         opened = []
         for protocol in (HttpToolsProtocol, Connection):
@@ -339,7 +347,7 @@ def test_flow_control_of_uvicorn_has_the_state_that_the_connection_reads() -> No
 
 def test_uvicorn_looks_up_its_default_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(HTTP_PROTOCOLS, "auto", f"{CONNECTION.removesuffix('.py').replace('/', '.')}:Connection")
-    config = Config(no_application, log_config=None, ws="none")
+    config = Config(application, log_config=None, ws="none")
     config.load()
     remedy = "find another way to install Connection in limit_connections: else no limit is applied"
     assert config.http_protocol_class is Connection, broken(
