@@ -88,14 +88,14 @@ def test_lingering_service_responds_and_reports_not_ready(zoo):
             cut_short = asyncio.Event()
             lingering = asyncio.create_task(runtime.linger(cut_short))
             await asyncio.sleep(0)
-            answers = {path: await ask(served, path) for path in PATHS}
+            answers = {path: await get(served, path) for path in PATHS}
             cut_short.set()
             await lingering
             await runtime.drain()
-            answers["drained"] = await ask(served, "/images/mlp/1.png")
+            answers["drained"] = await get(served, "/images/mlp/1.png")
             return answers, runtime.status()["status"]
 
-    async def ask(served, path):
+    async def get(served, path):
         client = Client(configured(served))
         client.send(f"GET {path} HTTP/1.1\r\nHost: figment\r\n\r\n".encode())
         ((status, headers, _),) = await client.answered()

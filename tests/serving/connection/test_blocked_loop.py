@@ -3,16 +3,12 @@
 import asyncio
 import socket
 import time
-from functools import partial
 
 import pytest
-import uvloop
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from serving.connection.client_state import cancel_on_disconnect
-from serving.connection.connection import Connection, limit_connections
 from serving.errors import ApiError
+from tests.serving.in_process import LOOPS, dialled, listening
 
 DEADLINE = 0.2
 KEEP_ALIVE = 0.4
@@ -52,24 +48,16 @@ async def block_loop(seconds, begin):
         await done.wait()
 
 
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
 def run_client(request):
     """Runs a client coroutine and a server in one loop. Returns the bytes that the client receives after it."""
 
     async def main(talk):
-        echo.connections = set()
-        limit_connections(echo, rejects_early=False, deadline_seconds=DEADLINE, keep_alive_seconds=KEEP_ALIVE)
-        config = Config(echo, http=Connection, log_config=None)
-        config.load()
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(partial(Connection, config, ServerState(), {}, loop), "127.0.0.1", 0)
-        with socket.create_connection(server.sockets[0].getsockname()) as client:
-            client.setblocking(False)
-            await asyncio.sleep(DEADLINE / 4)  # for the server to accept it
-            await talk(client)
-            response = await asyncio.wait_for(loop.sock_recv(client, 65536), 5)
-        server.close()
-        return response
+        async with listening(echo, DEADLINE, KEEP_ALIVE) as address:
+            with dialled(address) as client:
+                await asyncio.sleep(DEADLINE / 4)  # for the server to accept the connection
+                await talk(client)
+                return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 65536), 5)
 
     with asyncio.Runner(loop_factory=request.param) as runner:
         yield lambda talk: runner.run(main(talk))

@@ -28,7 +28,7 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def ask(zoo):
+def send_parts(zoo):
     """Sends parts one after the other, and returns the responses; the server must close the connection."""
     loop = asyncio.new_event_loop()
     opened = application(zoo)
@@ -49,9 +49,9 @@ def ask(zoo):
     def counted(**labels):
         return runtime.metrics._registry.get_sample_value("figment_requests_total", labels) or 0
 
-    ask = lambda *parts, times: loop.run_until_complete(exchange(parts, times))  # noqa: E731
-    ask.counted = counted
-    yield ask
+    send_parts = lambda *parts, times: loop.run_until_complete(exchange(parts, times))  # noqa: E731
+    send_parts.counted = counted
+    yield send_parts
     loop.run_until_complete(opened.__aexit__(None, None, None))
     runtime.close()
     loop.close()
@@ -60,37 +60,37 @@ def ask(zoo):
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("before", [1, 3])
 @pytest.mark.parametrize(("bad", "status", "message"), BAD.values(), ids=BAD.keys())
-def test_rejection_comes_after_earlier_responses(ask, bad, status, message, before, together):
+def test_rejection_comes_after_earlier_responses(send_parts, bad, status, message, before, together):
     parts = [GOOD * before + bad[0], *bad[1:]] if together else [GOOD] * before + bad
-    answers = ask(*parts, GOOD, times=before + 1)
+    answers = send_parts(*parts, GOOD, times=before + 1)
     assert [answer[0] for answer in answers] == [200] * before + [status]
     assert message in answers[-1][2].decode()
     assert answers[-1][1] == "close"
 
 
-def test_invalid_chunk_is_rejected_and_counted_once(ask):
-    before = ask.counted(route="/generate", code="400"), ask.counted(route="other", code="400")
-    ((status, connection, body),) = ask(CHUNKED + b"5\r\nabcde\r\n", b"zz\r\n", times=1)
+def test_invalid_chunk_is_rejected_and_counted_once(send_parts):
+    before = send_parts.counted(route="/generate", code="400"), send_parts.counted(route="other", code="400")
+    ((status, connection, body),) = send_parts(CHUNKED + b"5\r\nabcde\r\n", b"zz\r\n", times=1)
     assert (status, connection) == (400, "close")
     assert b"not a request that HTTP/1.1 allows" in body
-    assert (ask.counted(route="/generate", code="400"), ask.counted(route="other", code="400")) == (
+    assert (send_parts.counted(route="/generate", code="400"), send_parts.counted(route="other", code="400")) == (
         before[0] + 1,
         before[1],
     )
 
 
-def test_invalid_body_after_the_response_has_no_response(ask):
+def test_invalid_body_after_the_response_has_no_response(send_parts):
     head = b"GET /livez HTTP/1.1\r\nHost: figment\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    assert [answer[0] for answer in ask(head, b"5\r\nabcde\r\n", b"zz\r\n", times=1)] == [200]
+    assert [answer[0] for answer in send_parts(head, b"5\r\nabcde\r\n", b"zz\r\n", times=1)] == [200]
 
 
-def test_invalid_http_is_not_logged(ask, caplog):
+def test_invalid_http_is_not_logged(send_parts, caplog):
     """Clients must not be able to fill the log."""
     with caplog.at_level(logging.WARNING):
         for bad, _, _ in BAD.values():
-            ask(*bad, times=1)
-        ask(GOOD.replace(b"\r\n\r\n", b"\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n"), times=1)
+            send_parts(*bad, times=1)
+        send_parts(GOOD.replace(b"\r\n\r\n", b"\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n"), times=1)
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

@@ -57,7 +57,7 @@ def requests(offers):
 
 
 @pytest.fixture(scope="module")
-def ask(zoo):
+def send_parts(zoo):
     """Sends parts over one connection to a service with one full queue, and returns ``times`` responses."""
     loop = asyncio.new_event_loop()
     opened = application(zoo)
@@ -89,36 +89,36 @@ def ask(zoo):
     pairs=st.lists(requests(st.sampled_from(OFFERS)), min_size=1, max_size=4),
     cuts=st.lists(st.integers(0, 2000), max_size=8),
 )
-def test_responses_are_the_same_without_the_offer_however_bytes_are_split(ask, pairs, cuts):
+def test_responses_are_the_same_without_the_offer_however_bytes_are_split(send_parts, pairs, cuts):
     data = b"".join(offering for offering, _ in pairs)
     at = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
-    answers = ask([data[start:stop] for start, stop in pairwise(at)], len(pairs))
-    assert answers == [ask([plain], 1)[0] for _, plain in pairs]
+    answers = send_parts([data[start:stop] for start, stop in pairwise(at)], len(pairs))
+    assert answers == [send_parts([plain], 1)[0] for _, plain in pairs]
 
 
 @pytest.mark.parametrize("offer", OFFERS)
-def test_body_in_its_own_packet_is_no_request(ask, offer):
+def test_body_in_its_own_packet_is_no_request(send_parts, offer):
     for smuggled in (SMUGGLED, SMUGGLED + SMUGGLED):
         head = post(smuggled, offer, 0, True).removesuffix(smuggled)
-        rejected, following = ask([head, smuggled, get("/nowhere", "")], 2)
+        rejected, following = send_parts([head, smuggled, get("/nowhere", "")], 2)
         assert rejected[0] == 400
         assert b"not valid JSON" in rejected[1]
         assert (following[0], following[2]["x-request-id"]) == (404, "mine")
 
 
 @pytest.mark.parametrize("cut", [None, -3, -40])
-def test_last_request_of_a_connection_may_offer_an_upgrade(ask, cut):
+def test_last_request_of_a_connection_may_offer_an_upgrade(send_parts, cut):
     """After a head with close and upgrade, llhttp would skip the body and all that follows."""
-    asked = post(BODIES["generated"], "Connection: close, Upgrade\r\nUpgrade: h2c\r\n", 0, True)
-    (answer,) = ask([asked[:cut], asked[len(asked[:cut]) :]], 1)
+    offering = post(BODIES["generated"], "Connection: close, Upgrade\r\nUpgrade: h2c\r\n", 0, True)
+    (answer,) = send_parts([offering[:cut], offering[len(offering[:cut]) :]], 1)
     assert (answer[0], answer[2]["connection"]) == (200, "close")
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_connect_is_rejected_and_its_data_is_ignored(ask, whole):
+def test_connect_is_rejected_and_its_data_is_ignored(send_parts, whole):
     connect = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
     parts = [connect + SMUGGLED] if whole else [connect, SMUGGLED]
-    (answer,) = ask(parts, 1)
+    (answer,) = send_parts(parts, 1)
     assert answer[0] == 405
     assert b"no proxy" in answer[1]
     assert answer[2]["connection"] == "close"
