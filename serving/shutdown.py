@@ -45,8 +45,8 @@ def install_signal_handlers(runtime: Runtime, connections: set[asyncio.Transport
 
     def on_signal(number: signal.Signals) -> None:
         if number is signal.SIGINT:
-            # From a keyboard: a person waits. BentoML's arbiter follows its first SIGINT with a SIGTERM, which then
-            # changes nothing.
+            # A person waits. A SIGTERM that follows changes nothing. Under ``bentoml serve``, Ctrl-C reaches only the
+            # arbiter, which sends SIGTERM: a worker gets SIGINT only if it is sent to the worker itself.
             skip_linger.set()
         if not shutdown_tasks:
             shutdown_tasks.append(loop.create_task(shut_down(number)))

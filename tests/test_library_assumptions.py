@@ -495,8 +495,8 @@ def test_bentoml_ends_in_a_container_if_its_worker_dies() -> None:
 def test_circus_puts_each_worker_into_its_own_group_and_ends_it_with_sigterm() -> None:
     assert "os.setsid()" in source_of("kantoku", "circus/process.py"), broken(
         "serving/process/worker.py",
-        "circus starts each worker in its own session, so that a dead parent's terminal does not end it",
-        "check whether end_with_parent is still needed",
+        "circus starts each worker in its own session: neither Ctrl-C nor a closed terminal reaches it",
+        "check end_with_parent, and the comment on SIGINT in serving/shutdown.py",
     )
     assert Watcher("a", "true").stop_signal == signal.SIGTERM, broken(
         "serving/shutdown.py",

@@ -88,7 +88,10 @@ class Settings(BaseSettings):
         description="seconds on one batch after which /livez reports a stuck device",
     )
     reload_seconds: float = Field(
-        default=0.0, ge=0, le=86400, description="seconds between two polls for added and removed bundles; 0: none"
+        default=0.0,
+        ge=0,
+        le=86400,
+        description="seconds between two polls for added and removed bundles; 0: no reloading",
     )
     encode_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default_factory=usable_cores, description="threads that encode images; unset: one per core"
@@ -108,7 +111,7 @@ class Settings(BaseSettings):
     )
     public_metrics: bool = Field(default=False, description="whether /metrics is served without a key")
     cors_origins: Annotated[CommaSeparated, AfterValidator(validate_origins)] = Field(
-        default=(), description="origins whose pages may read answers, like https://example.com, or * for all"
+        default=(), description="origins whose pages may read responses, like https://example.com, or * for all"
     )
     log_format: LogFormat = Field(default="text", description="text, or json: one object per line")
 

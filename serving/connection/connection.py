@@ -39,7 +39,7 @@ _FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 
 
 class Application(Protocol):
-    """The interface that a connection needs of the application that answers its requests."""
+    """The part of the application that a connection uses."""
 
     connections: set[asyncio.Transport]
 

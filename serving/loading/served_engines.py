@@ -1,8 +1,8 @@
-"""The engines that requests can use now, each with its scheduler: exchanged as a set, retired one by one."""
+"""The engines that requests can use, each with its scheduler: exchanged as a set, retired one by one."""
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from serving.config.settings import Settings
 from serving.errors import ApiError, ErrorCode, retry_later
@@ -90,9 +90,6 @@ class ServedEngines:
         """Ends the threads of all schedulers."""
         for scheduler in self._schedulers.values():
             scheduler.close()
-
-    def __iter__(self) -> Iterator[Engine]:
-        return iter(self.registry)
 
     def __str__(self) -> str:
         return ", ".join(f"{_bundle_name(engine)} ({engine.provider})" for engine in self.registry)

@@ -64,9 +64,9 @@ LINGERING, DRAINING = Phase.LINGERING, Phase.DRAINING
     [
         pytest.param([TERM], [LINGERING], 0.5, 1.5, id="SIGTERM"),
         pytest.param([TERM, TERM], [LINGERING, LINGERING], 0.5, 1.5, id="SIGTERM twice"),
-        pytest.param([INT, TERM], [DRAINING, DRAINING], 0.2, 0.45, id="keyboard, then the arbiter"),
-        pytest.param([TERM, INT], [LINGERING, DRAINING], 0.2, 0.45, id="keyboard while lingering"),
-        pytest.param([INT, INT], [DRAINING, DRAINING], 0.05, 0.19, id="keyboard twice"),
+        pytest.param([INT, TERM], [DRAINING, DRAINING], 0.2, 0.45, id="SIGINT, then SIGTERM"),
+        pytest.param([TERM, INT], [LINGERING, DRAINING], 0.2, 0.45, id="SIGINT while lingering"),
+        pytest.param([INT, INT], [DRAINING, DRAINING], 0.05, 0.19, id="SIGINT twice"),
     ],
 )
 def test_signals(stop_signals, signals, seen, least, most):

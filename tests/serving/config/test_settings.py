@@ -1,8 +1,11 @@
 """Every setting has a range; an invalid value gives one sentence that names its variable."""
 
+from typing import get_args
+
 import pytest
 
-from serving.config.settings import Settings, SettingsError, check_folder, load_settings
+from serving.config.settings import Device, Settings, SettingsError, check_folder, load_settings
+from serving.inference.device import Devices, Hardware
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -133,6 +136,11 @@ def test_file_is_no_folder_of_bundles(tmp_path):
         check_folder(tmp_path / "zoo")
     check_folder(tmp_path)
     check_folder(tmp_path / "not mounted yet")
+
+
+def test_every_device_of_the_setting_is_known_to_inference():
+    for device in get_args(Device):
+        Devices(device, Hardware(intra_op_threads=1))
 
 
 def test_every_setting_is_described():
