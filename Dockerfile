@@ -1,7 +1,7 @@
-# The service with the generators that ship.
-#   docker build -t figment .                          for NVIDIA GPUs (run it with --gpus all)
+# The service, with the bundles that ship.
+#   docker build -t figment .                          for NVIDIA GPUs (run with --gpus all)
 #   docker build -t figment --build-arg DEVICE=cpu .   small, for any machine
-# The GPU build needs no CUDA base image: ONNX Runtime's CUDA and cuDNN libraries come as Python packages.
+# The GPU build needs no CUDA base image: Python packages install the CUDA and cuDNN libraries of ONNX Runtime.
 
 FROM python:3.11-slim-bookworm AS packages
 ARG DEVICE=gpu
@@ -21,8 +21,8 @@ COPY bentofile.yaml ./
 COPY models ./models
 COPY serving ./serving
 
-# All that is written goes to /tmp, so the rest of the file system can be read-only.
-# A container whose worker has died must end, so that whoever started it starts it anew: BENTOML_CONTAINERIZED.
+# All writes go to /tmp: the rest of the file system can be read-only.
+# BENTOML_CONTAINERIZED: a container ends when its worker dies, so that its orchestrator restarts it.
 ENV PATH=/opt/figment/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

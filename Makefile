@@ -1,8 +1,8 @@
 # On a fresh machine with Python 3.11 or newer:
-#   make serve   the service on port 3000, with the generators that ship (no torch is installed)
-#   make test    everything installed, the whole test suite
-#   make bench   the tables of docs/performance.md, on this machine (it needs wrk and a C compiler)
-#   make install what training, tests and lint need, without running anything
+#   make serve   starts the service on port 3000, with the bundles that ship (installs no torch)
+#   make test    installs everything, runs the whole test suite
+#   make bench   measures the tables of docs/performance.md on this machine (needs wrk and a C compiler)
+#   make install installs what training, tests and lint need, and runs nothing
 # PORT=, HOST= and every FIGMENT_… variable pass through.
 
 PYTHON ?= python3
@@ -13,13 +13,13 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ONNXRUNTIME := $(shell nvidia-smi --list-gpus >/dev/null 2>&1 && echo gpu || echo cpu)
 
-# Two servers that share a BENTOML_HOME wipe each other's metrics, so each port has its own.
+# Each port has its own BENTOML_HOME: two servers that share one delete each other's metrics.
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: serve test install lint format bench clean
 
-# A relative FIGMENT_MODELS is so to the shell's folder, which is another one with make -C.
+# A relative FIGMENT_MODELS is relative to the shell's folder. With make -C, that is not make's folder.
 serve: .venv/serving
 	@case "$(PORT)" in \
 		""|*[!0-9]*) echo "figment: PORT must be a number in 1 … 65535, not '$(PORT)'." >&2; exit 1;; \
@@ -46,7 +46,7 @@ format: .venv/everything
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# BENCH="serving --smoke" runs one of them, in seconds, to see that it works.
+# BENCH="serving --smoke" runs only the serving benchmark, in seconds, to check that it works.
 bench: .venv/everything
 	$(BIN)/python -m benchmarks $(BENCH)
 

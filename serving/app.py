@@ -28,7 +28,7 @@ from serving.http.responses import IndexedRequest, RawJSONResponse
 from serving.oip import endpoints as oip
 from serving.oip import paths as oip_paths
 from serving.runtime import Runtime
-from serving.shutdown import leave_on_signals
+from serving.shutdown import install_signal_handlers
 
 logger = logging.getLogger("figment.http")
 
@@ -123,7 +123,7 @@ class Application:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._runtime = self._create_runtime()
-        leave_on_signals(self._runtime, self.connections)
+        install_signal_handlers(self._runtime, self.connections)
         try:
             await self._bentoml(scope, receive, send)
         finally:

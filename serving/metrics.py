@@ -1,14 +1,18 @@
-"""Every metric of the service: names, labels, buckets and help, and nothing else decides them.
+"""Defines every metric of the service: names, labels, buckets and help. The only module that uses prometheus_client.
 
-Each answers a question of an operator: how much and how fast (requests, images), why it is slow (queue wait,
-inference, encoding), whether the device is used well (batch, padding), what was turned away and why (dropped),
-and what runs where (model_info, ready).
+Each metric answers an operator's question: how much and how fast (requests, images), why it is slow (queue wait,
+inference, encoding), whether the device is used well (batch, padding), what was dropped and why (dropped), and what
+runs where (model_info, ready).
+
+prometheus_client chooses where metrics are kept (memory or files) when it is imported: ``PROMETHEUS_MULTIPROC_DIR``
+must be set or unset before anything imports this module.
 """
 
 import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,25 +29,37 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
+DropReason = Literal["queue_full", "deadline", "disconnected", "draining"]
+"""Why images that a client asked for were never generated."""
+
+DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
+
+_MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+_MODEL_INFO = "figment_model_info"
+
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ENCODE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """The metrics of one process. Of several, they are kept in files, which ``exposition`` adds up."""
+    """The metrics of one process. Several processes keep theirs in files, which ``exposition`` merges."""
 
     def __init__(self) -> None:
-        # Each would have another time series, for what only OpenMetrics knows.
+        # They would double the time series, and only the OpenMetrics format has them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
-        _forget_dead_processes()
+        _remove_gauges_of_dead_processes()
         self.requests = Counter(
-            "figment_requests", "HTTP requests answered, by route template.", ["route", "code"], registry=registry
+            "figment_requests",
+            "HTTP requests, by route template and status code.",
+            ["route", "code"],
+            registry=registry,
         )
         self.request_duration = Histogram(
             "figment_request_duration_seconds",
-            "Time from a request's arrival to the end of its answer.",
+            "Time from a request's arrival to the end of its response.",
             ["route"],
             buckets=_SECONDS,
             registry=registry,
@@ -53,14 +69,14 @@ class Metrics:
         )
         self.queued_images = Gauge(
             "figment_queued_images",
-            "Images that wait for a batch.",
+            "Images waiting for a batch.",
             ["model"],
             multiprocess_mode="livesum",
             registry=registry,
         )
         self.queue_wait = Histogram(
             "figment_queue_wait_seconds",
-            "Time from a request's arrival in the queue until a batch takes its first image.",
+            "Time from a request's arrival in the queue until its first image is in a running batch.",
             ["model"],
             buckets=_SECONDS,
             registry=registry,
@@ -74,54 +90,54 @@ class Metrics:
         )
         self.batch_padding = Counter(
             "figment_batch_padding_images",
-            "Images computed only to fill a batch up to its bucket.",
+            "Images computed only to pad a batch to its bucket.",
             ["model"],
             registry=registry,
         )
         self.inference = Histogram(
             "figment_inference_seconds",
-            "Time that the device takes for a batch.",
+            "Time of a batch on the device.",
             ["model", "provider"],
             buckets=_SECONDS,
             registry=registry,
         )
         self.encode = Histogram(
             "figment_encode_seconds",
-            "Time to encode one image; in a file of several, its share.",
+            "Time to encode one image; in a file of several images, its even share.",
             ["format"],
             buckets=_ENCODE_SECONDS,
             registry=registry,
         )
         self.dropped_images = Counter(
             "figment_dropped_images",
-            "Images asked for and never made: queue_full, deadline, disconnected, draining.",
+            f"Images requested and never generated: {', '.join(DROP_REASONS)}.",
             ["model", "reason"],
             registry=registry,
         )
         self.model_info = Gauge(
-            "figment_model_info",
-            "A loaded model: always 1; what matters is in the labels.",
+            _MODEL_INFO,
+            "A loaded model: always 1; the information is in the labels.",
             ["model", "version", "provider", "sha256"],
             multiprocess_mode="livemax",
             registry=registry,
         )
         self.ready = Gauge(
             "figment_ready",
-            "1 if /readyz says that the service is ready, else 0.",
+            "1 if /readyz reports that the service is ready, else 0.",
             multiprocess_mode="livemin",
             registry=registry,
         )
         self.reload_failures = Counter(
-            "figment_reload_failures", "Looks into the folder of bundles that failed.", registry=registry
+            "figment_reload_failures", "Failed polls of the folder of bundles.", registry=registry
         )
         self.reload_success = Gauge(
             "figment_reload_last_success_timestamp_seconds",
-            "When the folder of bundles was last read completely, in seconds since 1970; 0: not yet.",
+            "Time of the last successful poll of the folder of bundles, in seconds since 1970; 0: none yet.",
             multiprocess_mode="livemin",
             registry=registry,
         )
 
-        # Looking a child up costs as much as counting does; there are few, since all labels are from fixed sets.
+        # Looking up a child costs as much as counting. The caches stay small: all labels come from fixed sets.
         self.requests_of = functools.cache(self.requests.labels)
         self.request_duration_of = functools.cache(self.request_duration.labels)
         self.images_of = functools.cache(self.images.labels)
@@ -129,44 +145,44 @@ class Metrics:
 
     def remove_model(self, *labels: str) -> None:
         """Removes a model from ``figment_model_info``; ``labels`` are its model, version, provider and SHA-256."""
-        if _of_several_processes():
-            # Nothing can be removed from the files; ``exposition`` leaves out what is 0 in all of them.
+        if _is_multiprocess():
+            # Samples cannot be removed from the files. ``exposition`` omits those that are 0 in all of them.
             self.model_info.labels(*labels).set(0)
         else:
             self.model_info.remove(*labels)
 
     def observe_encode(self, image_format: str, seconds: float, images: int) -> None:
-        """Observes the encoding of a file that holds several images, as an even share for each image."""
+        """Observes the encoding time of a file with several images: an even share for each image."""
         observe = self.encode_of(image_format).observe
         for _ in range(images):
             observe(seconds / images)
 
     def exposition(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        if not _of_several_processes():
+        """Returns all metrics in Prometheus' text format."""
+        if not _is_multiprocess():
             return generate_latest(self._registry)
         merged = CollectorRegistry()
-        merged.register(_LoadedModels())
+        merged.register(_MergedCollector())
         return generate_latest(merged)
 
 
-class _LoadedModels(Collector):
-    """The metrics of all processes, without the models that every process has unloaded."""
+class _MergedCollector(Collector):
+    """Collects the metrics of all processes, without the models that every process has unloaded."""
 
     def collect(self) -> Iterator[Metric]:
         for metric in MultiProcessCollector(None).collect():  # type: ignore[no-untyped-call]
-            if metric.name == "figment_model_info":
+            if metric.name == _MODEL_INFO:
                 metric.samples = [sample for sample in metric.samples if sample.value]
             yield metric
 
 
-def _of_several_processes() -> bool:
-    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
+def _is_multiprocess() -> bool:
+    return _MULTIPROCESS_FOLDER in os.environ
 
 
-def _forget_dead_processes() -> None:
-    """Removes the gauges of processes that crashed: nobody else does, and they would be summed up for ever."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+def _remove_gauges_of_dead_processes() -> None:
+    """Removes the gauges of crashed processes: nothing else does, and they would stay in the sums forever."""
+    folder = os.environ.get(_MULTIPROCESS_FOLDER)
     for file in Path(folder).glob("gauge_live*_*.db") if folder else ():
         pid = file.stem.rpartition("_")[2]
         if pid.isdecimal() and not Path(f"/proc/{pid}").exists():

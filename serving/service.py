@@ -14,10 +14,10 @@ import bentoml
 from _bentoml_sdk import Service  # type: ignore[import-untyped]
 
 from serving.api.requests import GenerateRequest
-from serving.config.settings import MODELS, SettingsError, check_folder, load_settings
-from serving.process.listening import asked_address, check_address
+from serving.config.settings import MODELS_VARIABLE, SettingsError, check_folder, load_settings
+from serving.process.listening import check_address, requested_address
 from serving.process.logs import configure_logging
-from serving.process.orphans import end_with_parent
+from serving.process.worker import end_with_parent
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -88,13 +88,13 @@ class Figment:
         try:
             settings = load_settings()
             check_folder(settings.models)
-            address = asked_address()
+            address = requested_address()
             if address is not None:
                 check_address(*address)
         except SettingsError as error:
             sys.exit(f"figment: {error}")
         # Workers run in the project's folder. A relative path is meant from where this process was started.
-        os.environ[MODELS] = str(Path.cwd() / settings.models)
+        os.environ[MODELS_VARIABLE] = str(Path.cwd() / settings.models)
         configure_logging(settings.log_format)  # of this process, too
 
     @bentoml.api(  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""A small configuration of every network family, for tests that hold for all of them."""
+"""Small configurations of every network family, for tests that all families must pass."""
 
 from typing import Any
 
@@ -23,14 +23,14 @@ SMALL_NETWORKS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="session")
 def small_networks() -> dict[str, dict[str, Any]]:
-    """Every one of ``SMALL_NETWORKS``."""
+    """Returns all of ``SMALL_NETWORKS``."""
     return SMALL_NETWORKS
 
 
 @pytest.fixture(params=SMALL_NETWORKS)
 def small_network(request: pytest.FixtureRequest) -> Any:
-    """One family's small configuration after another."""
-    # Imported here, for the service's tests need no torch.
+    """Runs the test once for each family's small configuration."""
+    # Imported here: the service's tests need no torch.
     from pydantic import TypeAdapter
 
     from models.networks import NetworkConfig

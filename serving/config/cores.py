@@ -1,4 +1,4 @@
-"""Counts the cores that this process may use: its CPU affinity, or less where a control group limits it."""
+"""Counts the cores that this process may use: its CPU affinity, or fewer if a control group (cgroup) limits it."""
 
 import math
 import os
@@ -11,15 +11,15 @@ _PROC = Path("/proc/self")
 def usable_cores() -> int:
     """Returns the number of cores that this process may use, at least 1.
 
-    A container with a limit of two cores sees all cores of its machine. One thread for each would use up the quota
-    early and stall for the rest of every period.
+    A container with a limit of two cores sees all cores of its machine. One thread for each of them would use up the
+    quota early, and stall for the rest of every period.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *map(math.ceil, _limits())]))
+    return max(1, min([cores, *map(math.ceil, _cgroup_limits())]))
 
 
-def _limits() -> Iterator[float]:
-    """Yields the cores that each control group around this process grants (cgroup v2, v1 or both)."""
+def _cgroup_limits() -> Iterator[float]:
+    """Yields the number of cores that each control group around this process grants (cgroup v2, v1 or both)."""
     try:
         mounts = (_PROC / "mountinfo").read_text().splitlines()
         groups = (_PROC / "cgroup").read_text().splitlines()
@@ -29,14 +29,14 @@ def _limits() -> Iterator[float]:
         before, _, after = mount.partition(" - ")
         root, point = before.split()[3:5]
         kind, *_, options = after.split()
-        group = _group(groups, kind, options)
+        group = _group_path(groups, kind, options)
         if group is not None:
-            limit = _limit_of_version_2 if kind == "cgroup2" else _limit_of_version_1
-            yield from filter(None, map(limit, _folders(Path(point), root, group)))
+            read_limit = _read_limit_v2 if kind == "cgroup2" else _read_limit_v1
+            yield from filter(None, map(read_limit, _group_folders(Path(point), root, group)))
 
 
-def _group(groups: list[str], kind: str, options: str) -> str | None:
-    """Returns the path of this process's group in a mounted hierarchy, or ``None`` if that has no CPU controller."""
+def _group_path(groups: list[str], kind: str, options: str) -> str | None:
+    """Returns the path of this process's group in a mounted hierarchy, or ``None`` if it has no CPU controller."""
     for line in groups:
         number, controllers, path = line.split(":", 2)
         is_version_2 = number == "0" and not controllers
@@ -47,26 +47,26 @@ def _group(groups: list[str], kind: str, options: str) -> str | None:
     return None
 
 
-def _folders(point: Path, root: str, group: str) -> Iterator[Path]:
-    """Yields the folders of a group and of its parents, below the mount point.
+def _group_folders(point: Path, root: str, group: str) -> Iterator[Path]:
+    """Yields the folders of a group and its parents, below the mount point.
 
-    A container may see its own group as the root of the mount, while the group's path is the machine's.
+    A container may see its own group as the root of the mount, while the group's path is that of the machine.
     """
     path = PurePosixPath(group)
     inside = path.relative_to(root) if path.is_relative_to(root) else PurePosixPath(group.lstrip("/"))
     yield from (point / folder for folder in (inside, *inside.parents) if ".." not in folder.parts)
 
 
-def _limit_of_version_2(folder: Path) -> float | None:
+def _read_limit_v2(folder: Path) -> float | None:
     try:
-        # Microseconds in each period, or "max".
+        # Microseconds of quota (or "max") in a period of microseconds.
         quota, period = (folder / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):
         return None
 
 
-def _limit_of_version_1(folder: Path) -> float | None:
+def _read_limit_v1(folder: Path) -> float | None:
     try:
         quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
         return quota / period if quota > 0 else None

@@ -1,8 +1,8 @@
-"""Tells variables that Kubernetes and Docker set for a service named figment from misspelt settings.
+"""Distinguishes variables that Kubernetes and Docker set for a service named figment from misspelt settings.
 
 Kubernetes gives every container the address of each Service in its namespace (``FIGMENT_SERVICE_HOST``,
 ``FIGMENT_PORT_3000_TCP``, …); Docker's ``--link`` gives the address of each linked container. A name alone may be a
-misspelt setting, so the value must fit, too.
+misspelt setting, so the value must match as well.
 """
 
 import re
@@ -12,8 +12,8 @@ _OWNER = r"FIGMENT(?:_[A-Z0-9_]+)?"
 _ADDRESS = r"(?:tcp|udp|sctp)://\S+"
 _NUMBER = r"[0-9]{1,5}"
 
-# Patterns of a name's end and of its value.
-_FORMS = {
+# Patterns of the end of a name, each with the pattern of its value.
+_LINK_PATTERNS = {
     r"_SERVICE_HOST": r"[0-9A-Za-z.:_-]+",
     r"_SERVICE_PORT(?:_[A-Z0-9_]+)?": _NUMBER,
     r"_PORT": _ADDRESS,
@@ -23,7 +23,7 @@ _FORMS = {
     r"_PORT_[0-9]+_(?:TCP|UDP|SCTP)_ADDR": r"[0-9A-Za-z.:_-]+",
     r"_NAME": r"/\S+/\S+",
 }
-_LINKS = [(re.compile(_OWNER + name), re.compile(value)) for name, value in _FORMS.items()]
+_LINKS = [(re.compile(_OWNER + name), re.compile(value)) for name, value in _LINK_PATTERNS.items()]
 _LINKED_ENV = re.compile(rf"(?P<owner>{_OWNER}?)_ENV_.+", re.DOTALL)
 
 
@@ -32,7 +32,10 @@ def is_service_link(name: str, environment: Mapping[str, str]) -> bool:
 
     ``FIGMENT_…_ENV_…`` holds a linked container's own variables. It counts only beside Docker's ``FIGMENT_…_NAME``.
     """
-    if any(form.fullmatch(name) and value.fullmatch(environment[name]) for form, value in _LINKS):
+    if any(names.fullmatch(name) and values.fullmatch(environment[name]) for names, values in _LINKS):
         return True
-    own = _LINKED_ENV.fullmatch(name)
-    return own is not None and re.fullmatch(_FORMS["_NAME"], environment.get(f"{own['owner']}_NAME", "")) is not None
+    linked = _LINKED_ENV.fullmatch(name)
+    if linked is None:
+        return False
+    link_name = environment.get(f"{linked['owner']}_NAME", "")
+    return re.fullmatch(_LINK_PATTERNS["_NAME"], link_name) is not None

@@ -1,12 +1,12 @@
-"""An answer's head goes with the first of its body: two packets are two system calls, and wake the client twice."""
+"""Sends a response's head and its first body part in one write: a packet less, a system call less, one wake-up."""
 
 import asyncio
 
 
 class HeaderCoalescingTransport:
-    """A transport as uvicorn's cycle of one request uses it: its first write, the head, waits for the second.
+    """A transport for one request-response cycle of uvicorn. Its first write, the head, waits for the second.
 
-    ASGI allows that: a server need not send anything before the first event with some of the body.
+    ASGI allows this: a server need not send anything before the first event with some of the body.
     """
 
     __slots__ = ("_head", "_transport", "_written")
@@ -17,7 +17,7 @@ class HeaderCoalescingTransport:
         self._written = False
 
     def write(self, data: bytes) -> None:
-        """Sends all but the head, and that with what comes next."""
+        """Holds the first write back, and sends it together with the second."""
         if not self._written:
             self._written = True
             self._head = data
@@ -28,12 +28,12 @@ class HeaderCoalescingTransport:
             self._transport.writelines((head, data))
 
     def close(self) -> None:
-        """Ends the connection once all is sent."""
+        """Sends a held head, and closes the connection once all is sent."""
         if self._head is not None:
             self._transport.write(self._head)
             self._head = None
         self._transport.close()
 
     def is_closing(self) -> bool:
-        """Whether the connection ends or has ended."""
+        """Whether the connection is closing or closed."""
         return self._transport.is_closing()

@@ -1,4 +1,4 @@
-"""A bound on the time in which a client reads nothing of its answer, which would stay in memory as long."""
+"""Limits the time in which a client reads nothing of its response: the response stays in memory until it is read."""
 
 import asyncio
 import fcntl
@@ -7,7 +7,7 @@ import termios
 
 
 class WriteTimeout:
-    """Aborts a transport that has unsent data, and has made no progress with it for a while."""
+    """Aborts a transport that has unsent data and has made no progress for some seconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, seconds: float) -> None:
         self._loop = loop
@@ -17,30 +17,30 @@ class WriteTimeout:
         self._unread = 0
 
     def start(self) -> None:
-        """Watches until all is sent, or ``stop`` is called."""
+        """Starts to watch, until all is sent or ``stop`` is called."""
         if self._timer is None and self._transport.get_write_buffer_size():
-            self._unread = _unread(self._transport)
-            self._timer = self._loop.call_later(self._seconds, self._look)
+            self._unread = _unread_bytes(self._transport)
+            self._timer = self._loop.call_later(self._seconds, self._check_progress)
 
     def stop(self) -> None:
-        """Watches no more."""
+        """Stops watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check_progress(self) -> None:
         self._timer = None
-        if self._transport.get_write_buffer_size() and _unread(self._transport) >= self._unread:
+        if self._transport.get_write_buffer_size() and _unread_bytes(self._transport) >= self._unread:
             self._transport.abort()
         else:
             self.start()
 
 
-def _unread(transport: asyncio.Transport) -> int:
-    """Returns the bytes that the client's system has not confirmed.
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """Returns the number of bytes that the client's system has not acknowledged.
 
-    The transport's own buffer alone would not show the progress of a slow reader: the kernel holds some megabytes, and
-    takes more only when much of that is gone.
+    The transport's own buffer does not show the progress of a slow reader: the kernel holds some megabytes, and takes
+    more only when much of that is gone.
     """
     buffered = transport.get_write_buffer_size()
     connection = transport.get_extra_info("socket")

@@ -26,7 +26,7 @@ from serving.inference.batching import Batch, BatchQueue, QueueFullError, Slice,
 from serving.inference.engine import Engine, Images, Inputs, PaddedBatch
 from serving.inference.fifo_semaphore import Places
 from serving.inference.pending import InferenceResult, Outcome, PendingRequest, deliver, too_late
-from serving.metrics import Metrics
+from serving.metrics import DROP_REASONS, Metrics
 
 logger = logging.getLogger("figment.device")
 
@@ -53,8 +53,6 @@ _JOIN_SECONDS = 10
 
 # Linux's: a thread that computes for milliseconds leaves its core at once to one that has to answer or to refuse.
 _NICENESS = 10
-
-DROP_REASONS = ("queue_full", "deadline", "disconnected", "draining")
 
 
 class Scheduler:

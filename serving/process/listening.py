@@ -1,4 +1,4 @@
-"""Checks host and port before BentoML binds them, which fails with a traceback."""
+"""Checks host and port before BentoML binds them: BentoML fails with a traceback."""
 
 import errno
 import ipaddress
@@ -12,13 +12,13 @@ from serving.config.settings import SettingsError
 _MAX_PORT = 65535
 
 
-def asked_address() -> tuple[str, int] | None:
+def requested_address() -> tuple[str, int] | None:
     """Returns host and port of the ``bentoml serve`` in this process; ``None`` if another program started BentoML."""
     context = click.get_current_context(silent=True)
     if context is None or not {"host", "port"} <= context.params.keys():
         return None
     defaults = BentoMLContainer.http
-    # BentoML takes its configuration where neither an option nor a variable gives a value.
+    # BentoML uses its configuration where neither an option nor a variable gives a value.
     host, port = context.params["host"], context.params["port"]
     return (defaults.host.get() if host is None else host, defaults.port.get() if port is None else port)
 
@@ -35,7 +35,7 @@ def check_address(host: str, port: int) -> None:
             f"the host must be an IP address like 127.0.0.1, or 0.0.0.0 for all, not {host!r}."
         ) from None
     with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:
-        # As the server does: without it, connections that are still closing block the port.
+        # The server sets it too. Without it, connections that are still closing block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -1,4 +1,4 @@
-"""The log: text for people, or one JSON object a line for machines. Every time is UTC."""
+"""Formats the log: text for people, or one JSON object per line for machines. Every time is UTC."""
 
 import json
 import logging
@@ -8,31 +8,31 @@ from datetime import UTC, datetime
 
 from serving.config.settings import LogFormat
 
-_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-# Whose lines go through BentoML's own handlers in a worker.
-_FRAMEWORK = ("", "bentoml", "uvicorn.error", "circus")
+FRAMEWORK_LOGGERS = ("", "bentoml", "uvicorn.error", "circus")
+"""The loggers whose lines go through BentoML's own handlers in a worker."""
 
 
-def _utc(record: logging.LogRecord) -> str:
+def _utc_time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
 class TextFormatter(logging.Formatter):
-    """A record as a line of text: time (UTC), level, logger, message."""
+    """Formats a record as a line of text: time (UTC), level, logger, message."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  (logging's name)
         """Returns the time in ISO 8601 with its offset."""
-        return _utc(record)
+        return _utc_time(record)
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as a JSON object: time (UTC), level, logger, message, and the traceback of an exception."""
+    """Formats a record as a JSON object: time (UTC), level, logger, message, and the traceback of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object, in one line."""
+        """Returns the object in one line."""
         line = {
-            "time": _utc(record),
+            "time": _utc_time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -44,17 +44,17 @@ class JsonFormatter(logging.Formatter):
 
 def configure_logging(log_format: LogFormat) -> None:
     """Sends the service's log to standard error, and gives BentoML's lines the same form (JSON) or times (text)."""
-    formatter = JsonFormatter() if log_format == "json" else TextFormatter(_TEXT)
+    formatter = JsonFormatter() if log_format == "json" else TextFormatter(_TEXT_FORMAT)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     own = logging.getLogger("figment")
     own.handlers = [handler]
     own.setLevel(logging.INFO)
     own.propagate = False
-    for name in _FRAMEWORK:
+    for name in FRAMEWORK_LOGGERS:
         for framework_handler in logging.getLogger(name).handlers:
             if log_format == "json":
                 framework_handler.setFormatter(formatter)
             elif framework_handler.formatter is not None:
-                # Keep BentoML's format, which has trace ids; it writes the offset after each time.
+                # BentoML's format is kept: it has trace ids. It writes the offset after each time.
                 framework_handler.formatter.converter = time.gmtime

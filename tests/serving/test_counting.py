@@ -18,7 +18,7 @@ def test_an_answer_that_cannot_be_sent_is_counted_as_broken(zoo, fails_at):
         async with application(zoo) as (served, runtime):
             scope = {"type": "http", "method": "GET", "path": "/livez", "raw_path": b"/livez", "query_string": b""}
             scope |= {"headers": [], "state": {}}
-            ClientState().tell(scope)
+            ClientState().attach(scope)
             with pytest.raises(RuntimeError):
                 await served(scope, None, send)
             sample = runtime.metrics._registry.get_sample_value

@@ -1,4 +1,4 @@
-"""The service's life: loading, crowded, left by its clients, drained; and what keeps it from ever being ready."""
+"""The life cycle of a service: loading, full queues, disconnected clients, drain; and reasons for never being ready."""
 
 import os
 import signal
@@ -13,28 +13,28 @@ import httpx
 ROOT = Path(__file__).parents[2]
 
 
-class InBackground(threading.Thread):
-    """A request whose answer is waited for later."""
+class BackgroundRequest(threading.Thread):
+    """A request whose response is read later."""
 
     def __init__(self, url, body, timeout=60.0):
         super().__init__(daemon=True)
         self.request = (url + "/generate", body, timeout)
-        self.answer = None
+        self.response = None
         self.start()
 
     def run(self):
         url, body, timeout = self.request
         try:
-            self.answer = httpx.post(url, json=body, timeout=timeout)
+            self.response = httpx.post(url, json=body, timeout=timeout)
         except httpx.TransportError as error:
-            self.answer = error
+            self.response = error
 
     def result(self):
         self.join(60)
-        return self.answer
+        return self.response
 
 
-def test_crowded_left_and_late(serve, slow_zoo):
+def test_loading_full_queue_and_disconnected_clients(serve, slow_zoo):
     settings = {"max_batch": 4, "queue_images": 200, "deadline_seconds": 20, "intra_op_threads": 1}
     with serve(models=slow_zoo, **settings) as server:
         loading = server.wait(lambda answer: answer.status_code == 503)
@@ -46,32 +46,32 @@ def test_crowded_left_and_late(serve, slow_zoo):
         assert early.headers["retry-after"]
         server.wait(lambda answer: answer.status_code == 200)
 
-        # The queue is full: 429, with a time that the device's pace gives, while others are still served.
-        many = InBackground(server.url, {"count": 200})
+        # A full queue: 429, with a retry time from the device's throughput. Other requests are still served.
+        many = BackgroundRequest(server.url, {"count": 200})
         server.until(lambda: server.metric("figment_queued_images") > 100)
-        refused = httpx.post(server.url + "/generate", json={"count": 200})
-        assert refused.status_code == 429
-        assert int(refused.headers["retry-after"]) >= 1
-        # One image does not wait for the hundreds before it.
+        rejected = httpx.post(server.url + "/generate", json={"count": 200})
+        assert rejected.status_code == 429
+        assert int(rejected.headers["retry-after"]) >= 1
+        # One image does not wait for the hundreds of images before it.
         small = httpx.post(server.url + "/generate", json={"seeds": [1]}, timeout=60)
         assert small.status_code == 200
-        assert many.answer is None, "the small request was to overtake the large one"
+        assert many.response is None, "the small request must overtake the large one"
         assert many.result().status_code == 200
         assert server.metric("figment_dropped_images_total", reason="queue_full") == 200
 
-        # Clients that go away take their images out of the queue.
-        made = server.metric("figment_batch_images_sum")
-        gone = InBackground(server.url, {"count": 200}, timeout=0.3)
-        assert isinstance(gone.result(), httpx.TimeoutException)
+        # The images of disconnected clients leave the queue.
+        generated = server.metric("figment_batch_images_sum")
+        disconnected = BackgroundRequest(server.url, {"count": 200}, timeout=0.3)
+        assert isinstance(disconnected.result(), httpx.TimeoutException)
         server.until(lambda: server.metric("figment_dropped_images_total", reason="disconnected") > 0)
         server.until(lambda: server.metric("figment_queued_images") == 0)
         dropped = server.metric("figment_dropped_images_total", reason="disconnected")
         time.sleep(0.5)
-        assert server.metric("figment_batch_images_sum") - made <= 200 - dropped
+        assert server.metric("figment_batch_images_sum") - generated <= 200 - dropped
         assert server.metric("figment_requests_total", route="/generate", code="499") == 1
 
 
-def test_past_the_deadline(serve, slow_zoo):
+def test_deadline_gives_504(serve, slow_zoo):
     with serve(models=slow_zoo, max_batch=2, deadline_seconds=0.3, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
         started = time.monotonic()
@@ -83,32 +83,32 @@ def test_past_the_deadline(serve, slow_zoo):
         assert server.metric("figment_queued_images") == 0
 
 
-def test_workers_count_together(serve, zoo):
+def test_metrics_of_two_workers_are_merged(serve, zoo):
     with serve(models=zoo, workers=2, max_batch=4, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
         server.until(lambda: all(httpx.get(server.url + "/readyz").status_code == 200 for _ in range(12)), 40)
-        for _ in range(30):  # each over a connection of its own, which any worker may take
+        for _ in range(30):  # each over its own connection, which any worker may accept
             assert httpx.post(server.url + "/generate", json={"seeds": [1]}).status_code == 200
         assert server.metric("figment_requests_total", route="/generate", code="200") == 30
         assert server.metric("figment_model_info", model="conv") == 1
         assert server.metric("figment_ready") == 1
 
 
-def test_a_stuck_device_is_not_alive(serve, slow_zoo):
+def test_stuck_device_is_not_alive(serve, slow_zoo):
     with serve(models=slow_zoo, max_batch=4, stuck_seconds=0.001, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
         assert httpx.get(server.url + "/livez").status_code == 200
-        InBackground(server.url, {"count": 250}, timeout=5)
+        BackgroundRequest(server.url, {"count": 250}, timeout=5)
         for path in ("/livez", "/v2/health/live"):
-            # Between two batches the device is not stuck: what is looked at is the answer that says so.
+            # Between two batches the device is not stuck: this waits for the response that reports it.
             dead = server.answer_with(503, path)
             assert "slow/1" in dead.json()["error"]
 
 
-def test_drain(serve, slow_zoo):
+def test_drain_finishes_requests_in_flight(serve, slow_zoo):
     with serve(models=slow_zoo, max_batch=4, linger_seconds=0.5, drain_seconds=30, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
-        in_hand = InBackground(server.url, {"count": 200})
+        in_flight = BackgroundRequest(server.url, {"count": 200})
         server.until(lambda: server.metric("figment_queued_images") > 150)
         server.process.send_signal(signal.SIGTERM)
         lingering = server.wait(lambda answer: answer.status_code == 503, 5)
@@ -116,26 +116,26 @@ def test_drain(serve, slow_zoo):
         assert lingering.headers["connection"] == "close"
         assert httpx.get(server.url + "/images/slow/1.png", timeout=60).status_code == 200
         server.wait(lambda answer: answer.json()["status"] == "draining", 5)
-        refused = httpx.post(server.url + "/generate", json={"seeds": [1]})
-        assert refused.status_code == 503
-        assert refused.headers["retry-after"]
+        rejected = httpx.post(server.url + "/generate", json={"seeds": [1]})
+        assert rejected.status_code == 503
+        assert rejected.headers["retry-after"]
         assert httpx.get(server.url + "/livez").status_code == 200
-        assert in_hand.result().status_code == 200
-        assert len(in_hand.answer.json()["images"]) == 200
+        assert in_flight.result().status_code == 200
+        assert len(in_flight.response.json()["images"]) == 200
         assert server.process.wait(15) == 0
 
 
-def test_drain_gives_up_in_time(serve, slow_zoo):
+def test_drain_drops_requests_after_its_time(serve, slow_zoo):
     with serve(models=slow_zoo, max_batch=4, drain_seconds=0.5, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
-        in_hand = InBackground(server.url, {"count": 250})
+        in_flight = BackgroundRequest(server.url, {"count": 250})
         server.until(lambda: server.metric("figment_queued_images") > 100)
         server.process.send_signal(signal.SIGTERM)
-        assert in_hand.result().status_code == 503
+        assert in_flight.result().status_code == 503
         server.process.wait(15)
 
 
-def test_cuda_that_does_not_load_is_never_ready(serve, zoo):
+def test_never_ready_if_cuda_does_not_load(serve, zoo):
     with serve(models=zoo, device="cuda") as server:
         answer = server.wait(lambda answer: answer.json()["status"] == "unusable")
         assert answer.status_code == 503
@@ -145,9 +145,9 @@ def test_cuda_that_does_not_load_is_never_ready(serve, zoo):
         assert server.metric("figment_ready") == 0
 
 
-def test_no_usable_bundle_is_never_ready(serve, tmp_path, generators):
+def test_never_ready_without_a_usable_bundle(serve, tmp_path, generators):
     graph = generators.ship(tmp_path, "mlp", 1, generators.mlp()) / "generator.onnx"
-    graph.write_bytes(b"no graph")
+    graph.write_bytes(b"not a graph")
     with serve(models=tmp_path, log_format="json") as server:
         answer = server.wait(lambda answer: answer.json()["status"] == "unusable")
         assert "no usable bundle" in answer.json()["reason"]
@@ -155,7 +155,7 @@ def test_no_usable_bundle_is_never_ready(serve, tmp_path, generators):
         assert '"level": "critical"' in server.log
 
 
-def test_a_wrong_setting_ends_the_start_in_one_sentence(tmp_path):
+def test_invalid_setting_ends_the_start_with_one_sentence(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
     environment |= {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
     result = subprocess.run(

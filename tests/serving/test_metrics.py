@@ -1,4 +1,4 @@
-"""The models in the metrics are those that are loaded, in one process and over several."""
+"""``figment_model_info`` shows the loaded models, in one process and merged over several; drop reasons are one list."""
 
 import os
 import subprocess
@@ -6,11 +6,11 @@ import sys
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.metrics import Metrics
+from serving.metrics import DROP_REASONS, Metrics
 
 OLD, NEW = ("mlp", "1", "cpu", "0" * 64), ("mlp", "2", "cpu", "1" * 64)
 
-# A worker and a second one, which is forked, that unload the same model one after the other.
+# Two workers (the second is forked) unload the same model, one after the other.
 TWO_WORKERS = """
 import os
 from serving.metrics import Metrics
@@ -22,48 +22,48 @@ def shown():
     return sorted(line for line in lines if line.startswith("figment_model_info{{"))
 
 def swap():
-    metrics.forget_model(*old)
+    metrics.remove_model(*old)
     metrics.model_info.labels(*new).set(1)
 
 metrics = Metrics()
 metrics.model_info.labels(*old).set(1)
-(loaded, tell_loaded), (go, tell_go), (done, tell_done) = os.pipe(), os.pipe(), os.pipe()
+(loaded, send_loaded), (go, send_go), (done, send_done) = os.pipe(), os.pipe(), os.pipe()
 if not os.fork():
     metrics.model_info.labels(*old).set(1)
-    os.write(tell_loaded, b"1")
+    os.write(send_loaded, b"1")
     os.read(go, 1)
     swap()
-    os.write(tell_done, b"1")
+    os.write(send_done, b"1")
     os.read(go, 1)
     os._exit(0)
 os.read(loaded, 1)
 swap()
 print(len(shown()))
-os.write(tell_go, b"1")
+os.write(send_go, b"1")
 os.read(done, 1)
 print(*shown())
-os.write(tell_go, b"1")
+os.write(send_go, b"1")
 os.wait()
 """
 
 
-def shown(exposition):
+def shown_models(exposition):
     (family,) = [
         family for family in text_string_to_metric_families(exposition.decode()) if family.name == "figment_model_info"
     ]
     return [(sample.labels["version"], sample.value) for sample in family.samples]
 
 
-def test_an_unloaded_model_is_gone(monkeypatch):
+def test_unloaded_model_is_removed(monkeypatch):
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     metrics = Metrics()
     metrics.model_info.labels(*OLD).set(1)
     metrics.remove_model(*OLD)
     metrics.model_info.labels(*NEW).set(1)
-    assert shown(metrics.exposition()) == [("2", 1.0)]
+    assert shown_models(metrics.exposition()) == [("2", 1.0)]
 
 
-def test_a_model_is_gone_once_every_worker_has_unloaded_it(tmp_path):
+def test_model_is_removed_once_every_worker_has_unloaded_it(tmp_path):
     result = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", TWO_WORKERS.format(old=OLD, new=NEW)],
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
@@ -74,7 +74,13 @@ def test_a_model_is_gone_once_every_worker_has_unloaded_it(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     both, after = result.stdout.splitlines()
-    assert both == "2", "the other worker still has the old one"
+    assert both == "2", "the other worker still serves the old version"
     assert 'version="2"' in after
     assert after.endswith("} 1.0")
     assert 'version="1"' not in after
+
+
+def test_help_of_dropped_images_lists_every_reason():
+    (family,) = Metrics().dropped_images.collect()
+    assert DROP_REASONS == ("queue_full", "deadline", "disconnected", "draining"), "operators filter by these values"
+    assert all(reason in family.documentation for reason in DROP_REASONS)

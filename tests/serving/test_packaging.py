@@ -1,4 +1,4 @@
-"""What ``bentoml build`` packs is enough to serve."""
+"""``bentoml build`` packs everything that serving needs."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ def requirements(name):
     return {line for line in lines if line and not line.startswith("#")}
 
 
-def test_a_bento_gets_its_requirements_in_one_file():
-    """BentoML copies the text of one file, and an ``-r`` in it would point to nothing, or to the file itself."""
+def test_bento_gets_its_requirements_in_one_file():
+    """BentoML copies the text of one file. An ``-r`` in it would point to nothing, or to the file itself."""
     packed = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]
     assert packed == {"requirements_txt": "serving/requirements-cpu.txt", "lock_packages": False}
     pinned = dict(line.split("==") for line in requirements("requirements-cpu.txt"))

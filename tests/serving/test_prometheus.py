@@ -38,7 +38,7 @@ def prometheus(service, tmp_path):
 
 
 def query(prometheus, expression):
-    """The value of a query once it has one that is not 0."""
+    """Returns the value of a query, once it is not 0."""
     end = time.monotonic() + 40
     while time.monotonic() < end:
         try:
@@ -47,7 +47,7 @@ def query(prometheus, expression):
             if values and sum(values):
                 return sum(values)
         except httpx.HTTPError:
-            pass  # it does not listen yet, or answers 503 while it reads its storage
+            pass  # Prometheus does not listen yet, or responds 503 while it reads its storage
         time.sleep(0.3)
     raise AssertionError(f"{expression} has no value")
 
@@ -56,7 +56,7 @@ def test_prometheus_scrapes_and_computes(prometheus, client):
     assert query(prometheus, "figment_ready") == 1
     assert query(prometheus, "count(figment_model_info)") == 3
     end = time.monotonic() + 3
-    while time.monotonic() < end:  # rates need a change between two scrapes
+    while time.monotonic() < end:  # a rate needs a change between two scrapes
         client.post("/generate", json={"model": "mlp", "count": 8})
         time.sleep(0.1)
     assert query(prometheus, 'sum(rate(figment_images_total{model="mlp"}[1m]))') > 0

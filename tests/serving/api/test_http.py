@@ -197,7 +197,7 @@ def test_ready_tells_what_was_refused(client, service):
     (refused,) = answer.json()["refused"]
     assert refused["bundle"] == "broken/1"
     assert "generator.onnx has been changed" in refused["reason"]
-    assert "Refused broken/1: broken/1: generator.onnx has been changed" in service.log
+    assert "Rejected broken/1: broken/1: generator.onnx has been changed" in service.log
     assert "Traceback" not in service.log
 
 

@@ -1,4 +1,4 @@
-"""What Kubernetes and Docker make for a neighbour called figment stops no start; a misspelt setting still does."""
+"""Variables that Kubernetes and Docker set for a service named figment stop no start; misspelt settings still do."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from serving.config.settings import PREFIX, Settings, SettingsError, load_settin
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
-# As kubelet makes them for the Services figment (with a named port) and figment-gpu-0 (UDP, too).
+# As kubelet sets them for the Services figment (with a named port) and figment-gpu-0 (also UDP).
 KUBERNETES = {
     "FIGMENT_SERVICE_HOST": "10.96.11.7",
     "FIGMENT_SERVICE_PORT": "3000",
@@ -25,7 +25,7 @@ KUBERNETES = {
     "FIGMENT_GPU_0_PORT_53_UDP_PORT": "53",
     "FIGMENT_GPU_0_PORT_53_UDP_ADDR": "fd00::7",
 }
-# As Docker makes them for `--link other:figment`, whose image has a range of ports and variables of its own.
+# As Docker sets them for `--link other:figment`: the linked image has a range of ports, and variables.
 DOCKER = {
     "FIGMENT_NAME": "/proxy/figment",
     "FIGMENT_PORT": "tcp://172.17.0.2:3000",
@@ -39,7 +39,7 @@ DOCKER = {
 
 
 @pytest.mark.parametrize("links", [KUBERNETES, DOCKER])
-def test_links_are_no_settings(monkeypatch, links):
+def test_service_links_are_ignored(monkeypatch, links):
     for name, value in links.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("FIGMENT_MAX_BATCH", "8")
@@ -49,7 +49,7 @@ def test_links_are_no_settings(monkeypatch, links):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("FIGMENT_PORT", "3000"),  # somebody's wish
+        ("FIGMENT_PORT", "3000"),  # a misunderstanding: the port is no setting
         ("FIGMENT_PORT", "tcp"),
         ("FIGMENT_SERVICE_PORT", "http"),
         ("FIGMENT_SERVICE", "10.0.0.1"),
@@ -63,7 +63,7 @@ def test_links_are_no_settings(monkeypatch, links):
         ("FIGMENT_SERVICE_HOST", ""),
     ],
 )
-def test_what_only_looks_like_a_link_is_still_refused(monkeypatch, name, value):
+def test_variable_that_only_resembles_a_link_is_rejected(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"^{name} is not a setting"):
         load_settings()
@@ -71,6 +71,6 @@ def test_what_only_looks_like_a_link_is_still_refused(monkeypatch, name, value):
 
 @pytest.mark.parametrize("value", sorted({*KUBERNETES.values(), *DOCKER.values()}))
 def test_no_setting_has_the_name_of_a_link(value):
-    """Else a neighbour could set it, or hide that it is wrong."""
+    """Otherwise another service could set it, or hide a misspelling."""
     environment = {PREFIX + name.upper(): value for name in Settings.model_fields} | DOCKER
     assert not [name for name in environment.keys() - DOCKER.keys() if is_service_link(name, environment)]

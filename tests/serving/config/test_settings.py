@@ -1,8 +1,11 @@
-"""Settings: each has a range, and a wrong value is one sentence that names its variable."""
+"""Every setting has a range; an invalid value gives one sentence that names its variable."""
+
+from typing import get_args
 
 import pytest
 
-from serving.config.settings import Settings, SettingsError, check_folder, load_settings
+from serving.config.settings import Device, Settings, SettingsError, check_folder, load_settings
+from serving.inference.device import Devices, Hardware
 
 pytestmark = pytest.mark.usefixtures("no_settings")
 
@@ -28,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("no_settings")
         ("FIGMENT_MAX_BATHC", "8"),
     ],
 )
-def test_a_wrong_setting_is_named(monkeypatch, variable, value):
+def test_invalid_setting_is_named(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError) as error:
         load_settings()
@@ -48,30 +51,30 @@ def test_settings_come_from_the_environment(monkeypatch):
 
 @pytest.mark.parametrize("value", ["", " ", "\n", ",", " , ,\n"])
 @pytest.mark.parametrize("variable", ["FIGMENT_API_KEYS", "figment_api_keys"])
-def test_keys_that_are_set_and_hold_none_start_no_open_service(monkeypatch, variable, value):
-    """A secret that is missing or empty would else leave the door open."""
+def test_empty_api_keys_do_not_start_an_open_service(monkeypatch, variable, value):
+    """A missing or empty secret would otherwise open the service to all."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=r"^FIGMENT_API_KEYS: it is set and holds no key; [^\n]*\.$"):
         load_settings()
 
 
 @pytest.mark.parametrize("value", ["two words", "one\ntwo", "tab\tkey", "esc\x1bkey", "good,two bad", "line\u2028end"])
-def test_a_key_that_no_client_can_send_is_refused_and_not_told(monkeypatch, value):
+def test_key_that_no_client_can_send_is_rejected_and_not_shown(monkeypatch, value):
     monkeypatch.setenv("FIGMENT_API_KEYS", value)
     with pytest.raises(SettingsError, match=r"^FIGMENT_API_KEYS: a key has no white space or control") as error:
         load_settings()
     assert value.split(",")[-1] not in str(error.value)
 
 
-def test_keys_are_read_as_files_and_lists_give_them(monkeypatch):
+def test_keys_from_files_and_lists(monkeypatch):
     """A mounted secret ends in a newline."""
     for value, keys in (("key\n", ("key",)), (" a, b ,,\n", ("a", "b")), ("schl\xfcssel", ("schl\xfcssel",))):
         monkeypatch.setenv("FIGMENT_API_KEYS", value)
         assert load_settings().api_keys == keys
 
 
-def test_any_other_setting_that_is_set_to_nothing_is_unset(monkeypatch):
-    """Compose files and charts write ``FIGMENT_X=`` for what is not given."""
+def test_other_empty_settings_count_as_unset(monkeypatch):
+    """Compose files and charts write ``FIGMENT_X=`` for a value that is not given."""
     others = {name: f"FIGMENT_{name.upper()}" for name in Settings.model_fields if name != "api_keys"}
     for variable in others.values():
         monkeypatch.setenv(variable, "")
@@ -89,13 +92,13 @@ def test_any_other_setting_that_is_set_to_nothing_is_unset(monkeypatch):
         "chrome-extension://abcdefghijklmnop",
     ],
 )
-def test_origins_as_browsers_send_them(monkeypatch, value):
+def test_origins_that_browsers_send(monkeypatch, value):
     monkeypatch.setenv("FIGMENT_CORS_ORIGINS", value)
     assert load_settings().cors_origins == tuple(value.split(", "))
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("value", "expected"),
     [
         ("https://example.com/", "no path or slash at the end"),
         ("https://example.com/gallery", "no path"),
@@ -118,21 +121,26 @@ def test_origins_as_browsers_send_them(monkeypatch, value):
         (" ", "at least one origin"),
     ],
 )
-def test_an_origin_that_could_never_match_is_refused_at_the_start(monkeypatch, value, says):
+def test_origin_that_can_never_match_is_rejected_at_the_start(monkeypatch, value, expected):
     monkeypatch.setenv("FIGMENT_CORS_ORIGINS", value)
     with pytest.raises(SettingsError, match=r"^FIGMENT_CORS_ORIGINS cannot be ") as error:
         load_settings()
-    assert says in str(error.value)
+    assert expected in str(error.value)
     assert str(error.value).endswith(".")
     assert "Value error" not in str(error.value)
 
 
-def test_a_file_is_no_folder_of_bundles(tmp_path):
+def test_file_is_no_folder_of_bundles(tmp_path):
     (tmp_path / "zoo").write_text("")
     with pytest.raises(SettingsError, match=r"^FIGMENT_MODELS must be a folder of bundles, and /.*/zoo is none\.$"):
         check_folder(tmp_path / "zoo")
     check_folder(tmp_path)
     check_folder(tmp_path / "not mounted yet")
+
+
+def test_every_device_of_the_setting_is_known_to_inference():
+    for device in get_args(Device):
+        Devices(device, Hardware(intra_op_threads=1))
 
 
 def test_every_setting_is_described():

@@ -1,4 +1,4 @@
-"""Clients that send slowly, without end, or no HTTP: each is refused in time, and nobody waits for them."""
+"""Clients that send slowly, endlessly or invalid HTTP are rejected in time, and delay no other client."""
 
 import contextlib
 import gzip
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-LIMIT = 1.0
+DEADLINE = 1.0
 
 HEAD = b"POST /generate HTTP/1.1\r\nHost: figment\r\nContent-Type: application/json\r\n"
 BODY = b'{"seeds": [1]}'
@@ -21,9 +21,9 @@ PLAIN = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
 @pytest.fixture(scope="module")
-def impatient(serve, zoo):
-    """The service, with a second for a request to arrive, and as long until an idle connection is closed."""
-    settings = {"max_batch": 1, "deadline_seconds": LIMIT, "keep_alive_seconds": LIMIT}
+def strict(serve, zoo):
+    """A service that gives a request one second to arrive, and an idle connection one second until it is closed."""
+    settings = {"max_batch": 1, "deadline_seconds": DEADLINE, "keep_alive_seconds": DEADLINE}
     with serve(models=zoo, default_model="mlp", **settings) as server:
         server.wait(lambda answer: answer.status_code == 200)
         yield server
@@ -35,8 +35,8 @@ def connected(server):
         yield connection
 
 
-def answer_on(connection):
-    """The status, headers and body of the one answer that comes before the connection is closed."""
+def last_response(connection):
+    """Returns status, headers and body of the one response before the connection is closed."""
     content = b""
     try:
         while part := connection.recv(65536):
@@ -48,8 +48,8 @@ def answer_on(connection):
     return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
 
 
-def status_of_next(connection):
-    """The status of an answer that leaves the connection open; all of it is read."""
+def next_status(connection):
+    """Reads a whole response that leaves the connection open, and returns its status."""
     content = b""
     while b"\r\n\r\n" not in content:
         content += connection.recv(65536)
@@ -60,44 +60,44 @@ def status_of_next(connection):
     return int(head.split()[1])
 
 
-def send_until_refused(connection, parts):
-    with contextlib.suppress(OSError):  # what it says of this is there to be read
+def send_until_rejected(connection, parts):
+    with contextlib.suppress(OSError):  # the response is still readable
         for part in parts:
             connection.sendall(part)
 
 
-def assert_refused(connection, status, says):
-    given, headers, body = answer_on(connection)
-    assert (given, headers["content-type"], headers["connection"]) == (status, "application/json", "close")
+def assert_rejected(connection, status, message):
+    given_status, headers, body = last_response(connection)
+    assert (given_status, headers["content-type"], headers["connection"]) == (status, "application/json", "close")
     assert headers["x-request-id"]
-    assert says in json.loads(body)["error"]
+    assert message in json.loads(body)["error"]
 
 
 SLOW = {
-    "a line that does not end": b"GET /livez HT",
-    "headers that do not end": b"GET /livez HTTP/1.1\r\nHost: figment\r\nX-A: a\r\n",
-    "a body that does not come": HEAD + b"Content-Length: 14\r\n\r\n",
-    "a body that does not end": HEAD + b"Content-Length: 14\r\n\r\n" + BODY[:-1],
-    "chunks that do not end": HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n",
+    "unfinished request line": b"GET /livez HT",
+    "unfinished headers": b"GET /livez HTTP/1.1\r\nHost: figment\r\nX-A: a\r\n",
+    "missing body": HEAD + b"Content-Length: 14\r\n\r\n",
+    "unfinished body": HEAD + b"Content-Length: 14\r\n\r\n" + BODY[:-1],
+    "unfinished chunks": HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n",
 }
 
 
 @pytest.mark.parametrize("start", SLOW.values(), ids=SLOW.keys())
-def test_slow_requests_end(impatient, start):
-    with connected(impatient) as connection:
+def test_slow_request_is_rejected(strict, start):
+    with connected(strict) as connection:
         began = time.monotonic()
         connection.sendall(start)
-        assert_refused(connection, 408, "must arrive within 1 seconds")
-        assert LIMIT * 0.9 < time.monotonic() - began < LIMIT + 3
+        assert_rejected(connection, 408, "must arrive within 1 seconds")
+        assert DEADLINE * 0.9 < time.monotonic() - began < DEADLINE + 3
 
 
-def test_the_time_is_the_requests_and_not_each_bytes(impatient):
-    """A byte now and then keeps no request open: that is what a slowloris sends."""
-    with connected(impatient) as connection:
+def test_deadline_is_for_the_request_and_not_for_each_byte(strict):
+    """A few bytes now and then keep no request open: a slowloris attack sends these."""
+    with connected(strict) as connection:
         began = time.monotonic()
         connection.sendall(b"GET /livez HTTP/1.1\r\n")
         connection.settimeout(0.1)
-        while time.monotonic() - began < LIMIT + 3:
+        while time.monotonic() - began < DEADLINE + 3:
             try:
                 connection.sendall(b"X-A: a\r\n")
                 content = connection.recv(65536)
@@ -107,44 +107,44 @@ def test_the_time_is_the_requests_and_not_each_bytes(impatient):
         assert content.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_crowd_of_slow_clients_keeps_nobody_waiting(impatient):
-    before = impatient.metric("figment_requests_total", code="408")
-    crowd = [socket.create_connection(("127.0.0.1", impatient.port)) for _ in range(200)]
+def test_many_slow_clients_delay_no_other_client(strict):
+    before = strict.metric("figment_requests_total", code="408")
+    slow_clients = [socket.create_connection(("127.0.0.1", strict.port)) for _ in range(200)]
     try:
-        for index, connection in enumerate(crowd):
+        for index, connection in enumerate(slow_clients):
             connection.sendall([*SLOW.values()][index % len(SLOW)])
         seconds = []
         for _ in range(10):
             began = time.monotonic()
-            assert httpx.post(f"{impatient.url}/generate", content=BODY, headers=JSON).status_code == 200
+            assert httpx.post(f"{strict.url}/generate", content=BODY, headers=JSON).status_code == 200
             seconds.append(time.monotonic() - began)
-        assert statistics.median(seconds) < LIMIT / 2
-        impatient.until(lambda: impatient.metric("figment_requests_total", code="408") == before + len(crowd))
+        assert statistics.median(seconds) < DEADLINE / 2
+        strict.until(lambda: strict.metric("figment_requests_total", code="408") == before + len(slow_clients))
     finally:
-        for connection in crowd:
+        for connection in slow_clients:
             connection.close()
 
 
-def test_idle_connections_are_closed_without_a_word(impatient):
-    """Browsers open connections that they may not use, and would show a 408 as the answer to the next request."""
-    with connected(impatient) as connection:
+def test_idle_connection_is_closed_without_a_response(strict):
+    """Browsers open connections that they may not use, and would show a 408 as the response to the next request."""
+    with connected(strict) as connection:
         assert connection.recv(65536) == b""
 
 
-def test_a_body_that_nobody_reads_holds_no_connection(impatient):
-    with connected(impatient) as connection:
+def test_unread_body_does_not_hold_the_connection(strict):
+    with connected(strict) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: figment\r\nContent-Length: 1000000\r\n\r\n")
-        assert answer_on(connection)[0] == 200
+        assert last_response(connection)[0] == 200
 
 
-def test_the_next_request_has_a_time_of_its_own(impatient):
-    with connected(impatient) as connection:
+def test_next_request_has_its_own_deadline(strict):
+    with connected(strict) as connection:
         for _ in range(4):
-            time.sleep(LIMIT * 0.4)
+            time.sleep(DEADLINE * 0.4)
             for part in (PLAIN[:10], PLAIN[10:-5], PLAIN[-5:]):
                 connection.sendall(part)
                 time.sleep(0.01)
-            assert status_of_next(connection) == 200
+            assert next_status(connection) == 200
 
 
 def chunked(*chunks, end=b"0\r\n\r\n"):
@@ -152,62 +152,62 @@ def chunked(*chunks, end=b"0\r\n\r\n"):
     return HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(parts) + end
 
 
-def test_what_is_no_http_is_counted(service):
+def test_invalid_http_is_counted(service):
     before = service.metric("figment_requests_total", route="other", code="400")
     with connected(service) as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")  # TLS
-        assert_refused(connection, 400, "not a request that HTTP/1.1 allows")
+        assert_rejected(connection, 400, "not a request that HTTP/1.1 allows")
     assert service.metric("figment_requests_total", route="other", code="400") == before + 1
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "h2c"])
-def test_no_other_protocol_is_spoken(service, protocol):
-    """What asks for one is answered, keyed and counted as any request is, and so is the next on the connection."""
-    asks = f"Connection: Upgrade\r\nUpgrade: {protocol}\r\nSec-WebSocket-Key: YQ==\r\nSec-WebSocket-Version: 13\r\n"
+def test_upgrade_offer_is_answered_as_a_plain_request(service, protocol):
+    """A request that offers an upgrade is handled and counted like any other, and so is the next one."""
+    offer = f"Connection: Upgrade\r\nUpgrade: {protocol}\r\nSec-WebSocket-Key: YQ==\r\nSec-WebSocket-Version: 13\r\n"
     with connected(service) as connection:
         for path, status in (("/livez", 200), ("/nowhere", 404)):
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: figment\r\n{asks}\r\n".encode())
-            assert status_of_next(connection) == status
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: figment\r\n{offer}\r\n".encode())
+            assert next_status(connection) == status
         connection.sendall(PLAIN)
-        assert status_of_next(connection) == 200
+        assert next_status(connection) == 200
 
 
-def test_the_inference_protocol_keeps_its_form(service):
+def test_inference_protocol_paths_keep_their_error_format(service):
     with connected(service) as connection:
         connection.sendall(b"GET /v2/models/mlp?a=b HTTP/1.1\r\nX-A: \0\r\n\r\n")
-        assert json.loads(answer_on(connection)[2]).keys() == {"error"}
+        assert json.loads(last_response(connection)[2]).keys() == {"error"}
 
 
 ENDLESS = {
-    "an address": ([b"GET /", b"a" * 2**20], 414, "8192 bytes"),
-    "an address in small parts": ([b"GET /", *[b"a" * 1000] * 200], 414, "8192 bytes"),
-    "a header": ([b"GET /livez HTTP/1.1\r\nX-A: ", *[b"a" * 2**16] * 100], 431, "32768 bytes"),
+    "address": ([b"GET /", b"a" * 2**20], 414, "8192 bytes"),
+    "address in small parts": ([b"GET /", *[b"a" * 1000] * 200], 414, "8192 bytes"),
+    "header": ([b"GET /livez HTTP/1.1\r\nX-A: ", *[b"a" * 2**16] * 100], 431, "32768 bytes"),
     "headers": ([b"GET /livez HTTP/1.1\r\n", *[b"X-A: a\r\n" * 1000] * 100], 431, "32768 bytes"),
-    "a trailer": ([chunked(BODY, end=b"0\r\nX-A: "), *[b"a" * 2**16] * 100], 431, "32768 bytes"),
-    "a chunk's extension": ([chunked(end=b"5;"), *[b"a" * 2**16] * 100], 431, "32768 bytes"),
+    "trailer": ([chunked(BODY, end=b"0\r\nX-A: "), *[b"a" * 2**16] * 100], 431, "32768 bytes"),
+    "chunk extension": ([chunked(end=b"5;"), *[b"a" * 2**16] * 100], 431, "32768 bytes"),
 }
 
 
-@pytest.mark.parametrize(("parts", "status", "says"), ENDLESS.values(), ids=ENDLESS.keys())
-def test_what_does_not_end_is_not_kept(service, parts, status, says):
+@pytest.mark.parametrize(("parts", "status", "message"), ENDLESS.values(), ids=ENDLESS.keys())
+def test_endless_input_is_rejected_and_not_kept(service, parts, status, message):
     with connected(service) as connection:
-        send_until_refused(connection, parts)
-        assert_refused(connection, status, says)
+        send_until_rejected(connection, parts)
+        assert_rejected(connection, status, message)
 
 
-def test_a_hundred_thousand_chunks_of_a_byte(service):
+def test_a_hundred_thousand_one_byte_chunks(service):
     with connected(service) as connection:
         connection.sendall(chunked(*(bytes([byte]) for byte in BODY.ljust(100_000))))
-        assert status_of_next(connection) == 200
+        assert next_status(connection) == 200
 
 
-def test_large_bodies_may_be_followed_by_the_next_request(service):
+def test_next_request_may_follow_a_large_body(service):
     content = HEAD + b"Content-Length: 300000\r\n\r\n" + BODY.ljust(300_000)
     with connected(service) as connection:
         connection.sendall(content + PLAIN[:20])
-        assert status_of_next(connection) == 200
+        assert next_status(connection) == 200
         connection.sendall(PLAIN[20:])
-        assert status_of_next(connection) == 200
+        assert next_status(connection) == 200
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def bomb():
 
 @pytest.mark.parametrize("route", ["/generate", "/interpolate", "/v2/models/mlp/infer"])
 @pytest.mark.parametrize("header", ["Content-Encoding", "Transfer-Encoding"])
-def test_bombs_are_not_inflated(service, bomb, route, header):
+def test_compression_bombs_are_not_inflated(service, bomb, route, header):
     value = "gzip" if header == "Content-Encoding" else "gzip, chunked"
     head = (
         f"POST {route} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n{header}: {value}"
@@ -227,5 +227,5 @@ def test_bombs_are_not_inflated(service, bomb, route, header):
             content = f"{head}\r\nContent-Length: {len(bomb)}\r\n\r\n".encode() + bomb
         else:
             content = head.encode() + b"\r\n\r\n" + b"%x\r\n%s\r\n0\r\n\r\n" % (len(bomb), bomb)
-        send_until_refused(connection, [content])
-        assert_refused(connection, 415, f"{header}: the body must not be compressed")
+        send_until_rejected(connection, [content])
+        assert_rejected(connection, 415, f"{header}: the body must not be compressed")

@@ -1,4 +1,4 @@
-"""A client that sends no more is answered as long as it may still read, and left as soon as it cannot."""
+"""A client that sends no more is answered while it may still read, and its work is cancelled once it has gone."""
 
 import asyncio
 import socket
@@ -13,15 +13,15 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BODY = b"0123456789"
 
 
-class Slow:
-    """An application whose answers take a while, and which counts who has left."""
+class SlowApplication:
+    """An application with slow responses. It counts requests, and clients that disconnected."""
 
     def __init__(self, seconds):
         self.seconds = seconds
-        self.begun = self.left = 0
+        self.started = self.disconnected = 0
 
     async def __call__(self, scope, receive, send):
-        self.begun += 1
+        self.started += 1
         try:
             with cancel_on_disconnect(scope):
                 while (message := await receive()).get("more_body"):
@@ -29,7 +29,7 @@ class Slow:
                 if message["type"] == "http.request":
                     await asyncio.sleep(self.seconds)
         except ApiError:
-            self.left += 1
+            self.disconnected += 1
             return
         length = (b"content-length", b"%d" % len(BODY))
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
@@ -42,7 +42,7 @@ def get(version="1.1", path="/"):
 
 @pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
 def run(request):
-    """Runs a conversation of an application and a client in one loop."""
+    """Runs an application and a client's coroutine in one event loop."""
 
     def run(application, talk):
         async def main():
@@ -74,65 +74,65 @@ def without_interim(content):
     return content
 
 
-def test_who_has_sent_everything_is_answered(run):
-    slow = Slow(0.4)
+def test_half_closed_client_is_answered(run):
+    slow = SlowApplication(0.4)
     content = run(slow, lambda client: half_close(client, get()))
-    assert content.startswith(CONTINUE), "nothing was sent that a client which has gone would have answered"
-    answer = without_interim(content)
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert b"connection: close\r\n" in answer
-    assert answer.endswith(BODY)
-    assert slow.left == 0
+    assert content.startswith(CONTINUE), "no probe was sent that a closed socket would have answered with a reset"
+    response = without_interim(content)
+    assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"connection: close\r\n" in response
+    assert response.endswith(BODY)
+    assert slow.disconnected == 0
 
 
-def test_a_quick_answer_comes_alone(run):
-    assert run(Slow(0), lambda client: half_close(client, get())).startswith(b"HTTP/1.1 200 OK\r\n")
+def test_fast_response_comes_without_a_probe(run):
+    assert run(SlowApplication(0), lambda client: half_close(client, get())).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_all_that_came_before_the_end_is_answered_and_half_a_request_is_not(run):
+def test_complete_requests_before_the_end_are_answered(run):
     for half in (b"", b"GET /", b"POST / HTTP/1.1\r\nHost: figment\r\nContent-Length: 9\r\n\r\na"):
-        slow = Slow(0.03)
+        slow = SlowApplication(0.03)
         content = run(slow, lambda client, half=half: half_close(client, get() + get() + half))
-        assert content.count(b"HTTP/1.1 200 OK\r\n") == content.count(BODY) == slow.begun == 2
+        assert content.count(b"HTTP/1.1 200 OK\r\n") == content.count(BODY) == slow.started == 2
         assert content.endswith(BODY)
 
 
-def test_a_client_of_1_0_gets_nothing_that_it_does_not_know(run):
-    content = run(Slow(0.2), lambda client: half_close(client, get("1.0")))
+def test_http_1_0_client_gets_no_probe(run):
+    content = run(SlowApplication(0.2), lambda client: half_close(client, get("1.0")))
     assert content.startswith(b"HTTP/1.1 200 OK\r\n")
     assert content.endswith(BODY)
 
 
 @pytest.mark.parametrize("waits", [0, 0.1])
-def test_who_has_gone_is_not_worked_for(run, waits):
-    slow = Slow(30)
+def test_work_for_a_disconnected_client_is_cancelled(run, waits):
+    slow = SlowApplication(30)
 
-    async def leave(client):
+    async def disconnect(client):
         await asyncio.get_running_loop().sock_sendall(client, get())
-        await until(lambda: slow.begun)
+        await until(lambda: slow.started)
         await asyncio.sleep(waits)
         client.close()
-        await until(lambda: slow.left == 1)
+        await until(lambda: slow.disconnected == 1)
 
-    run(slow, leave)
+    run(slow, disconnect)
 
 
-def test_who_goes_after_he_has_closed_half_is_not_worked_for(run):
-    slow = Slow(30)
+def test_work_is_cancelled_if_a_half_closed_client_disconnects(run):
+    slow = SlowApplication(30)
 
-    async def leave(client):
+    async def disconnect(client):
         await asyncio.get_running_loop().sock_sendall(client, get())
         client.shutdown(socket.SHUT_WR)
         await asyncio.sleep(0.2)
-        assert slow.left == 0
+        assert slow.disconnected == 0
         client.close()
-        await until(lambda: slow.left == 1)
+        await until(lambda: slow.disconnected == 1)
 
-    run(slow, leave)
+    run(slow, disconnect)
 
 
-def test_half_a_body_is_a_departure(run):
-    slow = Slow(30)
+def test_incomplete_body_is_a_disconnect(run):
+    slow = SlowApplication(30)
     head = b"POST / HTTP/1.1\r\nHost: figment\r\nContent-Length: 9\r\n\r\na"
     assert run(slow, lambda client: half_close(client, head)) == b""
-    assert slow.left == slow.begun == 1
+    assert slow.disconnected == slow.started == 1

@@ -1,4 +1,4 @@
-"""An answer is written at once, head and body, and nothing waits that has no body to wait for."""
+"""Head and body are written at once; a response without a body is not held back."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.serving.in_process import Client, application, configured, request
 
 @pytest.fixture(scope="module")
 def packets(zoo):
-    """What is written to a client that sends these bytes, one after the other, each once that before is answered."""
+    """Returns the packets written for each part. A part is sent once the one before is answered."""
     loop = asyncio.new_event_loop()
     opened = application(zoo)
     served, runtime = loop.run_until_complete(opened.__aenter__())
@@ -24,7 +24,7 @@ def packets(zoo):
             async with asyncio.timeout(5):
                 while len(client.packets) == before:
                     await asyncio.sleep(0.001)
-            await asyncio.sleep(0.05)  # for what should not come any more
+            await asyncio.sleep(0.05)  # for packets that must not come
             written.append(client.packets[before:])
         client.leave()
         return written
@@ -47,16 +47,16 @@ def _get(path, *headers, method="GET"):
         (_get("/livez"), b"}"),
         (_get("/livez", method="HEAD"), b"\r\n\r\n"),
     ],
-    ids=["an image", "a refusal", "a page", "a head alone"],
+    ids=["image", "error", "JSON", "head only"],
 )
-def test_an_answer_is_one_packet_and_so_is_the_next(packets, sent, end):
-    for answer in packets(sent, sent):
-        assert len(answer) == 1
-        assert answer[0].startswith(b"HTTP/1.1 ")
-        assert answer[0].endswith(end)
+def test_response_is_one_packet_and_so_is_the_next(packets, sent, end):
+    for response in packets(sent, sent):
+        assert len(response) == 1
+        assert response[0].startswith(b"HTTP/1.1 ")
+        assert response[0].endswith(end)
 
 
-def test_what_has_not_changed_is_told_by_a_head_alone(packets):
+def test_not_modified_is_a_head_only(packets):
     first = packets(_get("/images/mlp/1.png"))[0][0]
     etag = next(line for line in first.split(b"\r\n") if line.startswith(b"etag: "))[6:].decode()
     ((again,),) = packets(_get("/images/mlp/1.png", f"If-None-Match: {etag}"))
@@ -64,11 +64,11 @@ def test_what_has_not_changed_is_told_by_a_head_alone(packets):
     assert again.endswith(b"\r\n\r\n")
 
 
-def test_whoever_asks_before_he_sends_is_told_to_go_on(packets):
+def test_expect_100_continue_gets_an_interim_response(packets):
     head, body = request({"model": "mlp", "seeds": [1]}, "Expect: 100-continue").split(b"\r\n\r\n")
-    go_on, answer = packets(head + b"\r\n\r\n", body)
-    assert go_on == [b"HTTP/1.1 100 Continue\r\n\r\n"]
-    assert b"".join(answer).startswith(b"HTTP/1.1 200 ")
+    interim, response = packets(head + b"\r\n\r\n", body)
+    assert interim == [b"HTTP/1.1 100 Continue\r\n\r\n"]
+    assert b"".join(response).startswith(b"HTTP/1.1 200 ")
 
 
 class _Transport:
@@ -94,10 +94,10 @@ class _Transport:
         ([b"head", b"1", b"2"], [b"head1", b"2", "closed"]),
     ],
 )
-def test_closing_loses_nothing(writes, written):
+def test_close_sends_a_held_head(writes, written):
     transport = _Transport()
-    corked = HeaderCoalescingTransport(transport)
+    coalescing = HeaderCoalescingTransport(transport)
     for data in writes:
-        corked.write(data)
-    corked.close()
+        coalescing.write(data)
+    coalescing.close()
     assert transport.written == written

@@ -1,4 +1,4 @@
-"""A client that does not read its answer is cut off in time; one that reads slowly is not."""
+"""A connection whose client does not read its response is aborted in time; a slow reader is not."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.serving.in_process import GET, LARGE, LOOPS, dialled, large, listening, read_to_end
 
-LIMIT = 0.3
+DEADLINE = 0.3
 
 
 @pytest.fixture(params=LOOPS.values(), ids=LOOPS.keys())
@@ -23,45 +23,45 @@ def run(request):
     return run
 
 
-async def cut_off(seconds):
+async def wait_for_abort(seconds):
     async with asyncio.timeout(seconds):
         while large.connections:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("asks", [GET, GET * 3, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")])
-def test_who_reads_nothing_is_cut_off(run, asks):
+@pytest.mark.parametrize("sent", [GET, GET * 3, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")])
+def test_client_that_reads_nothing_is_aborted(run, sent):
     async def talk(client):
-        await asyncio.get_running_loop().sock_sendall(client, asks)
-        await asyncio.sleep(LIMIT / 2)
+        await asyncio.get_running_loop().sock_sendall(client, sent)
+        await asyncio.sleep(DEADLINE / 2)
         assert large.connections
-        await cut_off(LIMIT * 6)
+        await wait_for_abort(DEADLINE * 6)
 
-    run(talk, deadline=LIMIT)
+    run(talk, deadline=DEADLINE)
 
 
-def test_who_is_cut_off_needs_not_wait_for_the_idle_timeout(run):
-    """The answer is written, and the connection would be closed in good order: after its last byte."""
+def test_abort_does_not_wait_for_the_idle_timeout(run):
+    """The response is written; a regular close would wait until its last byte is read."""
 
     async def talk(client):
         await asyncio.get_running_loop().sock_sendall(client, GET)
-        await cut_off(LIMIT * 6)
+        await wait_for_abort(DEADLINE * 6)
 
-    run(talk, deadline=LIMIT, keep_alive=LIMIT / 3)
+    run(talk, deadline=DEADLINE, keep_alive=DEADLINE / 3)
 
 
-def test_who_reads_slowly_gets_everything(run):
-    """A few hundred kilobytes in each limit, which the server's transport sees in lumps of megabytes."""
+def test_slow_reader_gets_the_whole_response(run):
+    """Some hundred kilobytes per deadline. The server's transport sees this progress in steps of megabytes."""
 
     async def talk(client):
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(client, GET)
-        async with asyncio.timeout(LIMIT * 8):
+        async with asyncio.timeout(DEADLINE * 8):
             for _ in range(20):
                 await loop.sock_recv(client, 100_000)
-                await asyncio.sleep(LIMIT / 4)
+                await asyncio.sleep(DEADLINE / 4)
         assert large.connections
         client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         return len(await read_to_end(client))
 
-    assert run(talk, deadline=LIMIT) > LARGE
+    assert run(talk, deadline=DEADLINE) > LARGE

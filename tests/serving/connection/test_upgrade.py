@@ -1,4 +1,4 @@
-"""A client may offer to go on in another protocol, as Java's does by default: it is answered as if it had not."""
+"""A client may offer an upgrade to another protocol, as Java's does by default: the offer changes nothing."""
 
 import asyncio
 from itertools import pairwise
@@ -18,17 +18,17 @@ OFFERS = [
     "Connection: Upgrade\r\n",
 ]
 
-# A body that would be another request, had the parser lost its place.
+# A body that would be another request if the parser lost its place.
 SMUGGLED = b"GET /livez HTTP/1.1\r\nHost: figment\r\nX-Request-ID: smuggled\r\n\r\n"
 BODIES = {
-    "refused for want of room": b'{"model": "mlp", "seeds": [1, 2]}',
-    "made": b'{"model": "conv", "seeds": [3], "format": "npy"}',
-    "no JSON": SMUGGLED,
+    "rejected by a full queue": b'{"model": "mlp", "seeds": [1, 2]}',
+    "generated": b'{"model": "conv", "seeds": [3], "format": "npy"}',
+    "not JSON": SMUGGLED,
 }
 
 
 def post(body, offer, chunks, offer_comes_last):
-    """The bytes of a request; ``chunks`` is the length of each, 0 for a ``Content-Length``."""
+    """Returns the bytes of a request. ``chunks`` is the length of each chunk; 0: with a ``Content-Length``."""
     lines = "POST /generate HTTP/1.1\r\nHost: figment\r\nX-Request-ID: mine\r\nContent-Type: application/json\r\n"
     framing = "Transfer-Encoding: chunked\r\n" if chunks else f"Content-Length: {len(body)}\r\n"
     head = lines + (framing + offer if offer_comes_last else offer + framing) + "\r\n"
@@ -43,7 +43,7 @@ def get(path, offer):
 
 
 def requests(offers):
-    """Pairs of a request with an offer and the same without."""
+    """Generates pairs: a request with an offer, and the same without."""
 
     def with_and_without(make):
         return offers.map(lambda offer: (make(offer), make("")))
@@ -57,8 +57,8 @@ def requests(offers):
 
 
 @pytest.fixture(scope="module")
-def ask(zoo):
-    """Sends parts over one connection, to a service with one full queue, and gives so many answers."""
+def send_parts(zoo):
+    """Sends parts over one connection to a service with one full queue, and returns ``times`` responses."""
     loop = asyncio.new_event_loop()
     opened = application(zoo)
     served, runtime = loop.run_until_complete(opened.__aenter__())
@@ -89,36 +89,36 @@ def ask(zoo):
     pairs=st.lists(requests(st.sampled_from(OFFERS)), min_size=1, max_size=4),
     cuts=st.lists(st.integers(0, 2000), max_size=8),
 )
-def test_answers_are_those_without_the_offer_however_the_bytes_arrive(ask, pairs, cuts):
+def test_responses_are_the_same_without_the_offer_however_bytes_are_split(send_parts, pairs, cuts):
     data = b"".join(offering for offering, _ in pairs)
     at = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
-    answers = ask([data[start:stop] for start, stop in pairwise(at)], len(pairs))
-    assert answers == [ask([plain], 1)[0] for _, plain in pairs]
+    answers = send_parts([data[start:stop] for start, stop in pairwise(at)], len(pairs))
+    assert answers == [send_parts([plain], 1)[0] for _, plain in pairs]
 
 
 @pytest.mark.parametrize("offer", OFFERS)
-def test_a_body_in_a_packet_of_its_own_is_no_request(ask, offer):
+def test_body_in_its_own_packet_is_no_request(send_parts, offer):
     for smuggled in (SMUGGLED, SMUGGLED + SMUGGLED):
         head = post(smuggled, offer, 0, True).removesuffix(smuggled)
-        refused, following = ask([head, smuggled, get("/nowhere", "")], 2)
-        assert refused[0] == 400
-        assert b"not valid JSON" in refused[1]
+        rejected, following = send_parts([head, smuggled, get("/nowhere", "")], 2)
+        assert rejected[0] == 400
+        assert b"not valid JSON" in rejected[1]
         assert (following[0], following[2]["x-request-id"]) == (404, "mine")
 
 
 @pytest.mark.parametrize("cut", [None, -3, -40])
-def test_the_last_request_of_a_connection_may_offer_one_too(ask, cut):
-    """Behind a head that says both, the parser would pass over the body and all that follows."""
-    asked = post(BODIES["made"], "Connection: close, Upgrade\r\nUpgrade: h2c\r\n", 0, True)
-    (answer,) = ask([asked[:cut], asked[len(asked[:cut]) :]], 1)
+def test_last_request_of_a_connection_may_offer_an_upgrade(send_parts, cut):
+    """After a head with close and upgrade, llhttp would skip the body and all that follows."""
+    offering = post(BODIES["generated"], "Connection: close, Upgrade\r\nUpgrade: h2c\r\n", 0, True)
+    (answer,) = send_parts([offering[:cut], offering[len(offering[:cut]) :]], 1)
     assert (answer[0], answer[2]["connection"]) == (200, "close")
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_tunnel_is_refused_and_nothing_in_it_is_read(ask, whole):
+def test_connect_is_rejected_and_its_data_is_ignored(send_parts, whole):
     connect = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
     parts = [connect + SMUGGLED] if whole else [connect, SMUGGLED]
-    (answer,) = ask(parts, 1)
+    (answer,) = send_parts(parts, 1)
     assert answer[0] == 405
     assert b"no proxy" in answer[1]
     assert answer[2]["connection"] == "close"

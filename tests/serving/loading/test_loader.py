@@ -1,4 +1,4 @@
-"""What is loaded follows the folder: nothing is unloaded before what came with it is loaded, and nothing is lost."""
+"""The loaded engines follow the folder: replacements are loaded before anything is unloaded, and nothing is lost."""
 
 import logging
 import os
@@ -9,14 +9,14 @@ import pytest
 
 from models.bundle import CARD_FILE, GENERATOR_FILE, BundleUnreadableError
 from serving.inference.device import CPU, CUDA, Devices, Hardware
-from serving.loading import registry as registry
+from serving.loading import opening
 from serving.loading.loader import BundleLoader
-from serving.loading.policy import bundle_name
-from serving.loading.registry import RejectedBundle, open_bundle
+from serving.loading.opening import RejectedBundle, open_bundle
+from serving.loading.watcher import bundle_name
 
 
-def put(root, name, content="good"):
-    """Writes a bundle whose content says how it opens."""
+def write_bundle(root, name, content="good"):
+    """Writes a bundle whose content determines how it opens."""
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
     for file in (CARD_FILE, GENERATOR_FILE):
@@ -24,7 +24,7 @@ def put(root, name, content="good"):
 
 
 class Opener:
-    """Opens bundles by their content: ``good``, or a reason to refuse them, or who is to blame for it."""
+    """Opens bundles by their content: ``good``, or the reason to reject them."""
 
     def __init__(self):
         self.opened = []
@@ -35,7 +35,7 @@ class Opener:
         if content == "good":
             return loaded or SimpleNamespace(name=name)
         return RejectedBundle(
-            name, content, passes=content == "too many open files", blames_device=content == "no CUDA"
+            name, content, is_temporary=content == "too many open files", device_failed=content == "no CUDA"
         )
 
 
@@ -47,8 +47,8 @@ def opener():
 @pytest.fixture
 def root(tmp_path):
     """A folder with ``a/1`` and ``b/1``."""
-    put(tmp_path / "zoo", "a/1")
-    put(tmp_path / "zoo", "b/1")
+    write_bundle(tmp_path / "zoo", "a/1")
+    write_bundle(tmp_path / "zoo", "b/1")
     return tmp_path / "zoo"
 
 
@@ -56,42 +56,42 @@ def names(loaded):
     return [engine.name for engine in loaded.engines]
 
 
-def refused(loaded):
-    return {bundle.bundle: bundle.reason for bundle in loaded.refused}
+def rejected(loaded):
+    return {bundle.bundle: bundle.reason for bundle in loaded.rejected}
 
 
 def polls(loader, times):
     return [loader.poll() for _ in range(times)]
 
 
-def test_the_first_look_opens_all(root, opener):
-    put(root, "c/1", "broken")
+def test_first_poll_opens_all_bundles(root, opener):
+    write_bundle(root, "c/1", "broken")
     loaded = BundleLoader(root, opener).poll()
     assert names(loaded) == ["a/1", "b/1"]
-    assert refused(loaded) == {"c/1": "broken"}
+    assert rejected(loaded) == {"c/1": "broken"}
     assert loaded.failure is None
 
 
 @pytest.mark.parametrize("kind", ["a link to a whole folder", "a ConfigMap", "rsync --delete"])
-def test_a_swap_is_one_change(tmp_path, opener, kind):
-    """The old bundles were unloaded first, and for seconds everything was a 404."""
+def test_swap_is_one_change(tmp_path, opener, kind):
+    """Unloading the old bundles first would answer every request with 404 for seconds."""
     root = tmp_path / "root"
     if kind == "a link to a whole folder":
-        put(tmp_path / "first", "a/1")
-        put(tmp_path / "second", "a/2")
+        write_bundle(tmp_path / "first", "a/1")
+        write_bundle(tmp_path / "second", "a/2")
         root.symlink_to("first")
     elif kind == "a ConfigMap":
-        put(root / "..first", "a/1")
-        put(root / "..second", "a/2")
+        write_bundle(root / "..first", "a/1")
+        write_bundle(root / "..second", "a/2")
         (root / "..data").symlink_to("..first")
         (root / "a").symlink_to("..data/a")
     else:
-        put(root, "a/1")
+        write_bundle(root, "a/1")
     loader = BundleLoader(root, opener)
     assert names(loader.poll()) == ["a/1"]
     if kind == "rsync --delete":
         shutil.rmtree(root / "a" / "1")
-        put(root, "a/2")
+        write_bundle(root, "a/2")
     else:
         link = root if root.is_symlink() else root / "..data"
         fresh = link.with_name("fresh")
@@ -103,29 +103,29 @@ def test_a_swap_is_one_change(tmp_path, opener, kind):
     assert seen[-1].retained == ()
 
 
-def test_nothing_is_unloaded_while_its_replacement_is_copied(root, opener):
+def test_bundle_stays_loaded_while_its_replacement_is_copied(root, opener):
     loader = BundleLoader(root, opener)
     loader.poll()
     shutil.rmtree(root / "a")
     for size in range(4):
-        put(root, "a/2", "good" + " " * size)
+        write_bundle(root, "a/2", "good" + " " * size)
         loaded = loader.poll()
         assert "a/1" in names(loaded)
-    put(root, "a/2")
+    write_bundle(root, "a/2")
     assert names(polls(loader, 2)[-1]) == ["b/1", "a/2"]
 
 
-def test_what_has_not_changed_in_a_swap_is_the_same_engine(root, opener):
+def test_unchanged_bundle_keeps_its_engine_in_a_swap(root, opener):
     loader = BundleLoader(root, opener)
     (before, _) = loader.poll().engines
-    put(root, "a/1")  # the same, written anew
+    write_bundle(root, "a/1")  # the same content, written again
     (after, _) = polls(loader, 2)[-1].engines
     assert opener.opened.count("a/1") == 2
     assert after is before
 
 
 @pytest.mark.parametrize("kind", ["emptied", "gone", "hidden", "a file"])
-def test_an_emptied_folder_is_told_and_what_is_loaded_stays(root, opener, kind):
+def test_emptied_folder_is_reported_and_engines_stay_loaded(root, opener, kind):
     loader = BundleLoader(root, opener)
     before = loader.poll().engines
     aside = root.with_name("aside")
@@ -136,7 +136,7 @@ def test_an_emptied_folder_is_told_and_what_is_loaded_stays(root, opener, kind):
         (root / "lost+found").mkdir(parents=True)
     elif kind == "a file":
         root.touch()
-    assert loader.poll().failure is None, "a swap may be half done"
+    assert loader.poll().failure is None, "a swap may be in progress"
     loaded = loader.poll()
     assert loaded.engines == before
     assert loaded.retained == ("a/1", "b/1")
@@ -150,77 +150,77 @@ def test_an_emptied_folder_is_told_and_what_is_loaded_stays(root, opener, kind):
     assert (loaded.failure, loaded.retained, loaded.engines) == (None, (), before)
 
 
-def test_a_broken_replacement_changes_nothing(root, opener):
+def test_broken_replacement_changes_nothing(root, opener):
     loader = BundleLoader(root, opener)
     loader.poll()
     shutil.rmtree(root)
-    put(root, "a/2", "broken")
-    put(root, "b/2")
+    write_bundle(root, "a/2", "broken")
+    write_bundle(root, "b/2")
     loaded = polls(loader, 3)[-1]
     assert names(loaded) == ["a/1", "b/2"]
     assert loaded.retained == ("a/1",)
-    assert refused(loaded) == {"a/2": "broken"}
+    assert rejected(loaded) == {"a/2": "broken"}
     assert loaded.failure is None
-    put(root, "a/2")
+    write_bundle(root, "a/2")
     loaded = polls(loader, 2)[-1]
     assert sorted(names(loaded)) == ["a/2", "b/2"]
-    assert loaded.retained == loaded.refused == ()
+    assert loaded.retained == loaded.rejected == ()
 
 
-def test_a_device_that_refuses_one_bundle_does_not_lose_the_others(root, opener):
+def test_device_failure_of_one_bundle_does_not_lose_the_others(root, opener):
     loader = BundleLoader(root, opener)
     loader.poll()
-    put(root, "a/2", "no CUDA")
-    put(root, "c/1")
+    write_bundle(root, "a/2", "no CUDA")
+    write_bundle(root, "c/1")
     shutil.rmtree(root / "b")
     loaded = polls(loader, 3)[-1]
     assert names(loaded) == ["a/1", "c/1"]
-    assert refused(loaded) == {"a/2": "no CUDA"}
+    assert rejected(loaded) == {"a/2": "no CUDA"}
 
 
-def test_without_a_bundle_the_device_is_the_reason(tmp_path, opener):
-    put(tmp_path, "a/1", "broken")
-    put(tmp_path, "b/1", "no CUDA")
+def test_device_failure_is_the_reason_if_no_bundle_is_loaded(tmp_path, opener):
+    write_bundle(tmp_path, "a/1", "broken")
+    write_bundle(tmp_path, "b/1", "no CUDA")
     assert BundleLoader(tmp_path, opener).poll().failure == "no CUDA"
 
 
 @pytest.mark.parametrize("missing", [True, False])
-def test_a_folder_that_comes_after_the_start_is_found(tmp_path, opener, missing):
+def test_folder_created_after_the_start_is_found(tmp_path, opener, missing):
     root = tmp_path / "later"
     if not missing:
         root.mkdir()
     loader = BundleLoader(root, opener)
     assert str(root) in loader.poll().failure
-    put(root, "a/1")
+    write_bundle(root, "a/1")
     loaded = polls(loader, 2)[-1]
     assert names(loaded) == ["a/1"]
     assert loaded.failure is None
 
 
-def test_a_reason_that_passes_is_tried_again_and_logged_once(tmp_path, opener, caplog):
-    put(tmp_path, "a/1", "too many open files")
-    put(tmp_path, "b/1", "broken")
+def test_temporary_rejection_is_retried_and_logged_once(tmp_path, opener, caplog):
+    write_bundle(tmp_path, "a/1", "too many open files")
+    write_bundle(tmp_path, "b/1", "broken")
     loader = BundleLoader(tmp_path, opener)
     polls(loader, 4)
     assert opener.opened.count("a/1") == 4
     assert opener.opened.count("b/1") == 1
     assert [record.message for record in caplog.records] == [
-        "Refused a/1: too many open files",
-        "Refused b/1: broken",
+        "Rejected a/1: too many open files",
+        "Rejected b/1: broken",
     ]
 
 
-def test_a_refused_bundle_that_is_removed_is_forgotten(root, opener):
-    put(root, "c/1", "broken")
+def test_removed_bundle_is_no_longer_reported_as_rejected(root, opener):
+    write_bundle(root, "c/1", "broken")
     loader = BundleLoader(root, opener)
-    assert refused(loader.poll())
+    assert rejected(loader.poll())
     shutil.rmtree(root / "c")
-    assert polls(loader, 2)[-1].refused == ()
+    assert polls(loader, 2)[-1].rejected == ()
 
 
-def test_what_is_left_out_is_logged_once_and_told_always(root, opener, caplog, monkeypatch):
-    put(root, "a/v4")
-    put(root, "secret/1")
+def test_skipped_folder_is_logged_once_and_always_reported(root, opener, caplog, monkeypatch):
+    write_bundle(root, "a/v4")
+    write_bundle(root, "secret/1")
     usual = os.scandir
 
     def scandir(path):
@@ -232,14 +232,14 @@ def test_what_is_left_out_is_logged_once_and_told_always(root, opener, caplog, m
     caplog.set_level(logging.WARNING)
     loaded = polls(BundleLoader(root, opener), 3)[-1]
     assert loaded.ignored == (("a/v4", "is named like no version; versions are whole numbers: 1, 2, …"),)
-    assert refused(loaded) == {"secret": "secret: the folder cannot be read (Permission denied)"}
+    assert rejected(loaded) == {"secret": "secret: the folder cannot be read (Permission denied)"}
     assert [record.message for record in caplog.records] == [
         f"Ignored {root / 'a/v4'}: it is named like no version; versions are whole numbers: 1, 2, …",
-        "Refused secret: the folder cannot be read (Permission denied)",
+        "Rejected secret: the folder cannot be read (Permission denied)",
     ]
 
 
-def test_a_bundle_that_is_loaded_already_is_not_opened_again(tmp_path, generators):
+def test_loaded_bundle_is_not_opened_again(tmp_path, generators):
     folder = generators.ship(tmp_path, "mlp", 1, generators.mlp())
     devices = Devices("cpu", Hardware(1))
     engine = open_bundle(folder, None, devices, 2)
@@ -250,14 +250,14 @@ def test_a_bundle_that_is_loaded_already_is_not_opened_again(tmp_path, generator
 
 
 @pytest.mark.parametrize(
-    ("on_cuda", "on_cpu", "reason", "blames_device"),
+    ("on_cuda", "on_cpu", "reason", "device_failed"),
     [
         (RuntimeError("no driver"), None, "FIGMENT_DEVICE=cuda cannot be used: no driver", True),
         (RuntimeError("no driver"), ValueError("no graph"), "mlp/1: cannot be run: no graph", False),
     ],
 )
-def test_who_is_to_blame_for_a_bundle_that_does_not_run(
-    tmp_path, generators, monkeypatch, on_cuda, on_cpu, reason, blames_device
+def test_rejection_of_a_bundle_that_does_not_run_names_device_or_graph(
+    tmp_path, generators, monkeypatch, on_cuda, on_cpu, reason, device_failed
 ):
     folder = generators.ship(tmp_path, "mlp", 1, generators.mlp())
 
@@ -266,16 +266,18 @@ def test_who_is_to_blame_for_a_bundle_that_does_not_run(
             raise error
         return SimpleNamespace(get_providers=lambda: [provider])
 
-    monkeypatch.setattr(registry, "open_engine", lambda bundle, devices, most: devices.open(b"", lambda *made: made))
+    monkeypatch.setattr(
+        opening, "open_engine", lambda bundle, devices, max_batch: devices.open(b"", lambda *opened: opened)
+    )
     found = open_bundle(folder, None, Devices("cuda", Hardware(1), opened), 2)
-    assert found == RejectedBundle("mlp/1", reason, blames_device=blames_device)
+    assert found == RejectedBundle("mlp/1", reason, device_failed=device_failed)
 
 
-def test_a_bundle_that_cannot_be_read_now_passes(tmp_path, generators, monkeypatch):
+def test_unreadable_bundle_is_a_temporary_rejection(tmp_path, generators, monkeypatch):
     folder = generators.ship(tmp_path, "mlp", 1, generators.mlp())
 
     def unreadable(folder):
         raise BundleUnreadableError("mlp/1: cannot read card.json (Too many open files)")
 
-    monkeypatch.setattr(registry, "read_bundle", unreadable)
-    assert open_bundle(folder, None, Devices("cpu", Hardware(1)), 2).passes
+    monkeypatch.setattr(opening, "read_bundle", unreadable)
+    assert open_bundle(folder, None, Devices("cpu", Hardware(1)), 2).is_temporary

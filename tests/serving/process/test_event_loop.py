@@ -1,4 +1,4 @@
-"""The event loop never computes: no turn of it takes 20 ms of its thread's time, whatever is asked for."""
+"""The event loop never computes: no turn takes 20 ms of its thread's CPU time, whatever is requested."""
 
 import asyncio
 import json
@@ -25,11 +25,11 @@ REQUESTS = {
 }
 
 
-async def ask(runtime, content, accept):
+async def post(runtime, content, accept):
     headers = {"content-type": "application/json", "content-length": str(len(content)), "accept": accept}
     scope = {"type": "http", "method": "POST", "path": "/generate", "query_string": b""}
     scope["state"] = {}
-    ClientState().tell(scope)
+    ClientState().attach(scope)
     scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
     messages = [{"type": "http.request", "body": content}]
 
@@ -43,7 +43,7 @@ async def ask(runtime, content, accept):
 
 
 async def longest_turn(work):
-    """What the longest turn of the loop took of the thread's time while ``work`` was done, in seconds."""
+    """Returns the CPU time of the longest turn of the loop while ``work`` was done, in seconds."""
     longest, task = 0.0, asyncio.ensure_future(work)
     while not task.done():
         began = time.thread_time()
@@ -54,7 +54,7 @@ async def longest_turn(work):
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_no_turn_of_the_loop_is_long(zoo, name):
+def test_no_turn_of_the_event_loop_is_long(zoo, name):
     body, accept = REQUESTS[name]
     content = json.dumps(body).encode()
 
@@ -64,7 +64,7 @@ def test_no_turn_of_the_loop_is_long(zoo, name):
         try:
             while runtime.phase is not Phase.READY:
                 await asyncio.sleep(0.01)
-            return await longest_turn(asyncio.gather(*(ask(runtime, content, accept) for _ in range(20))))
+            return await longest_turn(asyncio.gather(*(post(runtime, content, accept) for _ in range(20))))
         finally:
             await asyncio.to_thread(runtime.close)
 

@@ -1,4 +1,4 @@
-"""Requests leave nothing for Python's cycle collector: looking for it stops every thread, for 200 ms under load."""
+"""Requests create no reference cycles: a run of Python's cycle collector stops every thread for 200 ms under load."""
 
 import asyncio
 import gc
@@ -10,17 +10,17 @@ from tests.serving.in_process import Client, application, configured, queue_of, 
 TIMES = 20
 
 BODIES = {
-    "made": (200, {"model": "mlp", "seeds": [1]}),
-    "refused for want of room": (429, {"model": "mlp", "seeds": "0-7"}),
+    "generated": (200, {"model": "mlp", "seeds": [1]}),
+    "rejected by a full queue": (429, {"model": "mlp", "seeds": "0-7"}),
     "no such model": (404, {"model": "none", "seeds": [1]}),
     "does not validate": (422, {"model": "mlp", "seeds": ["one"]}),
-    "left by its client": (None, {"model": "mlp", "seeds": [1]}),
+    "disconnected": (None, {"model": "mlp", "seeds": [1]}),
 }
 
 
-@pytest.mark.parametrize("sheds", [True, False])
+@pytest.mark.parametrize("rejects_early", [True, False])
 @pytest.mark.parametrize("name", BODIES)
-def test_no_request_is_part_of_a_cycle(zoo, name, rejects_early):
+def test_requests_create_no_reference_cycles(zoo, name, rejects_early):
     status, body = BODIES[name]
 
     async def main():
@@ -29,7 +29,7 @@ def test_no_request_is_part_of_a_cycle(zoo, name, rejects_early):
             if status == 429:
                 queue_of(runtime, "mlp").has_capacity = lambda images: False
 
-            async def ask():
+            async def send_request():
                 client = Client(config)
                 client.send(request(body))
                 if status is None:
@@ -39,12 +39,12 @@ def test_no_request_is_part_of_a_cycle(zoo, name, rejects_early):
                 client.leave()
                 await asyncio.sleep(0.01)
 
-            await ask()
+            await send_request()
             gc.collect()
             gc.disable()
             try:
                 for _ in range(TIMES):
-                    await ask()
+                    await send_request()
                 return gc.collect()
             finally:
                 gc.enable()

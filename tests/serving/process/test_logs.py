@@ -1,4 +1,4 @@
-"""One log has one clock: every line's time is UTC, whatever the machine's zone, ours and BentoML's."""
+"""Every log line has a UTC time, Figment's and BentoML's, whatever the machine's time zone."""
 
 import json
 import logging
@@ -9,15 +9,15 @@ import time
 import pytest
 from bentoml._internal.log import SERVER_LOGGING_CONFIG
 
-from serving.process.logs import configure_logging
+from serving.process.logs import FRAMEWORK_LOGGERS, configure_logging
 
 NOON = 1_767_268_800.25  # 2026-01-01 12:00:00.250 UTC
 
 
 @pytest.fixture
 def tokyo(monkeypatch):
-    """A machine nine hours ahead, with BentoML's logging as it is in a worker, put back afterwards."""
-    names = ("", "bentoml", "uvicorn.error", "circus", "figment")
+    """A machine nine hours ahead of UTC, with the logging of a BentoML worker; restored afterwards."""
+    names = (*FRAMEWORK_LOGGERS, "figment")
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     monkeypatch.setenv("TZ", "Asia/Tokyo")
@@ -31,8 +31,8 @@ def tokyo(monkeypatch):
     time.tzset()
 
 
-def line_of(name):
-    """A record of noon, as the logger of this name writes it."""
+def formatted_by(name):
+    """Returns a record of noon, as the logger of this name formats it."""
     record = logging.LogRecord(name, logging.WARNING, __file__, 1, "hello %s", ("you",), None)
     record.created, record.msecs = NOON, 250.0
     handler = logging.getLogger(name).handlers[0]
@@ -40,15 +40,15 @@ def line_of(name):
     return handler.format(record)
 
 
-def test_text(tokyo):
+def test_text_lines_have_utc_times(tokyo):
     configure_logging("text")
-    assert line_of("figment") == "2026-01-01T12:00:00.250+00:00 WARNING figment: hello you"
-    for name in ("", "bentoml", "uvicorn.error", "circus"):
-        assert re.fullmatch(r"2026-01-01T12:00:00\+0000 \[WARNING\] .*hello you", line_of(name)), name
+    assert formatted_by("figment") == "2026-01-01T12:00:00.250+00:00 WARNING figment: hello you"
+    for name in FRAMEWORK_LOGGERS:
+        assert re.fullmatch(r"2026-01-01T12:00:00\+0000 \[WARNING\] .*hello you", formatted_by(name)), name
 
 
-def test_json(tokyo):
+def test_json_lines_have_utc_times(tokyo):
     configure_logging("json")
-    for name in ("figment", "", "bentoml", "uvicorn.error", "circus"):
-        line = json.loads(line_of(name))
+    for name in ("figment", *FRAMEWORK_LOGGERS):
+        line = json.loads(formatted_by(name))
         assert (line["time"], line["message"]) == ("2026-01-01T12:00:00.250+00:00", "hello you")

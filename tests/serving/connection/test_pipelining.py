@@ -1,11 +1,11 @@
-"""Requests of one connection are answered in their order, the refusal of what is no HTTP among them."""
+"""Requests of one connection are answered in their order, including the rejection of invalid HTTP."""
 
 import asyncio
 import logging
 
 import pytest
 
-from serving.connection.connection import _HOST
+from serving.connection.rejections import is_valid_host
 from tests.serving.in_process import Client, application, configured, request
 
 GOOD = request({"model": "mlp", "seeds": [1]})
@@ -14,22 +14,22 @@ CHUNKED = (
 )
 BAD = {
     "garbage": ([b"\x16\x03\x01\r\n\r\n"], 400, "not a request that HTTP/1.1 allows"),
-    "a body that is longer than said": ([b"}\r\n\r\n"], 400, "not a request that HTTP/1.1 allows"),
-    "a tunnel": ([b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"], 405, "no proxy"),
-    "no host": ([b"GET /livez HTTP/1.1\r\n\r\n"], 400, "Host"),
-    "an endless head": ([b"GET /livez HTTP/1.1\r\nX-A: ", b"a" * 50_000, b"a" * 50_000], 431, "32768 bytes"),
-    "a body without an end": (
+    "body longer than its Content-Length": ([b"}\r\n\r\n"], 400, "not a request that HTTP/1.1 allows"),
+    "CONNECT": ([b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"], 405, "no proxy"),
+    "missing Host": ([b"GET /livez HTTP/1.1\r\n\r\n"], 400, "Host"),
+    "endless head": ([b"GET /livez HTTP/1.1\r\nX-A: ", b"a" * 50_000, b"a" * 50_000], 431, "32768 bytes"),
+    "unknown transfer coding": (
         [b"GET /livez HTTP/1.1\r\nHost: figment\r\nTransfer-Encoding: xchunked\r\n\r\n"],
         400,
         "not a request that HTTP/1.1 allows",
     ),
-    "a chunk that is none": ([CHUNKED + b"zz\r\n"], 400, "not a request that HTTP/1.1 allows"),
+    "invalid chunk": ([CHUNKED + b"zz\r\n"], 400, "not a request that HTTP/1.1 allows"),
 }
 
 
 @pytest.fixture(scope="module")
-def ask(zoo):
-    """The answers to what arrives in these parts, one after the other; the server is to close the connection."""
+def send_parts(zoo):
+    """Sends parts one after the other, and returns the responses; the server must close the connection."""
     loop = asyncio.new_event_loop()
     opened = application(zoo)
     served, runtime = loop.run_until_complete(opened.__aenter__())
@@ -41,7 +41,7 @@ def ask(zoo):
             for _ in range(3):
                 await asyncio.sleep(0)
         answers = await client.answered(times)
-        await asyncio.sleep(0.02)  # for what should not come any more
+        await asyncio.sleep(0.02)  # for responses that must not come
         assert client.is_closed
         client.leave()
         return [(status, headers.get("connection"), body) for status, headers, body in answers]
@@ -49,9 +49,9 @@ def ask(zoo):
     def counted(**labels):
         return runtime.metrics._registry.get_sample_value("figment_requests_total", labels) or 0
 
-    ask = lambda *parts, times: loop.run_until_complete(exchange(parts, times))  # noqa: E731
-    ask.counted = counted
-    yield ask
+    send_parts = lambda *parts, times: loop.run_until_complete(exchange(parts, times))  # noqa: E731
+    send_parts.counted = counted
+    yield send_parts
     loop.run_until_complete(opened.__aexit__(None, None, None))
     runtime.close()
     loop.close()
@@ -59,38 +59,38 @@ def ask(zoo):
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("before", [1, 3])
-@pytest.mark.parametrize(("bad", "status", "says"), BAD.values(), ids=BAD.keys())
-def test_what_is_refused_comes_after_the_answers_to_what_came_before(ask, bad, status, says, before, together):
+@pytest.mark.parametrize(("bad", "status", "message"), BAD.values(), ids=BAD.keys())
+def test_rejection_comes_after_earlier_responses(send_parts, bad, status, message, before, together):
     parts = [GOOD * before + bad[0], *bad[1:]] if together else [GOOD] * before + bad
-    answers = ask(*parts, GOOD, times=before + 1)
+    answers = send_parts(*parts, GOOD, times=before + 1)
     assert [answer[0] for answer in answers] == [200] * before + [status]
-    assert says in answers[-1][2].decode()
+    assert message in answers[-1][2].decode()
     assert answers[-1][1] == "close"
 
 
-def test_a_body_that_breaks_off_in_garbage_is_refused_once(ask):
-    before = ask.counted(route="/generate", code="400"), ask.counted(route="other", code="400")
-    ((status, connection, body),) = ask(CHUNKED + b"5\r\nabcde\r\n", b"zz\r\n", times=1)
+def test_invalid_chunk_is_rejected_and_counted_once(send_parts):
+    before = send_parts.counted(route="/generate", code="400"), send_parts.counted(route="other", code="400")
+    ((status, connection, body),) = send_parts(CHUNKED + b"5\r\nabcde\r\n", b"zz\r\n", times=1)
     assert (status, connection) == (400, "close")
     assert b"not a request that HTTP/1.1 allows" in body
-    assert (ask.counted(route="/generate", code="400"), ask.counted(route="other", code="400")) == (
+    assert (send_parts.counted(route="/generate", code="400"), send_parts.counted(route="other", code="400")) == (
         before[0] + 1,
         before[1],
     )
 
 
-def test_what_is_wrong_with_a_body_that_nobody_waits_for_has_no_answer(ask):
+def test_invalid_body_after_the_response_has_no_response(send_parts):
     head = b"GET /livez HTTP/1.1\r\nHost: figment\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    assert [answer[0] for answer in ask(head, b"5\r\nabcde\r\n", b"zz\r\n", times=1)] == [200]
+    assert [answer[0] for answer in send_parts(head, b"5\r\nabcde\r\n", b"zz\r\n", times=1)] == [200]
 
 
-def test_no_line_is_logged_for_what_is_no_http(ask, caplog):
-    """The log is not for clients to fill."""
+def test_invalid_http_is_not_logged(send_parts, caplog):
+    """Clients must not be able to fill the log."""
     with caplog.at_level(logging.WARNING):
         for bad, _, _ in BAD.values():
-            ask(*bad, times=1)
-        ask(GOOD.replace(b"\r\n\r\n", b"\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n"), times=1)
+            send_parts(*bad, times=1)
+        send_parts(GOOD.replace(b"\r\n\r\n", b"\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n"), times=1)
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -98,13 +98,13 @@ def test_no_line_is_logged_for_what_is_no_http(ask, caplog):
     "host",
     ["figment", "figment:3000", "127.0.0.1:3000", "[::1]:3000", "[fe80::1%25eth0]", "my_service.my-space.svc:80", ""],
 )
-def test_hosts_as_clients_send_them(host):
-    """An empty one is what a client sends that knows none (RFC 9112, 3.2)."""
-    assert _HOST.fullmatch(host.encode())
+def test_valid_hosts(host):
+    """A client without a host name sends an empty one (RFC 9112, 3.2)."""
+    assert is_valid_host(host.encode())
 
 
 @pytest.mark.parametrize(
     "host", ["a b", "http://figment", "figment/", "me@figment", "figment:http", "[::1", "a\tb", "ä"]
 )
-def test_what_is_no_host(host):
-    assert not _HOST.fullmatch(host.encode())
+def test_invalid_hosts(host):
+    assert not is_valid_host(host.encode())

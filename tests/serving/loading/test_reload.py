@@ -1,4 +1,4 @@
-"""New bundles without a restart, as clients and operators see it; and every start ends as ready or with a reason."""
+"""Reloading without a restart, as clients and operators see it. Every start ends as ready or with a reason."""
 
 import asyncio
 import shutil
@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from serving import runtime
 from serving.config.settings import Settings
 from serving.errors import ApiError
 from serving.inference.device import Devices, Hardware
-from serving.loading import loader as loading
+from serving.loading import loader, served_engines
 from serving.metrics import Metrics
+from serving.process.worker import run_in_daemon_thread
 from serving.runtime import Phase, Runtime
 
-WATCHED = {"reload_seconds": 0.02, "deadline_seconds": 0.1, "max_batch": 2}
+RELOADING = {"reload_seconds": 0.02, "deadline_seconds": 0.1, "max_batch": 2}
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def folder(tmp_path, generators):
 
 @asynccontextmanager
 async def running(folder, **settings):
-    """A runtime in this process that has ended its first look into the folder."""
+    """A runtime in this process, after its first poll of the folder."""
     service = Runtime(Settings(models=folder, **settings), Metrics())
     service.start(Devices("cpu", Hardware(1)))
     try:
@@ -54,9 +54,9 @@ def metric(service, name):
     return [line for line in lines if line.startswith(name)]
 
 
-def test_a_swap_never_leaves_a_moment_without_a_model(folder, generators, tmp_path):
+def test_swap_never_leaves_a_moment_without_a_model(folder, generators, tmp_path):
     async def swap():
-        async with running(folder, **WATCHED) as service:
+        async with running(folder, **RELOADING) as service:
             seen = set()
             generators.ship(tmp_path / "next", "mlp", 2, generators.mlp(width=48))
             shutil.rmtree(folder / "mlp" / "1")
@@ -75,9 +75,9 @@ def test_a_swap_never_leaves_a_moment_without_a_model(folder, generators, tmp_pa
     asyncio.run(swap())
 
 
-def test_an_emptied_folder_is_not_ready_and_goes_on_serving(folder, tmp_path):
+def test_emptied_folder_is_not_ready_and_still_serves(folder, tmp_path):
     async def empty():
-        async with running(folder, **WATCHED) as service:
+        async with running(folder, **RELOADING) as service:
             folder.rename(tmp_path / "aside")
             await until(lambda: not service.is_ready)
             status = service.status()
@@ -97,21 +97,21 @@ def test_an_emptied_folder_is_not_ready_and_goes_on_serving(folder, tmp_path):
     asyncio.run(empty())
 
 
-def test_a_look_that_fails_is_told_and_the_next_one_goes_on(folder, generators, monkeypatch, caplog):
+def test_failed_poll_is_reported_and_polling_continues(folder, generators, monkeypatch, caplog):
     def fail(watcher):
         raise OSError(24, "Too many open files")
 
     async def follow():
-        async with running(folder, **WATCHED) as service:
+        async with running(folder, **RELOADING) as service:
             assert service.status()["reload"]["status"] == "watching"
             with monkeypatch.context() as patched:
-                patched.setattr(loading.BundleWatcher, "poll", fail)
+                patched.setattr(loader.BundleWatcher, "poll", fail)
                 await until(lambda: float(metric(service, "figment_reload_failures_total")[0].split()[1]) >= 3)
                 failing = service.status()["reload"]
                 assert failing["status"] == "failing"
                 assert "Too many open files" in failing["error"]
                 assert failing["since"]
-                assert service.is_ready, "what is loaded can be served"
+                assert service.is_ready, "loaded engines can still be used"
             generators.ship(folder, "mlp", 2, generators.mlp())
             await until(lambda: len(versions(service)) == 2)
             assert "error" not in service.status()["reload"]
@@ -122,14 +122,14 @@ def test_a_look_that_fails_is_told_and_the_next_one_goes_on(folder, generators, 
     assert len([record for record in caplog.records if "Too many open files" in record.message]) == 1
 
 
-def test_a_thread_that_does_not_start_loses_no_bundle(folder, generators, monkeypatch):
+def test_thread_that_does_not_start_loses_no_bundle(folder, generators, monkeypatch):
     def fail(*args):
         raise RuntimeError("can't start new thread")
 
     async def follow():
-        async with running(folder, **WATCHED) as service:
+        async with running(folder, **RELOADING) as service:
             with monkeypatch.context() as patched:
-                patched.setattr(runtime, "Scheduler", fail)
+                patched.setattr(served_engines, "Scheduler", fail)
                 generators.ship(folder, "mlp", 2, generators.mlp())
                 await until(lambda: "new thread" in service.status()["reload"].get("error", ""))
                 assert versions(service) == ["mlp/1"]
@@ -140,13 +140,13 @@ def test_a_thread_that_does_not_start_loses_no_bundle(folder, generators, monkey
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), RuntimeError("surprise")])
 @pytest.mark.parametrize("reload_seconds", [0, 0.02])
-def test_every_start_ends_with_a_reason(folder, monkeypatch, error, reload_seconds):
+def test_failed_start_reports_its_reason(folder, monkeypatch, error, reload_seconds):
     def fail(root):
         raise error
 
     async def start():
         with monkeypatch.context() as patched:
-            patched.setattr("serving.loading.policy.find_bundles", fail)
+            patched.setattr("serving.loading.watcher.find_bundles", fail)
             async with running(folder, reload_seconds=reload_seconds, max_batch=2) as service:
                 status = service.status()
                 assert (status["status"], status["models"]) == ("unusable", [])
@@ -162,13 +162,13 @@ def test_every_start_ends_with_a_reason(folder, monkeypatch, error, reload_secon
 
 
 @pytest.mark.parametrize("missing", ["the folder", "all bundles"])
-def test_the_first_bundle_may_come_later(tmp_path, generators, missing):
+def test_first_bundle_may_be_added_later(tmp_path, generators, missing):
     root = tmp_path / "later"
     if missing == "all bundles":
         root.mkdir()
 
     async def follow():
-        async with running(root, **WATCHED) as service:
+        async with running(root, **RELOADING) as service:
             assert service.phase is Phase.UNUSABLE
             assert str(root) in service.status()["reason"]
             generators.ship(root, "mlp", 1, generators.mlp())
@@ -178,51 +178,51 @@ def test_the_first_bundle_may_come_later(tmp_path, generators, missing):
     asyncio.run(follow())
 
 
-def test_the_default_model_is_fixed_at_the_start(folder, generators):
-    """A bundle that was added while the service ran became the default if its name sorted first."""
+def test_default_model_is_fixed_at_the_start(folder, generators):
+    """A bundle added later must not become the default, even if its name sorts first."""
 
     async def follow():
-        async with running(folder, **WATCHED) as service:
+        async with running(folder, **RELOADING) as service:
             generators.ship(folder, "a-new-one", 1, generators.mlp())
             await until(lambda: len(versions(service)) == 2)
             assert service.registry.find(None, None).card.name == "mlp"
             shutil.rmtree(folder / "mlp")
             await until(lambda: versions(service) == ["a-new-one/1"])
-            with pytest.raises(ApiError, match="the default, 'mlp', is not loaded") as refused:
+            with pytest.raises(ApiError, match="the default, 'mlp', is not loaded") as error:
                 service.registry.find(None, None)
-            assert refused.value.status == 404
+            assert error.value.status == 404
 
     asyncio.run(follow())
 
 
-def test_a_load_that_never_ends_does_not_keep_the_process():
-    """A lost network mount may never answer: the thread that waits for it must not hold up the end."""
+def test_endless_load_does_not_keep_the_process():
+    """A lost network mount may never answer. The thread that waits for it must not delay the end of the process."""
 
     async def hang():
-        held = threading.Event()
-        task = asyncio.create_task(runtime.run_in_daemon_thread(held.wait))
+        released = threading.Event()
+        task = asyncio.create_task(run_in_daemon_thread(released.wait, "load"))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        holding = [thread.daemon for thread in threading.enumerate() if thread.name == "load"]
-        held.set()
-        assert holding == [True]
+        are_daemons = [thread.daemon for thread in threading.enumerate() if thread.name == "load"]
+        released.set()
+        assert are_daemons == [True]
 
     asyncio.run(hang())
 
 
-class Asking(threading.Thread):
-    """Asks for images all the time, and keeps what went wrong."""
+class ConstantClient(threading.Thread):
+    """Requests images without a pause, and records versions and failures."""
 
     def __init__(self, url):
         super().__init__(daemon=True)
-        self.url, self.versions, self.failed, self.enough = url, [], [], threading.Event()
+        self.url, self.versions, self.failed, self.stopped = url, [], [], threading.Event()
         self.start()
 
     def run(self):
         with httpx.Client(base_url=self.url, timeout=20) as client:
-            while not self.enough.is_set():
+            while not self.stopped.is_set():
                 answer = client.post("/generate", json={"seeds": [1]}, headers={"Accept": "application/json"})
                 if answer.status_code == 200:
                     assert answer.headers["x-figment-version"] == str(answer.json()["version"])
@@ -231,35 +231,35 @@ class Asking(threading.Thread):
                     self.failed.append(answer.text)
 
 
-def test_versions_take_over_and_go_while_clients_ask(serve, folder, generators):
+def test_versions_are_swapped_under_load(serve, folder, generators):
     with serve(models=folder, reload_seconds=0.1, deadline_seconds=1, max_batch=4, intra_op_threads=1) as server:
         server.wait(lambda answer: answer.status_code == 200)
-        asking = Asking(server.url)
-        server.until(lambda: 1 in asking.versions)
+        client = ConstantClient(server.url)
+        server.until(lambda: 1 in client.versions)
 
         generators.ship(folder, "mlp", 2, generators.mlp(width=48))
-        server.until(lambda: asking.versions[-1] == 2)
+        server.until(lambda: client.versions[-1] == 2)
         assert server.metric("figment_model_info", model="mlp") == 2
 
         graph = generators.ship(folder, "mlp", 3, generators.mlp()) / "generator.onnx"
         graph.write_bytes(graph.read_bytes()[:-1])
         server.until(lambda: httpx.get(server.url + "/readyz").json()["refused"])
         assert "mlp/3" in httpx.get(server.url + "/readyz").json()["refused"][0]["reason"]
-        assert asking.versions[-1] == 2
+        assert client.versions[-1] == 2
 
         shutil.rmtree(folder / "mlp" / "2")
-        server.until(lambda: asking.versions[-1] == 1)
+        server.until(lambda: client.versions[-1] == 1)
         server.until(lambda: server.metric("figment_model_info", model="mlp") == 1)
         server.until(lambda: "Unloaded mlp/2" in server.log)
 
         folder.rename(folder.with_name("aside"))
         assert server.answer_with(503, "/readyz").json()["status"] == "emptied"
         assert "still served" in server.answer_with(503, "/v2/health/ready").json()["error"]
-        asked = len(asking.versions)
-        server.until(lambda: len(asking.versions) > asked)
+        count = len(client.versions)
+        server.until(lambda: len(client.versions) > count)
         folder.with_name("aside").rename(folder)
         server.answer_with(200, "/readyz")
         server.answer_with(200, "/v2/health/ready")
-        asking.enough.set()
-        asking.join(10)
-        assert asking.failed == []
+        client.stopped.set()
+        client.join(10)
+        assert client.failed == []

@@ -1,4 +1,4 @@
-"""Changes in a folder of bundles: what is opened and what may be unloaded."""
+"""Changes in a folder of bundles: which bundles are added, and which may be unloaded."""
 
 import os
 import shutil
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.loading import policy as reload
-from serving.loading.policy import BundleWatcher, removable
+from serving.loading import watcher as watcher_module
+from serving.loading.watcher import BundleWatcher, removable
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def folder(tmp_path, generators):
 
 @pytest.fixture
 def watcher(folder):
-    """A watcher that has seen ``folder`` as it is."""
+    """A watcher after its first poll of ``folder``."""
     watcher = BundleWatcher(folder)
-    assert added(watcher) == ["mlp/1"], "at first, everything is new"
+    assert added(watcher) == ["mlp/1"], "the first poll adds everything"
     return watcher
 
 
@@ -30,7 +30,7 @@ def added(watcher):
     return [f"{bundle.parent.name}/{bundle.name}" for bundle in watcher.poll().added]
 
 
-def test_nothing_happens_where_nothing_changes(watcher):
+def test_unchanged_folder_adds_nothing(watcher):
     for _ in range(3):
         poll = watcher.poll()
         assert not poll.added
@@ -38,7 +38,7 @@ def test_nothing_happens_where_nothing_changes(watcher):
         assert poll.present == {"mlp/1"}
 
 
-def test_a_bundle_comes_once_it_keeps_still(watcher, folder, generators):
+def test_copied_bundle_is_added_once_two_polls_agree(watcher, folder, generators):
     graph = generators.ship(folder, "mlp", 2, generators.mlp(width=48)) / "generator.onnx"
     whole = graph.read_bytes()
     graph.write_bytes(whole[:100])
@@ -51,13 +51,13 @@ def test_a_bundle_comes_once_it_keeps_still(watcher, folder, generators):
     assert added(watcher) == []
 
 
-@pytest.mark.parametrize("kind", ["time", "rights", "same time and size"])
-def test_a_bundle_that_is_changed_in_place_comes_again(watcher, folder, kind):
-    """Rights come without a new time of the content; a swap may bring a file of the same time and size."""
+@pytest.mark.parametrize("kind", ["time", "permissions", "same time and size"])
+def test_bundle_changed_in_place_is_added_again(watcher, folder, kind):
+    """New permissions do not change the modification time. A swapped file may have the same time and size."""
     graph = folder / "mlp" / "1" / "generator.onnx"
     if kind == "time":
         os.utime(graph, ns=(1, 1))
-    elif kind == "rights":
+    elif kind == "permissions":
         graph.chmod(0o600)
     else:
         twin = graph.with_name(".twin")
@@ -67,7 +67,7 @@ def test_a_bundle_that_is_changed_in_place_comes_again(watcher, folder, kind):
     assert added(watcher) == ["mlp/1"]
 
 
-def test_a_bundle_goes_after_two_looks_and_may_come_back(watcher, folder, tmp_path_factory):
+def test_bundle_is_absent_after_two_polls_and_may_return(watcher, folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "1"
     shutil.move(folder / "mlp" / "1", elsewhere)
     assert watcher.poll().present == {"mlp/1"}, "a swap may be half done"
@@ -77,7 +77,7 @@ def test_a_bundle_goes_after_two_looks_and_may_come_back(watcher, folder, tmp_pa
     assert added(watcher) == ["mlp/1"]
 
 
-def test_a_gap_of_one_look_is_no_change(watcher, folder, tmp_path_factory):
+def test_gap_of_one_poll_is_no_change(watcher, folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "zoo"
     folder.rename(elsewhere)
     poll = watcher.poll()
@@ -88,7 +88,7 @@ def test_a_gap_of_one_look_is_no_change(watcher, folder, tmp_path_factory):
     assert (poll.present, poll.added, poll.missing) == ({"mlp/1"}, [], None)
 
 
-def test_a_forgotten_bundle_comes_again(watcher, folder):
+def test_forgotten_bundle_is_added_again(watcher, folder):
     watcher.forget(folder / "mlp" / "1")
     poll = watcher.poll()
     assert [bundle.name for bundle in poll.added] == ["1"]
@@ -96,17 +96,19 @@ def test_a_forgotten_bundle_comes_again(watcher, folder):
     assert added(watcher) == []
 
 
-def test_a_look_that_fails_loses_no_change(watcher, folder, generators, monkeypatch):
+def test_failed_poll_loses_no_change(watcher, folder, generators, monkeypatch):
     generators.ship(folder, "mlp", 2, generators.mlp())
     with monkeypatch.context() as patched:
-        patched.setattr(reload, "find_bundles", lambda root: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        patched.setattr(
+            watcher_module, "find_bundles", lambda root: (_ for _ in ()).throw(OSError(24, "Too many open files"))
+        )
         with pytest.raises(OSError, match="Too many open files"):
             watcher.poll()
     assert added(watcher) == []
     assert added(watcher) == ["mlp/2"]
 
 
-def test_a_model_that_cannot_be_read_now_is_not_gone(watcher, folder, monkeypatch):
+def test_unreadable_model_stays_present(watcher, folder, monkeypatch):
     usual = os.scandir
 
     def scandir(path):
@@ -120,11 +122,11 @@ def test_a_model_that_cannot_be_read_now_is_not_gone(watcher, folder, monkeypatc
         assert poll.present == {"mlp/1"}
         assert list(poll.unreadable) == ["mlp"]
     monkeypatch.undo()
-    assert added(watcher) == [], "nothing has changed meanwhile"
+    assert added(watcher) == [], "nothing has changed since"
 
 
 @pytest.mark.parametrize(
-    ("served", "absent", "refused", "going"),
+    ("served", "absent", "rejected", "removed"),
     [
         ("a/1 a/2", "a/1", "", "a/1"),
         ("a/1 b/1", "a/1", "", "a/1"),
@@ -138,26 +140,26 @@ def test_a_model_that_cannot_be_read_now_is_not_gone(watcher, folder, monkeypatc
         "a newer version is loaded",
         "another model is loaded",
         "nothing would be left",
-        "nothing would be left but what is broken",
+        "only a broken bundle would be left",
         "its replacement is broken",
-        "of its replacements one is broken",
-        "something else is broken",
+        "one of its replacements is broken",
+        "another model is broken",
     ],
 )
-def test_what_may_be_unloaded(served, absent, refused, going):
-    assert removable(served.split(), absent.split(), refused.split()) == {*going.split()}
+def test_removable(served, absent, rejected, removed):
+    assert removable(served.split(), absent.split(), rejected.split()) == {*removed.split()}
 
 
 _names = st.sets(st.sampled_from([f"{model}/{version}" for model in "abc" for version in (1, 2, 3)]))
 
 
-@given(served=_names, absent=_names, refused=_names)
-def test_something_is_always_left_to_serve(served, absent, refused):
+@given(served=_names, absent=_names, rejected=_names)
+def test_a_bundle_is_always_left_to_serve(served, absent, rejected):
     absent &= served
-    going = removable(served, absent, refused)
-    assert going <= absent, "what is on disk stays"
-    assert served - going or not served
-    broken = {name[0] for name in refused}
-    for name in going:
-        left = {other[0] for other in served - going}
-        assert name[0] in left or name[0] not in broken, "a broken replacement ended its model"
+    removed = removable(served, absent, rejected)
+    assert removed <= absent, "bundles on disk stay"
+    assert served - removed or not served
+    broken = {name[0] for name in rejected}
+    for name in removed:
+        left = {other[0] for other in served - removed}
+        assert name[0] in left or name[0] not in broken, "a broken replacement must not remove its model"
