@@ -119,6 +119,11 @@ class Card(_Strict):
     licence: str
     intended_use: str
 
+    @property
+    def num_labels(self) -> int:
+        """Returns the number of labels, 0 if the generator is unconditional."""
+        return len(self.labels or ())
+
 
 @dataclass(frozen=True)
 class Tensor:

@@ -18,16 +18,11 @@ from benchmarks.serving.load import closed_loop
 from benchmarks.serving.servers import figment
 from models.noise import noise_for_seeds
 from serving.config.cores import usable_cores
-from serving.encoding.formats import Format, encode
+from serving.encoding.formats import DEFAULT_QUALITY, IMAGE_FORMATS, NPY, ImageFormat
 
 IMAGES = 64
 _CONNECTIONS = 3  # one in the device, one at the encoders, one on its way
-_TYPES: dict[Format, str] = {
-    "npy": "application/x-npy",
-    "png": "application/zip",
-    "jpeg": "application/zip",
-    "webp": "application/zip",
-}
+_ACCEPT = {NPY: NPY.media_type, **dict.fromkeys(IMAGE_FORMATS, "application/zip")}
 
 
 def measure(home: Path, smoke: bool) -> list[dict[str, Any]]:
@@ -42,8 +37,8 @@ def measure(home: Path, smoke: bool) -> list[dict[str, Any]]:
             given = feed(list(range(IMAGES)), NOISE_DIM)
             images = session.run(None, given)[0]
             run = partial(session.run, None, given)
-            for file_format, accept in _TYPES.items():
-                body = f'{{"model":"{model}","count":{IMAGES},"format":"{file_format}"}}'
+            for file_format, accept in _ACCEPT.items():
+                body = f'{{"model":"{model}","count":{IMAGES},"format":"{file_format.name}"}}'
                 readings = []
                 for _ in range(rounds):
                     runtime = _pace(run, 1, seconds)
@@ -56,7 +51,7 @@ def measure(home: Path, smoke: bool) -> list[dict[str, Any]]:
                 rows.append(
                     {
                         "model": model,
-                        "format": file_format,
+                        "format": file_format.name,
                         "runtime_images_per_second": runtime,
                         "encoder_images_per_second": encoder,
                         "noise_images_per_second": noise,
@@ -65,13 +60,14 @@ def measure(home: Path, smoke: bool) -> list[dict[str, Any]]:
                     }
                 )
                 paces = f"{runtime:10.0f} {encoder:10.0f} {noise:10.0f} {mine:9.0f}"
-                print(f"{model:6} {file_format:6} {paces} {ratio:6.2f}", flush=True)
+                print(f"{model:6} {file_format.name:6} {paces} {ratio:6.2f}", flush=True)
     return rows
 
 
-def _encode_all(images: Any, file_format: Format) -> None:
+def _encode_all(images: Any, file_format: ImageFormat) -> None:
+    assert file_format.encode is not None
     for pixels in images:
-        encode(pixels, file_format, 90, {})
+        file_format.encode(pixels, DEFAULT_QUALITY, {})
 
 
 def _pace(work: Callable[[], object], threads: int, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""Which form an answer takes, for what is asked and what is accepted."""
+"""The body's ``format`` and the ``Accept`` header choose the form of an answer."""
 
 import pytest
 

@@ -27,7 +27,7 @@ def bundles(tmp_path_factory, generators):
 
 
 def inputs_for(card, seeds):
-    label = labels_for_seeds(seeds, len(card.labels)) if card.labels else None
+    label = labels_for_seeds(seeds, card.num_labels) if card.labels else None
     return Inputs(noise_for_seeds(seeds, card.noise_dim), label, np.ones(len(seeds), np.float32))
 
 
@@ -38,7 +38,7 @@ def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name,
     engine = open_engine(bundles[name], Devices("cpu", Hardware(threads)), 32)
     assert (engine.parallel, engine._multithreaded_session is not None) == (threads, threads > 1)
     inputs = inputs_for(engine.card, SEEDS)
-    alone = np.concatenate([engine.run(engine.join([inputs.part(i, i + 1)]), alone=True) for i in SEEDS])
+    alone = np.concatenate([engine.run(engine.join([inputs.part(i, i + 1)]), device_idle=True) for i in SEEDS])
     assert alone.std() > 10
     assert len(np.unique(alone.reshape(len(alone), -1), axis=0)) == len(alone)
     for size in range(2, 33):
@@ -143,7 +143,7 @@ def test_the_way_through_a_gpu_gives_the_same_images(bundles, monkeypatch):
     engine = Engine(bundle.card, open_onnxruntime(bundle.onnx, CPU, Hardware(1)), CUDA, 8, Hardware(4))
     assert (engine.provider, engine.parallel, engine.room(5)) == ("cuda", 1, 8)
     inputs = inputs_for(bundle.card, range(5))
-    images = engine.run(engine.join([inputs]), alone=True)
+    images = engine.run(engine.join([inputs]), device_idle=True)
     on_cpu = open_engine(bundle, Devices("cpu", Hardware(1)), 8)
     assert np.array_equal(images, on_cpu.run(on_cpu.join([inputs])))
     assert sorted(opened) == [1, 2, 3, 4, 6, 8]
