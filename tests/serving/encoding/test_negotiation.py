@@ -49,7 +49,7 @@ def test_accepted(body, accept, media_type, file_format):
     ("body", "accept"),
     [
         (ONE, "text/html"),
-        (ONE, "image/avif"),
+        (ONE, "image/heic"),
         (THREE, "image/png"),
         (ONE | {"format": "png"}, "image/webp"),
         (ONE | {"format": "png"}, "application/x-npy"),
