@@ -216,8 +216,8 @@ class FoundBundles:
 def find_bundles(root: Path) -> FoundBundles:
     """Lists the bundles below ``root``. Follows links; skips hidden entries and ``lost+found``.
 
-    Raises ``BundleError`` if ``root`` is no folder, ``OSError`` if it cannot be listed completely: a failed listing must
-    not look like an empty folder.
+    Raises ``BundleError`` if ``root`` is no folder, ``OSError`` if it cannot be listed completely: a failed
+    listing must not look like an empty folder.
     """
     found = FoundBundles([], {}, {})
     try:
