@@ -49,7 +49,8 @@ def measure(home: Path, smoke: bool) -> dict[str, Any]:
     loads = [_measure_load(load, rounds, seconds) for load in _LOADS]
     shares = [_goodput_share(round_, seconds) for round_ in rounds]
     waits = [
-        _quantile(_with(round_.runs[_LOADS[0]], 200), 99) * round_.capacity / _BATCH_IMAGES / 1000 for round_ in rounds
+        _quantile(_with_status(round_.runs[_LOADS[0]], 200), 99) * round_.capacity / _BATCH_IMAGES / 1000
+        for round_ in rounds
     ]
     print(f"At {_LOADS[0]:.0%} the p99 is {statistics.median(waits):.2f} batch times ({_range(waits)})")
     print(
@@ -71,7 +72,7 @@ def _measure_load(load: float, rounds: list[_Round], seconds: float) -> dict[str
     statuses = {arrival.status for run in runs for arrival in run}
     if unexpected := statuses - {200, 429}:
         raise SystemExit(f"unexpected statuses {sorted(unexpected)}: the numbers are invalid.")
-    rejected = [answers for run in runs if len(answers := _with(run, 429)) > 1]
+    rejected = [answers for run in runs if len(answers := _with_status(run, 429)) > 1]
 
     def median(number: Callable[[list[Arrival]], float], of: list[list[Arrival]]) -> float | None:
         return statistics.median(map(number, of)) if of else None
@@ -79,9 +80,9 @@ def _measure_load(load: float, rounds: list[_Round], seconds: float) -> dict[str
     numbers = {
         "load": load,
         "goodput_per_second": median(lambda run: _goodput(run, seconds), runs),
-        "p50_ms": median(lambda run: _quantile(_with(run, 200), 50), runs),
-        "p99_ms": median(lambda run: _quantile(_with(run, 200), 99), runs),
-        "refused": median(lambda run: len(_with(run, 429)) / len(run), runs),
+        "p50_ms": median(lambda run: _quantile(_with_status(run, 200), 50), runs),
+        "p99_ms": median(lambda run: _quantile(_with_status(run, 200), 99), runs),
+        "refused": median(lambda run: len(_with_status(run, 429)) / len(run), runs),
         "refused_p50_ms": median(lambda run: _quantile(run, 50), rejected),
         "refused_p99_ms": median(lambda run: _quantile(run, 99), rejected),
     }
@@ -100,10 +101,12 @@ def _goodput_share(round_: _Round, seconds: float) -> float:
 
 def _goodput(run: list[Arrival], seconds: float) -> float:
     """Returns successful answers per second, from the time when the queue is full until the last request is sent."""
-    return sum(_FILL_SECONDS <= arrival.answered < seconds for arrival in _with(run, 200)) / (seconds - _FILL_SECONDS)
+    return sum(_FILL_SECONDS <= arrival.answered < seconds for arrival in _with_status(run, 200)) / (
+        seconds - _FILL_SECONDS
+    )
 
 
-def _with(arrivals: list[Arrival], status: int) -> list[Arrival]:
+def _with_status(arrivals: list[Arrival], status: int) -> list[Arrival]:
     return [arrival for arrival in arrivals if arrival.status == status]
 
 

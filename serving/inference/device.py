@@ -16,7 +16,7 @@ logger = logging.getLogger("figment.device")
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 # The names of providers in metrics and messages.
-SHORT_NAME = {CPU: "cpu", CUDA: "cuda", TENSORRT: "tensorrt"}
+PROVIDER_NAMES = {CPU: "cpu", CUDA: "cuda", TENSORRT: "tensorrt"}
 
 _CANDIDATES = {"auto": (CUDA, CPU), "cuda": (CUDA,), "tensorrt": (TENSORRT,), "cpu": (CPU,)}
 
@@ -132,11 +132,11 @@ class Devices:
             if provider == CPU or isinstance(error, BundleError):
                 raise
             if self._verified:
-                raise RuntimeError(f"{SHORT_NAME[provider]}, which runs other bundles: {error}") from error
+                raise RuntimeError(f"{PROVIDER_NAMES[provider]}, which runs other bundles: {error}") from error
             try:
                 cpu_result = prepare(self.session(onnx, CPU, threads), CPU)
             except Exception:
-                logger.warning("A graph runs neither on the CPU nor on %s: %s", SHORT_NAME[provider], error)
+                logger.warning("A graph runs neither on the CPU nor on %s: %s", PROVIDER_NAMES[provider], error)
                 raise
             if CPU not in self._candidates:
                 raise DeviceError(f"FIGMENT_DEVICE={self._device} cannot be used: {error}") from error

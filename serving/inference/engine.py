@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, Card, Tensor, check_signature
 from models.noise import DEFAULT_TRUNCATION, labels_for_seeds, noise_for_seeds
-from serving.inference.device import CPU, SHORT_NAME, Devices, Hardware, Session
+from serving.inference.device import CPU, PROVIDER_NAMES, Devices, Hardware, Session
 
 logger = logging.getLogger("figment.engine")
 
@@ -104,7 +104,7 @@ class Engine:
         """
         check_signature(card, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
         self.card = card
-        self.provider = SHORT_NAME[provider]
+        self.provider = PROVIDER_NAMES[provider]
         self.parallel = 1
         self._session = session
         self._multithreaded_session: Session | None = None

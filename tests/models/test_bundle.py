@@ -257,3 +257,9 @@ def test_an_unreadable_bundle_differs_from_a_broken_one(
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     with pytest.raises(BundleUnreadableError, match=f"shapes/1: cannot read {named or 'its files'}"):
         read_bundle(folder)
+
+
+def test_an_unconditional_generator_has_zero_labels() -> None:
+    assert make_card().num_labels == 2
+    assert make_card(labels=None).num_labels == 0
+    assert "num_labels" not in make_card().model_dump(), "a card's fields are a contract"
