@@ -46,7 +46,7 @@ def measure(home: Path, smoke: bool) -> dict[str, Any]:
         f"takes {1000 * _BATCH_IMAGES / capacity:.0f} ms\n"
         " load  goodput  of them p50      p99  rejected  within p50      p99"
     )
-    loads = [_measure_load(load, rounds, seconds) for load in _LOADS]
+    loads = [_summarize_load(load, rounds, seconds) for load in _LOADS]
     shares = [_goodput_share(round_, seconds) for round_ in rounds]
     waits = [
         _quantile(_with_status(round_.runs[_LOADS[0]], 200), 99) * round_.capacity / _BATCH_IMAGES / 1000
@@ -66,7 +66,7 @@ def measure(home: Path, smoke: bool) -> dict[str, Any]:
     }
 
 
-def _measure_load(load: float, rounds: list[_Round], seconds: float) -> dict[str, Any]:
+def _summarize_load(load: float, rounds: list[_Round], seconds: float) -> dict[str, Any]:
     """Prints and returns the numbers of one load, each the median of the rounds."""
     runs = [round_.runs[load] for round_ in rounds]
     statuses = {arrival.status for run in runs for arrival in run}

@@ -82,9 +82,9 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
 class Engine:
     """One generator on one device.
 
-    On a GPU, one thread at a time runs it. On a CPU, ``parallel`` threads may, and one core computes each batch. So no
-    core waits for another at the end of an operator, and a core with other work delays only its own batch. All cores
-    compute a batch together only if they would be idle otherwise.
+    A GPU runs one batch at a time. A CPU runs ``parallel_batches``, each on one core. So no core waits for another at
+    the end of an operator, and a core with other work delays only its own batch. All cores compute a batch together
+    only if they would be idle otherwise.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Engine:
         check_signature(card, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
         self.card = card
         self.provider = PROVIDER_NAMES[provider]
-        self.parallel = 1
+        self.parallel_batches = 1
         self._session = session
         self._multithreaded_session: Session | None = None
         self._buffers: dict[int, _BoundBuffers] = {}
@@ -211,7 +211,7 @@ class Engine:
         self.buckets = (*smaller, self.max_batch)
         if threads == 1 or open_multithreaded is None or self._largest_batch_seconds < _ONE_THREAD_SECONDS:
             return
-        self.parallel = threads
+        self.parallel_batches = threads
         multithreaded = open_multithreaded()
         sizes = {count + self.padding(count) for count in range(1, min(threads, self.max_batch + 1))}
         if all(is_exact(size, False, multithreaded, map) for size in sizes):

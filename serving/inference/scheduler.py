@@ -24,6 +24,7 @@ import numpy as np
 from serving.errors import ApiError, ErrorCode, retry_later
 from serving.inference.batching import BatchQueue, QueueFullError, RequestSlice, Selection, Throughput
 from serving.inference.engine import Engine, Images, Inputs, PaddedBatch
+from serving.inference.fifo_semaphore import FifoSemaphore
 from serving.inference.pending import InferenceResult, Outcome, PendingRequest, drop_error, resolve_futures
 from serving.metrics import Metrics
 
@@ -72,9 +73,7 @@ class Scheduler:
         self._batch_full = threading.Condition(self._lock)  # awaited by the thread that forms a batch ahead
         self._in_flight = 0  # batches that are taken and whose outcomes are not delivered yet
         self._was_idle = True  # no image waited when the last batch had finished
-        # At most one thread waits here: the one that has formed a batch ahead. A plain semaphore lets about one batch
-        # in a thousand overtake it, which no throughput or latency shows.
-        self._device = threading.Semaphore(engine.parallel)
+        self._device = FifoSemaphore(engine.parallel_batches)
         self._closed = False
         self._wake_scheduled = False
         self._unresolved: dict[PendingRequest, None] = {}
@@ -93,7 +92,7 @@ class Scheduler:
         self._threads = [
             threading.Thread(target=self._work, args=[index], name=f"device-{model}-{index}", daemon=True)
             # If one batch fills the device, a second thread forms the next batch ahead.
-            for index in range(max(2, engine.parallel))
+            for index in range(max(2, engine.parallel_batches))
         ]
         for thread in self._threads:
             thread.start()
@@ -216,7 +215,7 @@ class Scheduler:
         if sys.platform == "linux":  # niceness is per thread there; a thread may raise it, and may not lower it
             thread = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
-        ready = self._device_free if index < self._engine.parallel else self._batch_full
+        ready = self._device_free if index < self._engine.parallel_batches else self._batch_full
         while True:
             with self._lock:
                 while not self._closed and not self._can_take():
@@ -237,13 +236,13 @@ class Scheduler:
     def _can_take(self) -> bool:
         """Returns whether a thread can take a batch, now or ahead of the device. The caller holds the lock."""
         waiting = self._queue.images
-        return waiting > 0 and (self._in_flight < self._engine.parallel or waiting >= self._engine.max_batch)
+        return waiting > 0 and (self._in_flight < self._engine.parallel_batches or waiting >= self._engine.max_batch)
 
     def _notify_thread(self) -> None:
         """Wakes a thread for the free device or, if the device is busy, any idle thread. The caller holds the lock."""
         if self._can_take():
             self._device_free.notify()
-            if self._in_flight >= self._engine.parallel:
+            if self._in_flight >= self._engine.parallel_batches:
                 self._batch_full.notify()
 
     def _take(self) -> tuple[Selection[PendingRequest], bool]:
@@ -252,8 +251,8 @@ class Scheduler:
         Splits waiting images over idle cores. With fewer images than cores, and an empty queue since the last batch,
         returns one batch for a multi-threaded session: a batch beside it would delay each of its operators.
         """
-        waiting, free = self._queue.images, max(1, self._engine.parallel - self._in_flight)
-        device_idle = self._was_idle and not self._in_flight and waiting < self._engine.parallel
+        waiting, free = self._queue.images, max(1, self._engine.parallel_batches - self._in_flight)
+        device_idle = self._was_idle and not self._in_flight and waiting < self._engine.parallel_batches
         share = waiting if device_idle else -(-waiting // free)
         selection = self._queue.take(time.monotonic(), self._engine.preferred_batch(share))
         self._in_flight += 1
@@ -320,7 +319,7 @@ class Scheduler:
             return self._retry_singly(formed, error)
         finished = time.monotonic()
         seconds = finished - started
-        self._throughput.record(count, seconds if device_idle else seconds / self._engine.parallel)
+        self._throughput.record(count, seconds if device_idle else seconds / self._engine.parallel_batches)
         self._inference.observe(seconds)
         self._batch_images.observe(count)
         if padding := self._engine.padding(count):

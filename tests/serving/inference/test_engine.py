@@ -36,7 +36,7 @@ def inputs_for(card, seeds):
 def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads, monkeypatch):
     monkeypatch.setattr("serving.inference.engine._ONE_THREAD_SECONDS", 0)
     engine = open_engine(bundles[name], Devices("cpu", Hardware(threads)), 32)
-    assert (engine.parallel, engine._multithreaded_session is not None) == (threads, threads > 1)
+    assert (engine.parallel_batches, engine._multithreaded_session is not None) == (threads, threads > 1)
     inputs = inputs_for(engine.card, SEEDS)
     alone = np.concatenate([engine.run(engine.pad([inputs.part(i, i + 1)]), device_idle=True) for i in SEEDS])
     assert alone.std() > 10
@@ -94,7 +94,7 @@ def test_a_fast_generator_runs_in_one_thread(bundles, monkeypatch, seconds, used
     monkeypatch.setattr("serving.inference.engine._ONE_THREAD_SECONDS", seconds)
     engine = open_engine(bundles["mlp"], Devices("cpu", Hardware(4), opener), 8)
     assert opened == used
-    assert engine.parallel == used[-1]
+    assert engine.parallel_batches == used[-1]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_the_gpu_path_gives_the_same_images(bundles, monkeypatch):
     monkeypatch.setattr("serving.inference.engine._BoundBuffers", bound)
     bundle = bundles["conv"]
     engine = Engine(bundle.card, open_onnxruntime(bundle.onnx, CPU, Hardware(1)), CUDA, 8, Hardware(4))
-    assert (engine.provider, engine.parallel, engine.preferred_batch(5)) == ("cuda", 1, 8)
+    assert (engine.provider, engine.parallel_batches, engine.preferred_batch(5)) == ("cuda", 1, 8)
     inputs = inputs_for(bundle.card, range(5))
     images = engine.run(engine.pad([inputs]), device_idle=True)
     on_cpu = open_engine(bundle, Devices("cpu", Hardware(1)), 8)

@@ -23,7 +23,7 @@ class FakeEngine:
     max_batch = 4
 
     def __init__(self, parallel=1):
-        self.parallel = parallel
+        self.parallel_batches = parallel
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.padded = []
