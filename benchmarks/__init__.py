@@ -1,1 +1,1 @@
-"""How fast Figment is, and what it is compared with; ``python -m benchmarks`` runs all of it."""
+"""Measures how fast Figment is, against comparisons on the same machine. ``python -m benchmarks`` runs everything."""

@@ -1,7 +1,7 @@
-"""Runs every benchmark of this folder, or those named: ``python -m benchmarks [NAME …] [--smoke] [--out FOLDER]``.
+"""Runs all benchmarks, or the named ones: ``python -m benchmarks [NAME …] [--smoke] [--out FOLDER]``.
 
-A benchmark is a package or module here with ``run(smoke, out)``: it prints a table, and writes ``NAME.json`` to the
-folder ``out``.
+A benchmark is a package or module of this folder with ``run(smoke, out)``. It prints a table, and writes ``NAME.json``
+to the folder ``out``.
 """
 
 import argparse
@@ -13,14 +13,16 @@ import benchmarks
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     names = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "__main__")
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, epilog="example: python -m benchmarks serving --smoke"
     )
     parser.add_argument("names", nargs="*", choices=[[], *names], metavar="NAME", help=f"of {', '.join(names)}")
-    parser.add_argument("--smoke", action="store_true", help="seconds instead of minutes: only that everything runs")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the JSON files")
+    parser.add_argument(
+        "--smoke", action="store_true", help="run for seconds instead of minutes, to check that everything works"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder for the JSON files")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or names:

@@ -1,7 +1,7 @@
-"""The bundle: an exported generator as a folder ``NAME/VERSION/``, and all that passes from training to serving.
+"""Reads and writes bundles: an exported generator as a folder ``NAME/VERSION/``. Nothing else goes to serving.
 
-It holds ``generator.onnx`` (one file), ``card.json`` (what the generator is and how it was made) and
-``samples.png``. Reading one verifies it; whatever does not fit is a ``BundleError`` that says so in a sentence.
+A bundle holds ``generator.onnx`` (one file), ``card.json`` (the generator's properties and training) and
+``samples.png``. Reading verifies it, and raises a ``BundleError`` with one sentence for the first mismatch.
 """
 
 import errno
@@ -27,13 +27,11 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BundleError(Exception):
-    """A bundle is missing, broken, or not what its card says."""
+    """A bundle is missing, broken, or does not fit its card."""
 
 
 class BundleUnreadableError(BundleError):
-    """The system could not read a bundle's files now, and perhaps can later: no rights, too many open files, a lost
-    mount.
-    """
+    """A bundle's files could not be read, but may be later: no permission, too many open files, a lost mount."""
 
 
 class _Strict(BaseModel):
@@ -41,7 +39,7 @@ class _Strict(BaseModel):
 
 
 class ImageSpec(_Strict):
-    """The images a generator makes: uint8 [height, width, channels]."""
+    """The shape of a generator's images: uint8 [height, width, channels]."""
 
     height: int = Field(ge=1)
     width: int = Field(ge=1)
@@ -49,7 +47,7 @@ class ImageSpec(_Strict):
 
 
 class DatasetRecord(_Strict):
-    """The images a generator was trained on."""
+    """The data set that a generator was trained on."""
 
     name: str
     fingerprint: Sha256
@@ -57,7 +55,7 @@ class DatasetRecord(_Strict):
 
 
 class TrainingRecord(_Strict):
-    """How a generator was made."""
+    """The training that a generator comes from."""
 
     dataset: DatasetRecord
     configuration: dict[str, JsonValue]
@@ -67,39 +65,39 @@ class TrainingRecord(_Strict):
 
 
 class Score(_Strict):
-    """One measurement of a generator, with the protocol that gives the number its meaning."""
+    """One score of a generator, with the protocol that makes it comparable."""
 
     metric: str
     value: float
     judge: str
     samples: int = Field(ge=1)
-    floor: float | None = Field(description="the same metric for real images against real ones, at the same count")
+    floor: float | None = Field(description="the same metric for real images against real images, at the same count")
     ceiling: float | None = Field(description="the same metric for noise against real images")
 
 
 class Parity(_Strict):
-    """How far ONNX Runtime's images were from PyTorch's at export."""
+    """The difference between ONNX Runtime's images and PyTorch's at export."""
 
     max_difference: int = Field(ge=0, le=255, description="largest difference of a pixel, in steps of 255")
     batch_sizes: tuple[int, ...]
 
 
 class TuningRecord(_Strict):
-    """The search that a generator has come out of."""
+    """The tuning study that a generator's settings come from."""
 
     study: str
-    trials: int = Field(ge=1, description="settings tried")
-    ended_early: int = Field(ge=0, description="of those, without spending their budget")
-    images: int = Field(ge=1, description="the budget of each, in real images seen")
-    trial: int = Field(ge=0, description="the one whose settings these are; 0 is the preset itself")
-    settings: dict[str, JsonValue] = Field(description="what it changed of the preset")
+    trials: int = Field(ge=1, description="number of trials")
+    ended_early: int = Field(ge=0, description="trials that ended before their budget was spent")
+    images: int = Field(ge=1, description="budget of each trial, in real images seen")
+    trial: int = Field(ge=0, description="the trial with these settings; 0 is the preset itself")
+    settings: dict[str, JsonValue] = Field(description="settings that differ from the preset")
     judge: str
-    objectives: tuple[float, ...] = Field(description="of these settings, on one fresh seed each; smaller is better")
-    preset_objectives: tuple[float, ...] = Field(description="of the preset's, on the same seeds")
+    objectives: tuple[float, ...] = Field(description="of these settings, on one new seed each; smaller is better")
+    preset_objectives: tuple[float, ...] = Field(description="of the preset, on the same seeds")
 
 
 class Card(_Strict):
-    """What a generator is: the content of ``card.json``."""
+    """The properties of a generator: the content of ``card.json``."""
 
     schema_version: Literal[1] = 1
     name: Name
@@ -119,10 +117,15 @@ class Card(_Strict):
     licence: str
     intended_use: str
 
+    @property
+    def num_labels(self) -> int:
+        """Returns the number of labels, 0 if the generator is unconditional."""
+        return len(self.labels or ())
+
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of an ONNX graph; an int is a fixed size, anything else a dynamic one."""
+    """An input or output of an ONNX graph. An int in ``shape`` is a fixed size, anything else a dynamic size."""
 
     name: str
     dtype: str
@@ -135,26 +138,26 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: its card, and the very bytes whose hash the card gives."""
+    """A verified bundle: its card, and the graph's bytes, which have the card's hash."""
 
     card: Card
     onnx: bytes
 
 
 def expected_inputs(card: Card) -> tuple[Tensor, ...]:
-    """The graph inputs that a card promises."""
+    """Returns the graph inputs that a card requires."""
     noise = Tensor("noise", "float32", ("N", card.noise_dim))
     label = (Tensor("label", "int64", ("N",)),) if card.labels else ()
     return (noise, *label, Tensor("truncation", "float32", ("N",)))
 
 
 def expected_outputs(card: Card) -> tuple[Tensor, ...]:
-    """The graph output that a card promises."""
+    """Returns the graph output that a card requires."""
     return (Tensor("images", "uint8", ("N", card.image.height, card.image.width, card.image.channels)),)
 
 
 def check_signature(card: Card, inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:
-    """Raises ``BundleError`` unless a graph's inputs and outputs are what its card promises, in any order."""
+    """Raises ``BundleError`` unless a graph has the inputs and outputs that its card requires, in any order."""
     for kind, found, expected in (
         ("inputs", inputs, expected_inputs(card)),
         ("outputs", outputs, expected_outputs(card)),
@@ -168,10 +171,11 @@ def check_signature(card: Card, inputs: Iterable[Tensor], outputs: Iterable[Tens
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Reads and verifies ``NAME/VERSION/``: its card, that both fit the folder's name, and the hash of its graph.
+    """Reads and verifies ``NAME/VERSION/``: the card, its name and version, and the hash of the graph.
 
-    The graph's signature is for whoever opens it: see ``check_signature``. Raises ``BundleError``, and of these
-    ``BundleUnreadableError`` where the files are there but cannot be read.
+    The caller verifies the graph's signature once it has opened the graph: see ``check_signature``.
+
+    Raises ``BundleError``, or its subclass ``BundleUnreadableError`` if the files exist but cannot be read.
     """
     label = f"{folder.parent.name}/{folder.name}"
     try:
@@ -184,7 +188,7 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         card = Card.model_validate_json(text)
     except ValidationError as error:
-        raise BundleError(f"{label}: {CARD_FILE} is not a valid card: {_first_fault(error)}") from error
+        raise BundleError(f"{label}: {CARD_FILE} is not a valid card: {_first_error(error)}") from error
     if (card.name, str(card.version)) != (folder.parent.name, folder.name):
         raise BundleError(f"{label}: its card says {card.name}/{card.version}; the folder must be named like that")
     digest = hashlib.sha256(onnx).hexdigest()
@@ -200,8 +204,8 @@ def read_bundle(folder: Path) -> Bundle:
 class FoundBundles:
     """The content of a folder of bundles.
 
-    ``folders`` are all ``NAME/VERSION``, by name and version; ``unreadable`` are models whose folder cannot be opened,
-    ``ignored`` are folders that look like bundles but are in no place for one, each with the reason.
+    ``folders`` are all ``NAME/VERSION``, sorted by name and version. ``unreadable`` are models whose folder cannot be
+    opened. ``ignored`` are entries that look like bundles but lie in a wrong place. Both have the reason as value.
     """
 
     folders: list[Path]
@@ -212,8 +216,8 @@ class FoundBundles:
 def find_bundles(root: Path) -> FoundBundles:
     """Lists the bundles below ``root``. Follows links; skips hidden entries and ``lost+found``.
 
-    Raises ``BundleError`` if ``root`` is no folder, ``OSError`` if it cannot be listed completely: a listing that has
-    failed must not look like an empty folder.
+    Raises ``BundleError`` if ``root`` is no folder, ``OSError`` if it cannot be listed completely: a failed
+    listing must not look like an empty folder.
     """
     found = FoundBundles([], {}, {})
     try:
@@ -223,8 +227,8 @@ def find_bundles(root: Path) -> FoundBundles:
     for model in models:
         if _is_folder(model):
             _add_versions(found, root / model.name)
-        elif _leads_nowhere(model):
-            found.ignored[model.name] = "is a link that leads nowhere"
+        elif _is_broken_link(model):
+            found.ignored[model.name] = "is a broken link"
     found.folders.sort(key=lambda path: (path.parent.name, int(path.name)))
     return found
 
@@ -241,18 +245,18 @@ def _add_versions(found: FoundBundles, model: Path) -> None:
         name = f"{model.name}/{version.name}"
         if version.name == CARD_FILE:
             found.ignored[model.name] = f"holds {CARD_FILE} itself; a bundle lies in NAME/VERSION"
-        elif _leads_nowhere(version):
-            found.ignored[name] = "is a link that leads nowhere"
+        elif _is_broken_link(version):
+            found.ignored[name] = "is a broken link"
         elif not _is_folder(version):
             continue
         elif version.name.isascii() and version.name.isdecimal():
             found.folders.append(model / version.name)
         else:
-            found.ignored[name] = "is named like no version; versions are whole numbers: 1, 2, …"
+            found.ignored[name] = "is not named like a version; versions are whole numbers: 1, 2, …"
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    # Not Path.glob, which takes a folder that it cannot list for an empty one.
+    # Not Path.glob: it returns nothing for a folder that it cannot list.
     with os.scandir(folder) as entries:
         kept = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "lost+found"]
     return sorted(kept, key=lambda entry: entry.name)
@@ -262,14 +266,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except PermissionError:
-        return True  # the error recurs when the folder is read, and names it there
+        return True  # reading the folder raises the same error, with the folder's name
     except OSError as error:
         if error.errno == errno.ELOOP:
             return False
         raise
 
 
-def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+def _is_broken_link(entry: os.DirEntry[str]) -> bool:
     if not entry.is_symlink():
         return False
     try:
@@ -280,21 +284,21 @@ def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
 
 
 def next_version(root: Path, name: str) -> int:
-    """The version a new bundle of this name gets below ``root``: one more than the newest, from 1."""
+    """Returns the next free version of a model below ``root``: the newest plus one, or 1."""
     taken = (int(path.name) for path in (root / name).glob("*") if path.name.isdecimal())
     return max(taken, default=0) + 1
 
 
 def write_bundle(root: Path, card: Card, onnx: bytes, samples_png: bytes) -> Path:
-    """Writes ``root/NAME/VERSION/`` whole or not at all, and returns that folder.
+    """Writes ``root/NAME/VERSION/`` completely or not at all, and returns that folder.
 
-    Raises ``BundleError`` if that version is there already or the graph is not the card's.
+    Raises ``BundleError`` if that version exists or the graph does not have the card's hash.
     """
     if hashlib.sha256(onnx).hexdigest() != card.sha256:
         raise BundleError(f"{card.name}/{card.version}: the card's SHA-256 is not that of the graph")
     target = root / card.name / str(card.version)
     if target.exists():
-        raise BundleError(f"{card.name}/{card.version} is there already")
+        raise BundleError(f"{card.name}/{card.version} exists already")
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{card.version}-", dir=target.parent))
     try:
@@ -309,7 +313,7 @@ def write_bundle(root: Path, card: Card, onnx: bytes, samples_png: bytes) -> Pat
     return target
 
 
-def _first_fault(error: ValidationError) -> str:
-    fault: Any = error.errors()[0]
-    where = ".".join(map(str, fault["loc"]))
-    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+def _first_error(error: ValidationError) -> str:
+    first: Any = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

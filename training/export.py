@@ -263,9 +263,9 @@ def _tensor(node: Any) -> Tensor:
 
 
 def _samples_png(session: Any, card: Card) -> bytes:
-    noise, label = grid_inputs(card.noise_dim, len(card.labels or ()))
+    noise, label = grid_inputs(card.noise_dim, card.num_labels)
     truncation = np.ones(len(noise), dtype=np.float32)
     images = _run(session, noise.numpy(), None if label is None else label.numpy(), truncation)
     file = io.BytesIO()
-    image_grid(images, min(len(card.labels or ()), 10) or 10).save(file, "PNG")
+    image_grid(images, min(card.num_labels, 10) or 10).save(file, "PNG")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""The service against the limit on the same machine, in turns: see ``docs/performance.md``."""
+"""Compares the service with the limit on the same machine, in turns. See ``docs/performance.md``."""
 
 import json
 import tempfile

@@ -1,8 +1,8 @@
-"""Random arrivals: the latency at 80 % of the capacity, and what twice the capacity does to those who are let in.
+"""Measures random arrivals: the latency at 80 % of the capacity, and accepted requests at twice the capacity.
 
-A machine that others share changes its pace within minutes, so each round measures the capacity anew before it offers
-its loads, and the numbers are medians of the rounds. All are offered by the same client, whose time comes from the same
-cores. The first second, when the queue fills, is left out of the goodput, but not of the latencies.
+The speed of a shared machine changes within minutes. So each round measures the capacity again before it offers its
+loads, and the numbers are medians of the rounds. One client offers all loads, and shares the cores with the server. The
+goodput leaves out the first second, when the queue fills; the latencies include it.
 """
 
 import statistics
@@ -18,12 +18,12 @@ _MODEL = "g32"
 _QUEUE_IMAGES = 256
 _BATCH_IMAGES = 64
 _LOADS = (0.8, 1.0, 1.25, 1.5, 2.0)
-_FILLED = 1.0  # seconds until the queue is full for sure
+_FILL_SECONDS = 1.0  # the queue is certainly full after this time
 
 
 @dataclass(frozen=True)
 class _Round:
-    """The capacity, in requests a second, and what came of each load, in shares of it."""
+    """The capacity, in requests a second, and the answers by load, as a share of the capacity."""
 
     capacity: float
     runs: dict[float, list[Arrival]]
@@ -40,15 +40,18 @@ def measure(home: Path, smoke: bool) -> dict[str, Any]:
             capacity = closed_loop(ours, "/generate", body, _BATCH_IMAGES, seconds).requests_per_second
             runs = {load: open_loop(ours, client, body, load * capacity, seconds) for load in _LOADS}
             rounds.append(_Round(capacity, runs))
-    capacity = statistics.median(one.capacity for one in rounds)
+    capacity = statistics.median(round_.capacity for round_ in rounds)
     print(
         f"\nRandom arrivals, {_MODEL}; the capacity is {capacity:.0f} requests a second, so a batch of {_BATCH_IMAGES} "
         f"takes {1000 * _BATCH_IMAGES / capacity:.0f} ms\n"
-        " load  goodput  of them p50      p99  refused   within p50      p99"
+        " load  goodput  of them p50      p99  rejected  within p50      p99"
     )
-    loads = [_told(load, rounds, seconds) for load in _LOADS]
-    shares = [_share(one, seconds) for one in rounds]
-    waits = [_quantile(_with(one.runs[_LOADS[0]], 200), 99) * one.capacity / _BATCH_IMAGES / 1000 for one in rounds]
+    loads = [_summarize_load(load, rounds, seconds) for load in _LOADS]
+    shares = [_goodput_share(round_, seconds) for round_ in rounds]
+    waits = [
+        _quantile(_with_status(round_.runs[_LOADS[0]], 200), 99) * round_.capacity / _BATCH_IMAGES / 1000
+        for round_ in rounds
+    ]
     print(f"At {_LOADS[0]:.0%} the p99 is {statistics.median(waits):.2f} batch times ({_range(waits)})")
     print(
         f"At {_LOADS[-1]:.0%} the goodput is {statistics.median(shares):.2f} of the best ({_range(shares)})", flush=True
@@ -63,13 +66,13 @@ def measure(home: Path, smoke: bool) -> dict[str, Any]:
     }
 
 
-def _told(load: float, rounds: list[_Round], seconds: float) -> dict[str, Any]:
-    """One load's numbers, each the median of the rounds."""
-    runs = [one.runs[load] for one in rounds]
+def _summarize_load(load: float, rounds: list[_Round], seconds: float) -> dict[str, Any]:
+    """Prints and returns the numbers of one load, each the median of the rounds."""
+    runs = [round_.runs[load] for round_ in rounds]
     statuses = {arrival.status for run in runs for arrival in run}
     if unexpected := statuses - {200, 429}:
-        raise SystemExit(f"unexpected statuses {sorted(unexpected)}: the numbers mean nothing.")
-    refused = [refusals for run in runs if len(refusals := _with(run, 429)) > 1]
+        raise SystemExit(f"unexpected statuses {sorted(unexpected)}: the numbers are invalid.")
+    rejected = [answers for run in runs if len(answers := _with_status(run, 429)) > 1]
 
     def median(number: Callable[[list[Arrival]], float], of: list[list[Arrival]]) -> float | None:
         return statistics.median(map(number, of)) if of else None
@@ -77,31 +80,33 @@ def _told(load: float, rounds: list[_Round], seconds: float) -> dict[str, Any]:
     numbers = {
         "load": load,
         "goodput_per_second": median(lambda run: _goodput(run, seconds), runs),
-        "p50_ms": median(lambda run: _quantile(_with(run, 200), 50), runs),
-        "p99_ms": median(lambda run: _quantile(_with(run, 200), 99), runs),
-        "refused": median(lambda run: len(_with(run, 429)) / len(run), runs),
-        "refused_p50_ms": median(lambda run: _quantile(run, 50), refused),
-        "refused_p99_ms": median(lambda run: _quantile(run, 99), refused),
+        "p50_ms": median(lambda run: _quantile(_with_status(run, 200), 50), runs),
+        "p99_ms": median(lambda run: _quantile(_with_status(run, 200), 99), runs),
+        "refused": median(lambda run: len(_with_status(run, 429)) / len(run), runs),
+        "refused_p50_ms": median(lambda run: _quantile(run, 50), rejected),
+        "refused_p99_ms": median(lambda run: _quantile(run, 99), rejected),
     }
     line = "{load:5.0%} {goodput_per_second:6.0f}/s {p50_ms:8.1f} ms {p99_ms:5.0f} ms {refused:8.0%}"
-    if refused:
+    if rejected:
         line += " {refused_p50_ms:9.1f} ms {refused_p99_ms:5.1f} ms"
     print(line.format(**numbers), flush=True)
     return numbers
 
 
-def _share(one: _Round, seconds: float) -> float:
-    """The goodput at the highest load, of the best at any load in this round."""
-    goodputs = [_goodput(run, seconds) for run in one.runs.values()]
+def _goodput_share(round_: _Round, seconds: float) -> float:
+    """Returns the goodput at the highest load, as a share of the best goodput in this round."""
+    goodputs = [_goodput(run, seconds) for run in round_.runs.values()]
     return goodputs[-1] / max(goodputs)
 
 
 def _goodput(run: list[Arrival], seconds: float) -> float:
-    """Of a second, once the queue is full and for as long as requests come."""
-    return sum(_FILLED <= arrival.answered < seconds for arrival in _with(run, 200)) / (seconds - _FILLED)
+    """Returns successful answers per second, from the time when the queue is full until the last request is sent."""
+    return sum(_FILL_SECONDS <= arrival.answered < seconds for arrival in _with_status(run, 200)) / (
+        seconds - _FILL_SECONDS
+    )
 
 
-def _with(arrivals: list[Arrival], status: int) -> list[Arrival]:
+def _with_status(arrivals: list[Arrival], status: int) -> list[Arrival]:
     return [arrival for arrival in arrivals if arrival.status == status]
 
 

@@ -1,4 +1,4 @@
-"""Two generators of random weights as bundles: of a benchmark only the shapes matter."""
+"""Writes two generators with random weights as bundles. For a benchmark only the shapes matter."""
 
 import hashlib
 import itertools
@@ -16,17 +16,17 @@ NOISE_DIM = 128
 
 
 class _Graph:
-    """A graph that grows by one node at a time, each fed by the one before."""
+    """Builds a graph node by node. Each node takes the output of the previous one."""
 
     def __init__(self) -> None:
         self._random = np.random.RandomState(0)
         self._nodes: list[Any] = []
         self._weights: list[Any] = []
         self.parameters = 0
-        self.last = "noise"
+        self.output = "noise"
 
     def weights(self, *shape: int) -> str:
-        """Random weights scaled to keep the variance: all but the first axis count as inputs."""
+        """Adds random weights, scaled to keep the variance. All axes but the first count as inputs."""
         self.parameters += int(np.prod(shape))
         scale = 1 / np.sqrt(np.prod(shape[1:]))
         return self.constant((self._random.randn(*shape) * scale).astype(np.float32))
@@ -38,11 +38,11 @@ class _Graph:
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> None:
         output = f"t{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, [self.last, *inputs], [output], **attributes))
-        self.last = output
+        self._nodes.append(helper.make_node(operator, [self.output, *inputs], [output], **attributes))
+        self.output = output
 
-    def finish(self, image: ImageSpec) -> bytes:
-        """Scales, rounds and lays out the last tensor, [N, C, H, W] around 0, as a bundle's images."""
+    def to_onnx(self, image: ImageSpec) -> bytes:
+        """Converts the last tensor, [N, C, H, W] around 0, to a bundle's images. Returns the graph as ONNX bytes."""
         self.add("Tanh")
         self.add("Mul", self.constant(np.float32(127.5)))
         self.add("Add", self.constant(np.float32(127.5)))
@@ -63,49 +63,49 @@ class _Graph:
         return content
 
 
-def _begin() -> _Graph:
+def _truncated_noise() -> _Graph:
     graph = _Graph()
-    # noise · truncation, as every bundle has it
+    # noise · truncation, as in every bundle
     graph._nodes.append(helper.make_node("Unsqueeze", ["truncation", graph.constant(np.array([1]))], ["column"]))
     graph.add("Mul", "column")
     return graph
 
 
 def tiny() -> tuple[bytes, ImageSpec]:
-    """A perceptron of 0.23 M weights: 28×28 grey."""
-    graph = _begin()
+    """Returns a perceptron with 0.23 M weights, 28×28 grey, and its image size."""
+    graph = _truncated_noise()
     graph.add("Gemm", graph.weights(256, NOISE_DIM), transB=1)
     graph.add("Relu")
     graph.add("Gemm", graph.weights(784, 256), transB=1)
     graph.add("Reshape", graph.constant(np.array([-1, 1, 28, 28])))
     image = ImageSpec(height=28, width=28, channels=1)
-    return graph.finish(image), image
+    return graph.to_onnx(image), image
 
 
 def g32() -> tuple[bytes, ImageSpec]:
-    """A DCGAN of 0.94 M weights: 32×32 RGB."""
-    graph = _begin()
+    """Returns a DCGAN with 0.94 M weights, 32×32 RGB, and its image size."""
+    graph = _truncated_noise()
     channels = [256, 128, 64, 64]
     graph.add("Gemm", graph.weights(channels[0] * 16, NOISE_DIM), transB=1)
     graph.add("Reshape", graph.constant(np.array([-1, channels[0], 4, 4])))
-    twice = graph.constant(np.array([1, 1, 2, 2], np.float32))
+    scales = graph.constant(np.array([1, 1, 2, 2], np.float32))
     for before, after in itertools.pairwise(channels):
         graph.add(
-            "Resize", "", twice, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"
+            "Resize", "", scales, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"
         )
         graph.add("Conv", graph.weights(after, before, 3, 3), pads=[1, 1, 1, 1])
         graph.add("Relu")
     graph.add("Conv", graph.weights(3, channels[-1], 3, 3), pads=[1, 1, 1, 1])
     image = ImageSpec(height=32, width=32, channels=3)
-    return graph.finish(image), image
+    return graph.to_onnx(image), image
 
 
 def write_generators(root: Path) -> None:
     """Writes ``tiny/1`` and ``g32/1`` below ``root``."""
-    for make in (tiny, g32):
-        onnx_bytes, image = make()
+    for build in (tiny, g32):
+        onnx_bytes, image = build()
         card = Card(
-            name=make.__name__,
+            name=build.__name__,
             version=1,
             created=datetime(2026, 1, 1, tzinfo=UTC),
             architecture="benchmark",

@@ -1,5 +1,7 @@
-"""Two kinds of load: wrk's, with so many connections that ask again as soon as they are answered; and arrivals at
-random times (Poisson) that wait for nobody, which show what a closed loop hides.
+"""Generates two kinds of load.
+
+In wrk's closed loop, each connection sends its next request after its answer. In the open loop, requests arrive at
+random times (Poisson) and wait for no answer, which shows the queueing that a closed loop hides.
 """
 
 import json
@@ -13,7 +15,7 @@ from benchmarks.serving.servers import Server
 
 @dataclass(frozen=True)
 class Reading:
-    """What one run of wrk saw, and the server's own time on the cores for one request."""
+    """The results of one run of wrk, and the server's CPU time for one request."""
 
     requests_per_second: float
     p50_ms: float
@@ -25,7 +27,7 @@ class Reading:
 def closed_loop(
     server: Server, path: str, body: str, connections: int, seconds: int, accept: str = "application/json"
 ) -> Reading:
-    """Runs wrk; ``body`` may have a ``%d`` for the seed."""
+    """Runs wrk. A ``%d`` in ``body`` stands for the seed."""
     program = shutil.which("wrk")
     if program is None:
         raise SystemExit("The benchmark of the service needs wrk (apt-get install wrk).")
@@ -34,49 +36,48 @@ def closed_loop(
     before = server.cpu_seconds
     output = subprocess.run([*command, "--", path, body, accept], capture_output=True, text=True, check=True).stdout
     cpu_seconds = server.cpu_seconds - before
-    told = json.loads(output.strip().splitlines()[-1])
+    report = json.loads(output.strip().splitlines()[-1])
     return Reading(
-        told["requests"] / told["seconds"],
-        told["p50_ms"],
-        told["p99_ms"],
-        cpu_seconds / told["requests"] * 1e6,
-        told["failed"],
+        report["requests"] / report["seconds"],
+        report["p50_ms"],
+        report["p99_ms"],
+        cpu_seconds / report["requests"] * 1e6,
+        report["failed"],
     )
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """How one request of an open loop went."""
+    """The answer to one request of an open loop."""
 
     status: int
-    """Of HTTP; 0 for a connection that ended without an answer."""
+    """HTTP's; 0 if the connection ended without an answer."""
     milliseconds: float
-    """From the moment when it was due until its answer was there."""
+    """From the time when the request was due until its answer had arrived."""
     due: float
-    """That moment, in seconds from the beginning."""
+    """Seconds from the start of the run."""
 
     @property
     def answered(self) -> float:
-        """When its answer was there, in seconds from the beginning."""
+        """Returns when the answer had arrived, in seconds from the start of the run."""
         return self.due + self.milliseconds / 1000
 
 
 def open_loop(server: Server, client: Path, body: str, rate: float, seconds: float) -> list[Arrival]:
-    """Sends ``rate`` requests a second at random times, each whether or not those before it are answered.
+    """Sends ``rate`` requests a second at random times, without waiting for answers.
 
-    ``client`` is what ``build_client`` has made; ``body`` may have a ``%d`` for the seed.
+    ``client`` is the program from ``build_client``. A ``%d`` in ``body`` stands for the seed.
     """
     command = [str(client), str(server.port), str(rate), str(seconds), body]
-    ended = subprocess.run(command, capture_output=True, text=True)
-    if ended.returncode:
-        raise SystemExit(f"The client of random arrivals failed: {ended.stderr.strip()}")
-    output = ended.stdout
-    fields = (line.split() for line in output.splitlines())
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        raise SystemExit(f"The client of random arrivals failed: {process.stderr.strip()}")
+    fields = (line.split() for line in process.stdout.splitlines())
     return [Arrival(int(status), int(micros) / 1000, float(due)) for status, micros, due in fields]
 
 
 def build_client(folder: Path) -> Path:
-    """Compiles the client of open loops."""
+    """Compiles the open loop's client, and returns its path."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise SystemExit("The benchmark of random arrivals needs a C compiler (apt-get install gcc libc6-dev).")

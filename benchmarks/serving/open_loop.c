@@ -1,15 +1,15 @@
-/* Requests at random times (Poisson) that wait for nobody: RATE a second, for SECONDS, to 127.0.0.1:PORT.
+/* Sends requests at random times (Poisson), without waiting for answers: RATE a second, for SECONDS, to 127.0.0.1:PORT.
  *
  *   open_loop PORT RATE SECONDS BODY
  *
- * BODY may have a %d for the seed, 1, 2, 3, …. For each request, in the order of the answers, a line: HTTP's status (0
- * for a connection that ended without an answer), the microseconds from the moment when the request was due until its
- * answer was there, and that moment in seconds from the beginning. What a busy machine keeps from being sent in time
- * counts as waiting.
+ * A %d in BODY stands for the seed: 1, 2, 3, …. The output has a line for each request, in the order of the answers:
+ * HTTP's status (0 if the connection ended without an answer), the microseconds from the time when the request was due
+ * until its answer had arrived, and that due time in seconds from the start. If a busy machine sends a request late,
+ * the delay counts as waiting.
  *
- * The client shares the cores with the server that it measures. So it is in C, and looks up once a millisecond only, to
- * send what is due and to read what has come: a time may be told one millisecond too long, but not too short. What is
- * due within one millisecond comes to the server together.
+ * The client shares the cores with the server that it measures. So it is written in C, and wakes once a millisecond, to
+ * send requests that are due and to read answers. A reported time may be one millisecond too long, but not too short.
+ * Requests that are due within the same millisecond reach the server together.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -24,15 +24,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { AT_FIRST = 512, EVENTS = 256, ANSWER_BYTES = 1 << 20, REQUEST_BYTES = 4096 };
+enum { INITIAL_CONNECTIONS = 512, EVENTS = 256, ANSWER_BYTES = 1 << 20, REQUEST_BYTES = 4096 };
 static const double TICK_SECONDS = 0.001, GIVE_UP_SECONDS = 60;
 
 struct connection {
     int socket;
-    double due; /* when the request that it asks was to be sent */
-    size_t received, expected; /* bytes of the answer; expected is 0 until its head is there */
+    double due; /* when its request was due */
+    size_t received, expected; /* bytes of the answer; expected is 0 until the headers have arrived */
     char *answer;
-    struct connection *next; /* of those that are free */
+    struct connection *next; /* in the list of idle connections */
 };
 
 static double begin;
@@ -52,7 +52,8 @@ static void fail(const char *what) {
 
 static struct connection *new_connection(void) {
     struct connection *it = calloc(1, sizeof *it);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int yes = 1;
     if (!it || !(it->answer = malloc(ANSWER_BYTES + 1))) fail("malloc");
     if ((it->socket = socket(AF_INET, SOCK_STREAM, 0)) < 0) fail("socket");
@@ -63,7 +64,7 @@ static struct connection *new_connection(void) {
     return it;
 }
 
-static void ask(double due, const char *body_format, int seed) {
+static void send_request(double due, const char *body_format, int seed) {
     char body[REQUEST_BYTES / 2], request[REQUEST_BYTES];
     struct connection *it = idle;
     if (it) idle = it->next;
@@ -79,23 +80,23 @@ static void ask(double due, const char *body_format, int seed) {
     it->due = due;
     it->received = it->expected = 0;
     open_requests++;
-    /* Some hundred bytes always fit into an idle connection's buffer. What fails here is told when it is read. */
+    /* Some hundred bytes always fit into an idle connection's buffer. receive() reports one that fails here. */
     if (send(it->socket, request, bytes, MSG_NOSIGNAL) != bytes) shutdown(it->socket, SHUT_RDWR);
 }
 
-static void note(struct connection *it, int status) {
+static void report(struct connection *it, int status) {
     open_requests--;
     printf("%d %.0f %.4f\n", status, (now() - it->due) * 1e6, it->due - begin);
 }
 
-static void hear(struct connection *it) {
+static void receive(struct connection *it) {
     ssize_t got = recv(it->socket, it->answer + it->received, ANSWER_BYTES - it->received, MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN) return;
-    if (got <= 0) { /* it has ended; one that is idle is not used again, either */
+    if (got <= 0) { /* the connection has ended: an idle one leaves the list, another one is reported */
         struct connection **link = &idle;
         while (*link && *link != it) link = &(*link)->next;
         if (*link) *link = it->next;
-        else note(it, 0);
+        else report(it, 0);
         close(it->socket);
         free(it->answer);
         free(it);
@@ -112,7 +113,7 @@ static void hear(struct connection *it) {
         }
     }
     if (it->received < it->expected) return;
-    note(it, atoi(it->answer + strlen("HTTP/1.1 ")));
+    report(it, atoi(it->answer + strlen("HTTP/1.1 ")));
     it->next = idle;
     idle = it;
 }
@@ -131,7 +132,7 @@ int main(int count, char **words) {
         setrlimit(RLIMIT_NOFILE, &files);
     }
     if ((poller = epoll_create1(0)) < 0) fail("epoll_create1");
-    for (int one = 0; one < AT_FIRST; one++) {
+    for (int one = 0; one < INITIAL_CONNECTIONS; one++) {
         struct connection *it = new_connection();
         it->next = idle;
         idle = it;
@@ -139,23 +140,23 @@ int main(int count, char **words) {
     srand48(1);
     begin = now();
     double due = begin, tick = begin;
-    int seed = 0, asking = 1;
-    while (asking || (open_requests && now() < begin + seconds + GIVE_UP_SECONDS)) {
-        while (asking && due <= now()) {
-            ask(due, words[4], ++seed);
+    int seed = 0, sending = 1;
+    while (sending || (open_requests && now() < begin + seconds + GIVE_UP_SECONDS)) {
+        while (sending && due <= now()) {
+            send_request(due, words[4], ++seed);
             due -= log(1 - drand48()) / rate; /* the time between two arrivals is exponential */
-            asking = due < begin + seconds;
+            sending = due < begin + seconds;
         }
         int ready;
         do {
             ready = epoll_wait(poller, events, EVENTS, 0);
-            for (int one = 0; one < ready; one++) hear(events[one].data.ptr);
+            for (int one = 0; one < ready; one++) receive(events[one].data.ptr);
         } while (ready == EVENTS);
         tick = fmax(tick + TICK_SECONDS, now());
         struct timespec until = {.tv_sec = (time_t)tick, .tv_nsec = (long)(fmod(tick, 1) * 1e9)};
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
     }
-    if (open_requests) { /* or a server that hangs would look like one that was asked less */
+    if (open_requests) { /* otherwise a server that hangs would look like one with fewer requests */
         fprintf(stderr, "%d requests had no answer %.0f s after the last was sent\n", open_requests, GIVE_UP_SECONDS);
         return 1;
     }

@@ -1,4 +1,4 @@
-"""The process itself: how long it takes to be ready, and what its memory does over many mixed requests."""
+"""Measures the time until the process is ready, and its memory over many mixed requests."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ _REQUESTS = (
 
 
 def measure(home: Path, smoke: bool) -> dict[str, Any]:
-    """Prints a few lines and returns their numbers."""
+    """Prints the start time and the memory after each round, and returns them."""
     rounds, seconds = (1, 1) if smoke else (10, 4)
     with figment(ROOT / "models" / "zoo", home / "shipped") as shipped:
         ready_seconds = shipped.ready_seconds

@@ -1,4 +1,4 @@
--- Each request asks for another seed; path, body (with %d for the seed) and Accept come from the command line.
+-- Sends another seed with each request. Path, body (with %d for the seed) and Accept come from the command line.
 local seed, path, body, headers = 0, nil, nil, nil
 function init(args)
   path, body = args[1], args[2]

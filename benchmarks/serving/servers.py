@@ -1,4 +1,4 @@
-"""Servers under test: processes that are started, waited for, weighed and stopped."""
+"""Starts and stops the servers under test, and measures their CPU time and memory."""
 
 import os
 import socket
@@ -28,20 +28,20 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Returns the address of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def cpu_seconds(self) -> float:
-        """What it and its children have taken of the cores so far."""
-        return sum(sum(process.cpu_times()[:2]) for process in self._family())
+        """Returns the CPU time of the process and its children so far."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
 
     @property
     def resident_bytes(self) -> int:
-        """The memory that it and its children hold."""
-        return sum(process.memory_info().rss for process in self._family())
+        """Returns the resident memory of the process and its children."""
+        return sum(process.memory_info().rss for process in self._processes())
 
-    def _family(self) -> list[psutil.Process]:
+    def _processes(self) -> list[psutil.Process]:
         return [self._process, *self._process.children(recursive=True)]
 
 
@@ -55,32 +55,32 @@ def running(
     cwd: Path = ROOT,
     seconds: float = 60,
 ) -> Iterator[Server]:
-    """Starts a server, waits until it is ready, and stops it and whatever it has started."""
-    began = time.monotonic()
+    """Starts a server, waits until it is ready, and at the end stops it with all its children."""
+    started = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=output)
     try:
         while not is_ready():
-            if process.poll() is not None or time.monotonic() - began > seconds:
+            if process.poll() is not None or time.monotonic() - started > seconds:
                 raise RuntimeError(f"{' '.join(command)} did not start:\n{log.read_text()}")
             time.sleep(0.02)
-        yield Server(process, port, time.monotonic() - began)
+        yield Server(process, port, time.monotonic() - started)
     finally:
         _stop(psutil.Process(process.pid))
 
 
 def _stop(process: psutil.Process) -> None:
-    """Asks a server to end, and ends what it leaves behind."""
-    family = [process, *process.children(recursive=True)]
+    """Sends SIGTERM to a server, and kills the processes that are left after 20 s."""
+    processes = [process, *process.children(recursive=True)]
     process.terminate()
-    _, left = psutil.wait_procs(family, 20)
+    _, left = psutil.wait_procs(processes, 20)
     for survivor in left:
         with suppress(psutil.NoSuchProcess):
             survivor.kill()
 
 
 def figment(zoo: Path, home: Path, **settings: object) -> AbstractContextManager[Server]:
-    """``bentoml serve`` with the bundles of ``zoo``; ``settings`` without their prefix."""
+    """Runs ``bentoml serve`` with the bundles of ``zoo``. ``settings`` have no prefix ``FIGMENT_``."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
     environment |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "FIGMENT_MODELS": str(zoo)}
@@ -92,7 +92,7 @@ def figment(zoo: Path, home: Path, **settings: object) -> AbstractContextManager
 
 
 def limit(generator: Path, home: Path) -> AbstractContextManager[Server]:
-    """The bare micro-batcher with one generator."""
+    """Runs the bare micro-batcher with one generator."""
     port = free_port()
     environment = os.environ | {"GENERATOR": str(generator), "THREADS": str(usable_cores())}
     home.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def limit(generator: Path, home: Path) -> AbstractContextManager[Server]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Returns a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -112,7 +112,7 @@ def free_port() -> int:
 
 
 def _answers(url: str) -> bool:
-    # The limit knows one route, and answers a GET with an error: that is an answer, too.
+    # The limit answers a GET with status 500, which shows that it is ready.
     try:
         urllib.request.urlopen(url, timeout=2).close()
     except urllib.error.HTTPError as error:

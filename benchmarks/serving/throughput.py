@@ -1,4 +1,4 @@
-"""One seed in, one base64 PNG out: requests a second by connections, ours and the limit's in turns."""
+"""Measures requests for one base64 PNG: requests a second by connections, the limit and Figment in turns."""
 
 import statistics
 from dataclasses import asdict, fields
@@ -12,10 +12,10 @@ _CONNECTIONS = (1, 16, 64)
 
 
 def measure(home: Path, smoke: bool) -> list[dict[str, Any]]:
-    """Prints the table and returns its rows: medians, and the median of each pair's ratio."""
+    """Prints the table and returns its rows: medians, and the median ratio of each pair."""
     rounds, seconds = (1, 1) if smoke else (5, 3)
     rows: list[dict[str, Any]] = []
-    print("\nOne image a request: the limit, ours, and the time that the servers' processes take for a request")
+    print("\nOne image a request: the limit, Figment (ours), and the CPU time of the servers' processes for a request")
     print("model  conn   limit/s    ours/s  ratio   p50 ms   p99 ms  limit µs   ours µs")
     for model in ("tiny",) if smoke else ("tiny", "g32"):
         generator = home / "zoo" / model / "1" / "generator.onnx"
@@ -40,7 +40,7 @@ def measure(home: Path, smoke: bool) -> list[dict[str, Any]]:
                     flush=True,
                 )
                 if mine["failed"]:
-                    raise SystemExit(f"{mine['failed']} requests failed: the numbers mean nothing.")
+                    raise SystemExit(f"{mine['failed']} requests failed: the numbers are invalid.")
     return rows
 
 

@@ -4,12 +4,12 @@ import functools
 import json
 
 from models.bundle import Card
-from models.grid import grid
+from models.grid import grid, square_columns
+from models.noise import DEFAULT_TRUNCATION
 from serving.api.inputs import Prepared
 from serving.api.interpolation import InterpolateRequest, Walk
 from serving.api.requests import GenerateRequest
 from serving.encoding.answers import Answer, Picture
-from serving.encoding.formats import square_columns
 from serving.encoding.negotiation import Form, Offer
 from serving.inference.engine import Inputs
 from serving.inference.pending import InferenceResult
@@ -85,7 +85,7 @@ def _texts(card: Card, truncation: float | None, **known: str | None) -> dict[st
     """What a file tells of itself, apart from what nobody knows."""
     texts = {name: text for name, text in known.items() if text is not None}
     return texts | {
-        "truncation": f"{1.0 if truncation is None else truncation:g}",
+        "truncation": f"{DEFAULT_TRUNCATION if truncation is None else truncation:g}",
         "model": card.name,
         "version": str(card.version),
         "Comment": NOTICE,

@@ -1,4 +1,4 @@
-"""An image's address, ``/images/{model}/{seed}.{png,jpg,webp}?…``: what it asks for, and how long it may be kept."""
+"""An image's address, ``/images/{model}/{seed}.{extension}?…``: what it asks for, and how long it may be kept."""
 
 import re
 from typing import Annotated
@@ -9,16 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from models.bundle import Card
 from models.noise import MAX_SEED
 from serving.api.requests import GenerateRequest
-from serving.encoding.formats import Format
+from serving.encoding.formats import IMAGE_FORMATS, QUALITY_DESCRIPTION, enumerate_names
 from serving.errors import ApiError, ErrorCode, invalid
 from serving.http.validation import error_from_validation
 
 TEMPLATE = "/images/{model}/{seed}.{format}"
 
+_FORMATS = {entry.extension: entry.name for entry in IMAGE_FORMATS}
+_EXTENSIONS = enumerate_names([f".{extension}" for extension in _FORMATS])
+
 # Without leading zeros, so that an image has one address and a cache keeps it once.
-_PATH = re.compile(r"/images/(?P<model>[^/]+)/(?P<seed>0|[1-9][0-9]{0,9})\.(?P<extension>png|jpg|webp)", re.ASCII)
+_PATH = re.compile(
+    rf"/images/(?P<model>[^/]+)/(?P<seed>0|[1-9][0-9]{{0,9}})\.(?P<extension>{'|'.join(_FORMATS)})", re.ASCII
+)
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
-_FORMAT: dict[str, Format] = {"png": "png", "jpg": "jpeg", "webp": "webp"}
 
 # With a version an address means the same bytes for ever; without one it means the newest version's.
 _FOR_EVER = "max-age=31536000, immutable"
@@ -37,9 +41,7 @@ class Query(BaseModel):
     version: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="with it the image may be kept for ever; the newest if not given"
     )
-    quality: Annotated[int, Field(ge=1, le=100)] | None = Field(
-        default=None, description="of jpg and webp; 90 if not given"
-    )
+    quality: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description=QUALITY_DESCRIPTION)
 
 
 class ImageAddress:
@@ -49,12 +51,10 @@ class ImageAddress:
         """Takes the decoded path and the raw query. Raises ``ApiError`` for what is no image's address."""
         match = _PATH.fullmatch(path)
         if match is None:
-            raise ApiError(
-                ErrorCode.NOT_FOUND, "An image's address ends in its seed and .png, .jpg or .webp, as in 42.png."
-            )
+            raise ApiError(ErrorCode.NOT_FOUND, f"An image's address ends in its seed and {_EXTENSIONS}, as in 42.png.")
         self.model = match["model"]
         self.seed = int(match["seed"])
-        self.format = _FORMAT[match["extension"]]
+        self.format = _FORMATS[match["extension"]]
         if self.seed > MAX_SEED:
             raise invalid("seed", f"a seed is an integer in 0 … {MAX_SEED}")
         self._query = _read_query(query)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Card
-from models.noise import labels_for_seeds, noise_for_seeds
+from models.noise import DEFAULT_TRUNCATION, labels_for_seeds, noise_for_seeds
 from serving.api.requests import GenerateRequest, Label, SeedRanges
 from serving.errors import invalid
 from serving.inference.engine import Inputs
@@ -37,7 +37,7 @@ def prepare(request: GenerateRequest, card: Card) -> Prepared:
             seeds = request.seeds.listed() if isinstance(request.seeds, SeedRanges) else request.seeds
         assert seeds is not None
         noise = noise_for_seeds(seeds, card.noise_dim)
-    truncation = np.array([1.0 if request.truncation is None else request.truncation] * count, np.float32)
+    truncation = np.full(count, DEFAULT_TRUNCATION if request.truncation is None else request.truncation, np.float32)
     return Prepared(Inputs(noise, label_indices(request.labels, count, seeds, card), truncation), seeds)
 
 
@@ -68,7 +68,7 @@ def label_indices(
         if seeds is None:
             # A seed implies its label; a vector of noise implies none, and any default would surprise somebody.
             raise invalid("labels", f"{card.name} needs a label for each vector of noise: {_choice(card)}")
-        return labels_for_seeds(seeds, len(card.labels))
+        return labels_for_seeds(seeds, card.num_labels)
     if not isinstance(given, list):
         return np.full(count, _index(given, card), np.int64)
     if len(given) != count:
@@ -81,12 +81,12 @@ def _index(label: Label, card: Card) -> int:
     if isinstance(label, str):
         if label in card.labels:
             return card.labels.index(label)
-    elif 0 <= label < len(card.labels):
+    elif 0 <= label < card.num_labels:
         return label
     raise invalid("labels", f"{repr(label)[:40]} is not a label of {card.name}: {_choice(card)}")
 
 
 def _choice(card: Card) -> str:
     assert card.labels is not None
-    names = ", ".join(card.labels[:20]) + (", …" if len(card.labels) > 20 else "")
-    return f"a number in 0 … {len(card.labels) - 1} or one of {names}"
+    names = ", ".join(card.labels[:20]) + (", …" if card.num_labels > 20 else "")
+    return f"a number in 0 … {card.num_labels - 1} or one of {names}"

@@ -9,9 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from models.bundle import Card
-from models.noise import MAX_SEED, noise_for_seeds
+from models.noise import DEFAULT_TRUNCATION, MAX_SEED, noise_for_seeds
 from serving.api.inputs import given_noise, label_indices
 from serving.api.requests import Labels, Vector, given_as, too_many
+from serving.encoding.formats import (
+    ANIMATION_FORMAT_NAMES,
+    QUALITY_DESCRIPTION,
+    STILL_FORMAT_NAMES,
+    AnyFormat,
+    enumerate_names,
+)
 from serving.http.validation import error_from_validation
 from serving.inference.engine import Inputs
 
@@ -53,15 +60,17 @@ class InterpolateRequest(BaseModel):
     layout: Literal["list", "grid", "animation"] = Field(
         default="list", description="list: each image; grid: a strip, one row of all; animation: a moving image"
     )
-    format: Literal["png", "jpeg", "webp", "gif", "npy"] | None = Field(
-        default=None, description="gif, like webp, for an animation; the others for a list or a strip"
+    format: AnyFormat | None = Field(
+        default=None,
+        description=f"of an animation: {enumerate_names(ANIMATION_FORMAT_NAMES)}; "
+        f"of a list or a strip: {enumerate_names(STILL_FORMAT_NAMES)}",
     )
-    quality: int | None = Field(default=None, ge=1, le=100, description="of jpeg and webp; 90 if not given")
+    quality: int | None = Field(default=None, ge=1, le=100, description=QUALITY_DESCRIPTION)
     frames_per_second: Annotated[float, Field(ge=1, le=50)] = Field(default=12, description="of an animation")
 
     @model_validator(mode="after")
     def _format_fits(self) -> Self:
-        allowed = ("webp", "gif") if self.layout == "animation" else ("png", "jpeg", "webp", "npy")
+        allowed = ANIMATION_FORMAT_NAMES if self.layout == "animation" else STILL_FORMAT_NAMES
         if self.format is not None and self.format not in allowed:
             problem = f"layout {self.layout} has the formats {', '.join(allowed)}, not {self.format}"
             raise PydanticCustomError("format", "{problem}", {"problem": problem})
@@ -99,7 +108,9 @@ def prepare_walk(request: InterpolateRequest, card: Card) -> Walk:
     noise = spherical(_noise(request.start, "from", card), _noise(request.to, "to", card), positions)
     seeds = None if request.start.seed is None else [request.start.seed] * request.steps
     label = label_indices(request.labels, request.steps, seeds, card)
-    truncation = np.full(request.steps, 1.0 if request.truncation is None else request.truncation, np.float32)
+    truncation = np.full(
+        request.steps, DEFAULT_TRUNCATION if request.truncation is None else request.truncation, np.float32
+    )
     return Walk(Inputs(noise, label, truncation), positions.tolist())
 
 

@@ -10,12 +10,12 @@ from serving.api import pages
 from serving.api.image_address import TEMPLATE, Query
 from serving.api.interpolation import InterpolateRequest
 from serving.api.requests import GenerateRequest
+from serving.encoding.formats import ANIMATION_FORMATS, IMAGE_FORMATS, NPY, STILL_FORMAT_NAMES
 from serving.errors import ErrorCode
 from serving.http.headers import GENERATION_HEADERS, HEADER_LENGTH
 from serving.http.openapi_parts import (
     BINARY,
     HEADERS,
-    IMAGES,
     MAKING,
     MODEL,
     TEXT,
@@ -35,6 +35,8 @@ from serving.http.openapi_parts import (
 )
 from serving.oip import openapi as openapi_oip
 
+_IMAGE_TYPES = [entry.media_type for entry in IMAGE_FORMATS]
+
 _SCHEMAS: dict[str, Schema] = {
     "Error": object_of(
         error={"type": "string", "description": "one sentence"},
@@ -47,7 +49,7 @@ _SCHEMAS: dict[str, Schema] = {
             object_of(
                 seed={"type": ["integer", "null"]},
                 label={"type": ["string", "null"]},
-                format={"enum": ["png", "jpeg", "webp", "npy"]},
+                format={"enum": [*STILL_FORMAT_NAMES]},
                 data={"type": "string", "contentEncoding": "base64"},
             )
         ),
@@ -59,7 +61,7 @@ _SCHEMAS: dict[str, Schema] = {
             object_of(
                 position={"type": ["number", "null"], "minimum": 0, "maximum": 1},
                 label={"type": ["string", "null"]},
-                format={"enum": ["png", "jpeg", "webp", "npy"]},
+                format={"enum": [*STILL_FORMAT_NAMES]},
                 data={"type": "string", "contentEncoding": "base64"},
             )
         ),
@@ -105,13 +107,17 @@ _WALKS: dict[str, Schema] = {
 def _paths() -> Schema:
     kept = (*GENERATION_HEADERS, "ETag", "Cache-Control")
     page = ("ETag", "Cache-Control", "Content-Security-Policy")
-    arrays = {"application/zip": BINARY, "application/x-npy": BINARY}
+    arrays = {"application/zip": BINARY, NPY.media_type: BINARY}
     forms = {
-        **dict.fromkeys(IMAGES, BINARY),
+        **dict.fromkeys(_IMAGE_TYPES, BINARY),
         "application/json": ref("Images"),
         **arrays,
     }
-    walks = {**dict.fromkeys((*IMAGES, "image/gif"), BINARY), "application/json": ref("Walk"), **arrays}
+    walks = {
+        **dict.fromkeys((*_IMAGE_TYPES, *(entry.media_type for entry in ANIMATION_FORMATS)), BINARY),
+        "application/json": ref("Walk"),
+        **arrays,
+    }
     refusals = (ErrorCode.NOT_JSON, ErrorCode.NOT_ACCEPTABLE, ErrorCode.TOO_LARGE, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
     return {
         "/generate": {
@@ -135,13 +141,15 @@ def _paths() -> Schema:
                 "image",
                 "One image by its address, for browsers and caches.",
                 {
-                    "200": answer("The image.", dict.fromkeys(IMAGES, BINARY), *kept),
+                    "200": answer("The image.", dict.fromkeys(_IMAGE_TYPES, BINARY), *kept),
                     "304": answer("The client has it already.", {}, *kept),
                     **refused(*MAKING),
                 },
                 MODEL,
                 parameter("seed", "path", {"type": "integer", "minimum": 0, "maximum": MAX_SEED}, 42),
-                parameter("format", "path", {"type": "string", "enum": ["png", "jpg", "webp"]}, "png"),
+                parameter(
+                    "format", "path", {"type": "string", "enum": [entry.extension for entry in IMAGE_FORMATS]}, "png"
+                ),
                 *query_of(Query, label="7", truncation=0.7, version=3, quality=90),
                 parameter("If-None-Match", "header", TEXT),
             )

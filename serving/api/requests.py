@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, Va
 from pydantic_core import PydanticCustomError
 
 from models.noise import MAX_SEED
-from serving.encoding.formats import Format
+from serving.encoding.formats import DEFAULT_FORMAT, QUALITY_DESCRIPTION, StillFormat
 from serving.errors import ApiError, ErrorCode
 from serving.http.validation import error_from_validation
 
@@ -118,8 +118,10 @@ class GenerateRequest(BaseModel):
     count: int | None = Field(default=None, ge=1, description="so many images of random seeds")
     labels: Labels = Field(default=None, description="one label for all images or one each: numbers or names")
     truncation: float | None = Field(default=None, ge=0, le=1, description="1 is none, smaller is more typical")
-    format: Format | None = Field(default=None, description="png if neither this nor Accept says otherwise")
-    quality: int | None = Field(default=None, ge=1, le=100, description="of jpeg and webp; 90 if not given")
+    format: StillFormat | None = Field(
+        default=None, description=f"{DEFAULT_FORMAT} if neither this nor Accept says otherwise"
+    )
+    quality: int | None = Field(default=None, ge=1, le=100, description=QUALITY_DESCRIPTION)
     layout: Layout | None = Field(default=None, description="list: each image; grid: one image of all")
 
     @model_validator(mode="after")

@@ -1,19 +1,17 @@
-"""Made images as the body of an answer: the image itself, JSON, a ZIP archive or an array."""
+"""The body of an answer with images: an image, JSON, a ZIP archive, an array or an animation."""
 
 import base64
 from collections import Counter
 from typing import NamedTuple
 
 from models.bundle import Card
-from serving.encoding.archive import archive
-from serving.encoding.formats import DEFAULT_QUALITY, Images, encode, encode_animation, npy
+from serving.encoding.formats import DEFAULT_QUALITY, FORMATS, Images, encode_npy
 from serving.encoding.negotiation import Form, Offer
-
-_EXTENSION = {"png": "png", "jpeg": "jpg", "webp": "webp", "npy": "npy"}
+from serving.encoding.zip_archive import zip_archive
 
 
 class Picture(NamedTuple):
-    """One file of an answer: its pixels, uint8 [H, W, C], and what is told of it in JSON, in its name and inside."""
+    """One file of an answer: pixels uint8 [H, W, C], its JSON members, its name without extension, and its texts."""
 
     pixels: Images
     members: str
@@ -22,7 +20,7 @@ class Picture(NamedTuple):
 
 
 class Answer:
-    """The answer to one request. ``encode`` and ``body`` take time and belong in an encoder thread."""
+    """The answer to one request. ``encode`` and ``body`` take time: run them in an encoder thread."""
 
     def __init__(
         self,
@@ -34,9 +32,10 @@ class Answer:
         quality: int | None,
         frames_per_second: float = 0,
     ) -> None:
-        """``images`` are those of an array or an animation, ``pictures`` those of every other form."""
+        """Takes ``images`` for an array or an animation, and ``pictures`` for every other form."""
         self._card = card
         self._offer = offer
+        self._format = FORMATS[offer.format]
         self._images = images
         self.pictures = pictures
         self._quality = quality or DEFAULT_QUALITY
@@ -48,41 +47,40 @@ class Answer:
         return self._offer.form in (Form.NPY, Form.ANIMATION)
 
     def encode(self, picture: Picture) -> bytes:
-        """A picture as it goes into the body."""
-        assert self._offer.format != "gif"  # which is offered for animations alone
-        data = encode(picture.pixels, self._offer.format, self._quality, picture.texts)
+        """Returns a picture as the body holds it."""
+        assert self._format.encode is not None  # animations are one file
+        data = self._format.encode(picture.pixels, self._quality, picture.texts)
         return base64.b64encode(data) if self._offer.form is Form.JSON else data
 
     def body(self, files: list[bytes]) -> bytes:
-        """The answer's body, of all encoded pictures in order."""
+        """Returns the body of all encoded pictures, in order."""
         if self._offer.form is Form.IMAGE:
             return files[0]
         if self._offer.form is Form.NPY:
-            return npy(self._images)
+            return encode_npy(self._images)
         if self._offer.form is Form.ANIMATION:
-            assert self._offer.format in ("webp", "gif")
+            assert self._format.animate is not None  # animations are offered in these formats only
             texts = self.pictures[0].texts
-            return encode_animation(self._images, self._offer.format, self._quality, self._frames_per_second, texts)
+            return self._format.animate(self._images, self._frames_per_second, self._quality, texts)
         return self._json(files) if self._offer.form is Form.JSON else self._zip(files)
 
     def _json(self, files: list[bytes]) -> bytes:
-        # Base64 needs no escaping: putting it in by hand spares a walk through megabytes of text.
-        file_format = self._offer.format.encode()
+        # Formatted without a JSON encoder: Base64 needs no escaping, and an encoder would scan megabytes for it.
+        file_format = self._format.name.encode()
         images = b",".join(
             [
                 b'{%s,"format":"%s","data":"%s"}' % (picture.members.encode(), file_format, data)
                 for picture, data in zip(self.pictures, files, strict=True)
             ]
         )
-        # A name is of letters that JSON does not escape: the card's pattern has it.
+        # The card's pattern allows no character in a name that JSON would escape.
         return b'{"model":"%s","version":%d,"images":[%s]}' % (self._card.name.encode(), self._card.version, images)
 
     def _zip(self, files: list[bytes]) -> bytes:
-        extension = _EXTENSION[self._offer.format]
         used: Counter[str] = Counter()
         names = []
         for picture in self.pictures:
             used[picture.stem] += 1
             repeat = f"-{used[picture.stem]}" if used[picture.stem] > 1 else ""
-            names.append(f"{picture.stem}{repeat}.{extension}")
-        return archive(zip(names, files, strict=True))
+            names.append(f"{picture.stem}{repeat}.{self._format.extension}")
+        return zip_archive(zip(names, files, strict=True))

@@ -1,88 +1,92 @@
-"""Images as files: PNG, JPEG, WebP and NumPy arrays; and many images as one grid."""
+"""The table of formats. Request fields, negotiation, image addresses, OpenAPI and ZIP archives follow from it.
+
+A new format is one more ``ImageFormat`` in the table, with its encoder.
+"""
 
 import io
-import math
-from collections.abc import Mapping
-from typing import Any, Literal
-from xml.sax.saxutils import quoteattr
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from serving.encoding.notes import readable
+from serving.encoding.pillow import animate_gif, animate_webp, encode_jpeg, encode_webp
 from serving.encoding.png import encode_png
 
 Images = NDArray[np.uint8]
-Format = Literal["png", "jpeg", "webp", "npy"]
-Animation = Literal["webp", "gif"]
 
-DEFAULT_QUALITY = 90
-
-# Of libwebp's efforts 0 … 6 (4 if none is named): 2 % more bytes in half the time.
-_WEBP_METHOD = 1
-
-_EXIF_IMAGE_DESCRIPTION = 0x010E
-
-# XMP (ISO 16684-1) in one element of attributes. The digital source type is IPTC's word for images that a model made,
-# which search engines and picture libraries look for.
-_XMP = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="Figment"'
-    ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-    ' Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"'
-    ' xmlns:figment="urn:figment:"{facts}/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
-)
+# Encodes one image, uint8 [H, W, C], at a quality of 1 … 100, with texts inside the file.
+Encoder = Callable[[Images, int, Mapping[str, str]], bytes]
+# Encodes images, uint8 [N, H, W, C], at a number of frames a second, with quality and texts as above.
+AnimationEncoder = Callable[[Images, float, int, Mapping[str, str]], bytes]
 
 
-def encode(pixels: Images, file_format: Format, quality: int, texts: Mapping[str, str]) -> bytes:
-    """One image, uint8 [H, W, C], as a file; ``quality`` (1 … 100) is for jpeg and webp.
+@dataclass(frozen=True)
+class ImageFormat:
+    """A file format: its names, and the encoders that write it."""
 
-    ``texts`` go into a PNG as text chunks, into the others as EXIF's image description and, each by its name, as XMP.
-    """
-    if file_format == "npy":
-        return npy(pixels)
-    if file_format == "png":
-        return encode_png(pixels, texts)
-    buffer = io.BytesIO()
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    options = {"method": _WEBP_METHOD} if file_format == "webp" else {}
-    picture.save(buffer, file_format.upper(), quality=quality, **_metadata(texts), **options)
-    return buffer.getvalue()
+    name: str
+    """In requests, in JSON and in metrics."""
+    extension: str
+    """In image addresses and ZIP archives."""
+    media_type: str
+    lossy: bool = False
+    """Whether ``quality`` has an effect."""
+    encode: Encoder | None = None
+    """None if the format is for animations only."""
+    animate: AnimationEncoder | None = None
+    """None if the format holds no animation."""
 
-
-def encode_animation(
-    images: Images, file_format: Animation, quality: int, frames_per_second: float, texts: Mapping[str, str]
-) -> bytes:
-    """Images, uint8 [N, H, W, C], as a moving image that repeats for ever."""
-    first, *others = (Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels) for pixels in images)
-    buffer = io.BytesIO()
-    notes = {"comment": _description(texts)} if file_format == "gif" else {"quality": quality, **_metadata(texts)}
-    milliseconds = round(1000 / frames_per_second)
-    first.save(buffer, file_format.upper(), save_all=True, append_images=others, duration=milliseconds, loop=0, **notes)
-    return buffer.getvalue()
+    @property
+    def is_image(self) -> bool:
+        """Returns whether browsers show a file of one image."""
+        return self.encode is not None and self.media_type.startswith("image/")
 
 
-def _description(texts: Mapping[str, str]) -> str:
-    return readable("; ".join(text if name == "Comment" else f"{name}: {text}" for name, text in texts.items()))
-
-
-def _metadata(texts: Mapping[str, str]) -> dict[str, Any]:
-    """What Pillow is to write of ``texts`` into a JPEG or a WebP."""
-    exif = Image.Exif()
-    exif[_EXIF_IMAGE_DESCRIPTION] = _description(texts)
-    facts = "".join(f" figment:{name.lower()}={quoteattr(readable(text))}" for name, text in texts.items())
-    return {"exif": exif.tobytes(), "xmp": _XMP.format(facts=facts).encode()}
-
-
-def npy(array: Images) -> bytes:
-    """An array in NumPy's file format."""
+def encode_npy(array: Images) -> bytes:
+    """Encodes an array of any shape in NumPy's file format."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
-def square_columns(count: int) -> int:
-    """The columns of a grid of so many images that is as square as can be."""
-    return math.isqrt(count - 1) + 1
+# In order of preference: among equally acceptable formats, the first is served.
+_TABLE = (
+    ImageFormat("png", "png", "image/png", encode=lambda pixels, quality, texts: encode_png(pixels, texts)),
+    ImageFormat("jpeg", "jpg", "image/jpeg", lossy=True, encode=encode_jpeg),
+    ImageFormat("webp", "webp", "image/webp", lossy=True, encode=encode_webp, animate=animate_webp),
+    ImageFormat("gif", "gif", "image/gif", animate=animate_gif),
+    ImageFormat("npy", "npy", "application/x-npy", encode=lambda pixels, quality, texts: encode_npy(pixels)),
+)
+
+FORMATS = {entry.name: entry for entry in _TABLE}
+IMAGE_FORMATS = tuple(entry for entry in _TABLE if entry.is_image)
+ANIMATION_FORMATS = tuple(entry for entry in _TABLE if entry.animate is not None)
+NPY = FORMATS["npy"]
+
+DEFAULT_FORMAT = IMAGE_FORMATS[0].name
+DEFAULT_QUALITY = 90
+
+# The formats of one image or of a list of images, and those of walks, which can be animations, too.
+STILL_FORMAT_NAMES = tuple(entry.name for entry in _TABLE if entry.encode is not None)
+ANIMATION_FORMAT_NAMES = tuple(entry.name for entry in ANIMATION_FORMATS)
+
+if TYPE_CHECKING:
+    StillFormat = str
+    AnyFormat = str
+else:
+    # pydantic validates these, and lists the names in its errors and in JSON schemas.
+    StillFormat = Literal[STILL_FORMAT_NAMES]
+    AnyFormat = Literal[tuple(FORMATS)]
+
+
+def enumerate_names(names: list[str] | tuple[str, ...], conjunction: str = "or") -> str:
+    """Returns names as a text for people, such as "png, jpeg or webp"."""
+    *others, last = names
+    return f"{', '.join(others)} {conjunction} {last}" if others else last
+
+
+QUALITY_DESCRIPTION = (
+    f"of {enumerate_names([entry.name for entry in _TABLE if entry.lossy], 'and')}; {DEFAULT_QUALITY} if not given"
+)

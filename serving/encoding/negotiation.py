@@ -1,16 +1,16 @@
-"""Which form an answer takes: what the body asks for, weighed with the ``Accept`` header (RFC 9110, 12.5.1)."""
+"""Chooses the form of an answer from the body's ``format`` and the ``Accept`` header (RFC 9110, 12.5.1)."""
 
 import enum
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.encoding.formats import Animation, Format
+from serving.encoding.formats import ANIMATION_FORMATS, DEFAULT_FORMAT, FORMATS, IMAGE_FORMATS, NPY, ImageFormat
 from serving.errors import ApiError, ErrorCode
 
 
 class Form(enum.Enum):
-    """How images are put into an answer's body."""
+    """How an answer's body holds the images."""
 
     IMAGE = enum.auto()
     JSON = enum.auto()
@@ -21,26 +21,23 @@ class Form(enum.Enum):
 
 @dataclass(frozen=True)
 class Offer:
-    """An answer that could be given."""
+    """A possible answer: the form of its body, the name of the format of its files, and its media type."""
 
     form: Form
-    format: Format | Animation
+    format: str
     media_type: str
 
 
-_KEPT_ACCEPT = 256
-
-_IMAGE_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-NPY_TYPE = "application/x-npy"
+_MAX_CACHED_ACCEPT = 256
 
 
 def negotiate(offers: Sequence[Offer], accept: str | None) -> Offer:
-    """The answer that the client likes best, and of those it likes equally, the first one offered.
+    """Returns the offer that the client prefers, or the first of several that it prefers equally.
 
-    Raises ``ApiError`` if it accepts none of them.
+    Raises ``ApiError`` if the client accepts none of them.
     """
-    wanted = _parse(accept)
-    weights = [_weight(offer.media_type, wanted) for offer in offers]
+    accepted = _parse(accept)
+    weights = [_weight(offer.media_type, accepted) for offer in offers]
     best = max(weights)
     if best > 0:
         return offers[weights.index(best)]
@@ -51,64 +48,68 @@ def negotiate(offers: Sequence[Offer], accept: str | None) -> Offer:
     raise ApiError(ErrorCode.NOT_ACCEPTABLE, f"Accept: this request can be answered with {types}{hint}.")
 
 
-def offer_for(asked: Format | None, one_image: bool, accept: str | None) -> Offer:
-    """``negotiate`` of ``offers_of``: remembered, as clients ask the same again and again."""
-    # The header is the client's: only lengths that programs really send are kept.
-    choose = _offer_for if accept is None or len(accept) <= _KEPT_ACCEPT else _offer_for.__wrapped__
-    return choose(asked, one_image, accept)
+def offer_for(requested: str | None, one_image: bool, accept: str | None) -> Offer:
+    """Negotiates among ``offers_of``. Caches the result, since clients repeat their headers."""
+    if accept is not None and len(accept) > _MAX_CACHED_ACCEPT:
+        # Clients choose this header: longer ones than programs send would fill the memory.
+        return negotiate(offers_of(requested, one_image), accept)
+    return _cached_offer_for(requested, one_image, accept)
 
 
 @functools.lru_cache(maxsize=256)
-def _offer_for(asked: Format | None, one_image: bool, accept: str | None) -> Offer:
-    return negotiate(offers_of(asked, one_image), accept)
+def _cached_offer_for(requested: str | None, one_image: bool, accept: str | None) -> Offer:
+    return negotiate(offers_of(requested, one_image), accept)
 
 
 @functools.cache
-def offers_of(asked: Format | None, one_image: bool) -> tuple[Offer, ...]:
-    """What can be offered, best first, for a format (or none) and for one image (or several)."""
-    picture: Format = asked or "png"
-    in_json, in_zip = Offer(Form.JSON, picture, "application/json"), Offer(Form.ZIP, picture, "application/zip")
-    array = Offer(Form.NPY, "npy", NPY_TYPE)
-    if asked == "npy":
+def offers_of(requested: str | None, one_image: bool) -> tuple[Offer, ...]:
+    """Returns the possible answers, best first, for a requested format (or none) and for one image (or several)."""
+    file_format = requested or DEFAULT_FORMAT
+    in_json, in_zip = Offer(Form.JSON, file_format, "application/json"), Offer(Form.ZIP, file_format, "application/zip")
+    array = Offer(Form.NPY, NPY.name, NPY.media_type)
+    if requested == NPY.name:
         return (array, in_json, in_zip) if one_image else (in_json, array, in_zip)
-    formats: list[Format] = [asked] if asked else list(_IMAGE_TYPES)
-    images = [Offer(Form.IMAGE, name, _IMAGE_TYPES[name]) for name in formats if one_image]
-    return (*images, in_json, in_zip, *([] if asked else [array]))
+    images = _offers(Form.IMAGE, requested, IMAGE_FORMATS) if one_image else ()
+    return (*images, in_json, in_zip, *([] if requested else [array]))
 
 
 @functools.cache
-def animation_offers(asked: Animation | None) -> tuple[Offer, ...]:
-    """What can be offered of an animation, best first, for a format (or none)."""
-    formats: list[Animation] = [asked] if asked else ["webp", "gif"]
-    return tuple(Offer(Form.ANIMATION, name, f"image/{name}") for name in formats)
+def animation_offers(requested: str | None) -> tuple[Offer, ...]:
+    """Returns the possible answers with an animation, best first, for a requested format (or none)."""
+    return _offers(Form.ANIMATION, requested, ANIMATION_FORMATS)
+
+
+def _offers(form: Form, requested: str | None, formats: tuple[ImageFormat, ...]) -> tuple[Offer, ...]:
+    chosen = (FORMATS[requested],) if requested else formats
+    return tuple(Offer(form, entry.name, entry.media_type) for entry in chosen)
 
 
 def _parse(accept: str | None) -> dict[str, float]:
-    """Returns media ranges and their weights; no range at all accepts anything, a malformed range nothing."""
+    """Returns media ranges with their weights. No range accepts everything; a malformed range accepts nothing."""
     # Ignore empty elements of a list (RFC 9110, 5.6.1).
     items = [item for item in (accept or "").lower().split(",") if item.strip()]
     if not items:
         return {"*/*": 1.0}
-    wanted: dict[str, float] = {}
+    accepted: dict[str, float] = {}
     for item in items:
         media_range, *parameters = (part.strip() for part in item.split(";"))
         weight = 1.0
         for parameter in parameters:
             name, _, value = parameter.partition("=")
             if name.strip() == "q":
-                weight = _quality(value.strip())
-        wanted[media_range] = max(weight, wanted.get(media_range, 0.0))
-    return wanted
+                weight = _read_weight(value.strip())
+        accepted[media_range] = max(weight, accepted.get(media_range, 0.0))
+    return accepted
 
 
-def _quality(text: str) -> float:
+def _read_weight(text: str) -> float:
     if len(text) <= 5 and text.isascii() and text.replace(".", "", 1).isdigit():
         return min(1.0, float(text))
     return 0.0
 
 
-def _weight(media_type: str, wanted: dict[str, float]) -> float:
+def _weight(media_type: str, accepted: dict[str, float]) -> float:
     for media_range in (media_type, media_type.partition("/")[0] + "/*", "*/*"):
-        if media_range in wanted:
-            return wanted[media_range]
+        if media_range in accepted:
+            return accepted[media_range]
     return 0.0

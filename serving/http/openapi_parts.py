@@ -14,7 +14,6 @@ Schema = dict[str, Any]
 REF = "#/components/schemas/"
 TEXT: Schema = {"type": "string"}
 BINARY: Schema = {}
-IMAGES = ("image/png", "image/jpeg", "image/webp")
 
 _REFUSED: dict[ErrorCode, str] = {
     ErrorCode.NOT_HTTP: "What was sent is not HTTP/1.1.",

@@ -1,0 +1,1 @@
+"""Bundle → pixels: the device, the engine that runs a generator on it, the batch policy, and the scheduler."""

@@ -1,8 +1,8 @@
-"""Which waiting images go into the next batch. Pure: no thread, no device, and no clock but the caller's.
+"""The batch policy: which waiting images go into the next batch. Has no thread, no device and no clock of its own.
 
-Greedy, like text-embeddings-inference's queue: whoever has a free device takes what waits, up to the limit,
-and never waits for more. Images are counted, not requests. A request may be spread over several batches, and
-requests take turns, so that one with many images does not stand in the way of many with one.
+The policy is greedy, like text-embeddings-inference's queue: a free device takes all images that wait, up to the limit,
+and never waits for more. It counts images, not requests. It may split a request over several batches. Requests take
+turns, so that one request with many images does not block many requests with one image.
 """
 
 from collections import deque
@@ -15,8 +15,8 @@ class QueueFullError(Exception):
 
 
 @dataclass(eq=False)
-class Entry:
-    """A request in the queue; ``deadline`` is on the clock that ``BatchQueue.take`` is told."""
+class QueuedRequest:
+    """A request in the queue. ``deadline`` is on the clock of ``now`` in ``BatchQueue.take``."""
 
     images: int
     deadline: float
@@ -25,121 +25,127 @@ class Entry:
 
     @property
     def waiting(self) -> int:
-        """The images that no batch has taken yet."""
+        """Returns the number of images that no batch has taken yet."""
         return self.images - self.taken
 
 
-E = TypeVar("E", bound=Entry)
+R = TypeVar("R", bound=QueuedRequest)
 
 
 @dataclass(slots=True)
-class Slice(Generic[E]):
+class RequestSlice(Generic[R]):
     """The images ``start`` … ``stop`` of one request, as its share of a batch."""
 
-    entry: E
+    request: R
     start: int
     stop: int
 
+    @property
+    def images(self) -> int:
+        """Returns the number of images in the slice."""
+        return self.stop - self.start
+
 
 @dataclass(frozen=True)
-class Batch(Generic[E]):
-    """What the device shall do next, and the requests found too late for it."""
+class Selection(Generic[R]):
+    """The slices of requests for the next batch, and the requests whose deadline has passed."""
 
-    slices: list[Slice[E]]
-    expired: list[E]
+    slices: list[RequestSlice[R]]
+    expired: list[R]
 
 
-class BatchQueue(Generic[E]):
+class BatchQueue(Generic[R]):
     """The images that wait for one device, at most ``limit`` of them. Not thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._entries: deque[E] = deque()
+        self._requests: deque[R] = deque()
         self.images = 0
 
     def has_capacity(self, images: int) -> bool:
-        """Whether a request of so many images may come in.
+        """Returns whether the queue has room for a request with this number of images.
 
-        One that is larger than the whole queue is let into an empty one: it could never be served otherwise.
+        An empty queue accepts a request that is larger than the limit: it could never be served otherwise.
         """
         return not self.images or self.images + images <= self._limit
 
-    def add(self, entry: E) -> None:
-        """Puts a request in the queue. Raises ``QueueFullError`` if its images have no room there."""
-        if not self.has_capacity(entry.images):
+    def add(self, request: R) -> None:
+        """Adds a request to the queue. Raises ``QueueFullError`` if the queue has no room for its images."""
+        if not self.has_capacity(request.images):
             raise QueueFullError
-        self._entries.append(entry)
-        self.images += entry.images
+        self._requests.append(request)
+        self.images += request.images
 
-    def cancel(self, entry: E) -> int:
-        """Takes back what waits of a request, and returns how many images that was."""
-        if entry.cancelled or not entry.waiting:
+    def cancel(self, request: R) -> int:
+        """Removes the waiting images of a request, and returns their number."""
+        if request.cancelled or not request.waiting:
             return 0
-        # It stays in the deque, where finding it would cost a scan, until its turn comes; it counts no more.
-        entry.cancelled = True
-        self.images -= entry.waiting
-        return entry.waiting
+        # The request stays in the deque until its turn, since finding it would take a scan. It no longer counts.
+        request.cancelled = True
+        self.images -= request.waiting
+        return request.waiting
 
-    def cancel_all(self) -> list[E]:
-        """Empties the queue, and returns the requests that were in it."""
-        entries = [entry for entry in self._entries if self.cancel(entry)]
-        self._entries.clear()
-        return entries
+    def cancel_all(self) -> list[R]:
+        """Empties the queue, and returns the requests that waited."""
+        cancelled = [request for request in self._requests if self.cancel(request)]
+        self._requests.clear()
+        return cancelled
 
-    def take(self, now: float, room: int) -> Batch[E]:
-        """The next batch, of at most ``room`` images; empty if nothing waits."""
-        turn: list[E] = []
-        expired: list[E] = []
-        # A request gets at least one image, so no more than ``room`` of them have a turn.
-        while self._entries and len(turn) < room:
-            entry = self._entries.popleft()
-            if entry.cancelled:
+    def take(self, now: float, max_images: int) -> Selection[R]:
+        """Removes at most ``max_images`` images for the next batch. The selection is empty if no image waits."""
+        chosen: list[R] = []
+        expired: list[R] = []
+        # Each request gets at least one image, so at most ``max_images`` requests have a turn.
+        while self._requests and len(chosen) < max_images:
+            request = self._requests.popleft()
+            if request.cancelled:
                 continue
-            if entry.deadline <= now:
-                self.cancel(entry)
-                expired.append(entry)
+            if request.deadline <= now:
+                self.cancel(request)
+                expired.append(request)
                 continue
-            turn.append(entry)
+            chosen.append(request)
         slices = []
-        for entry, share in zip(turn, _fair_shares([entry.waiting for entry in turn], room), strict=True):
-            slices.append(Slice(entry, entry.taken, entry.taken + share))
-            entry.taken += share
+        for request, share in zip(chosen, _fair_shares([r.waiting for r in chosen], max_images), strict=True):
+            slices.append(RequestSlice(request, request.taken, request.taken + share))
+            request.taken += share
             self.images -= share
-            if entry.waiting:
-                self._entries.append(entry)
-        return Batch(slices, expired)
+            if request.waiting:
+                self._requests.append(request)
+        return Selection(slices, expired)
 
 
-def _fair_shares(wanted: list[int], room: int) -> list[int]:
-    """Hands out ``room`` evenly to those who want some: nobody gets more than he wants, and none is left over
-    while somebody wants more.
+def _fair_shares(demands: list[int], capacity: int) -> list[int]:
+    """Divides ``capacity`` evenly among demands.
+
+    No share exceeds its demand, and no capacity is left over while a demand is unmet.
     """
-    shares = [0] * len(wanted)
-    hungry = list(range(len(wanted)))
-    while hungry and room:
-        each = max(1, room // len(hungry))
-        for index in hungry:
-            portion = min(each, wanted[index] - shares[index], room)
+    shares = [0] * len(demands)
+    unmet = list(range(len(demands)))
+    while unmet and capacity:
+        even_share = max(1, capacity // len(unmet))
+        for index in unmet:
+            portion = min(even_share, demands[index] - shares[index], capacity)
             shares[index] += portion
-            room -= portion
-        hungry = [index for index in hungry if shares[index] < wanted[index]]
+            capacity -= portion
+        unmet = [index for index in unmet if shares[index] < demands[index]]
     return shares
 
 
 class Throughput:
-    """The device's pace, for telling a refused client when to come back."""
+    """Estimates the device's images per second, so that a rejected client learns when to retry."""
 
-    _KEPT = 0.9  # of the pace so far, at each batch: the last ten batches or so count
+    _DECAY = 0.9  # weight of earlier batches, at each batch: about the last ten batches count
 
     def __init__(self) -> None:
         self._images = 0.0
         self._seconds = 0.0
 
     def record(self, images: int, seconds: float) -> None:
-        """Notes a batch that has been made."""
-        self._images = self._KEPT * self._images + images
-        self._seconds = self._KEPT * self._seconds + seconds
+        """Records a batch that the device has run."""
+        self._images = self._DECAY * self._images + images
+        self._seconds = self._DECAY * self._seconds + seconds
 
     def seconds_for(self, images: int) -> float:
-        """How long these images will take; 1 s while nothing has been measured."""
+        """Returns the estimated time for this number of images; 1 s while no batch has been recorded."""
         return images * self._seconds / self._images if self._images else 1.0

@@ -1,7 +1,7 @@
-"""Where generators run: opens ONNX Runtime sessions on the device that was asked for, and makes sure of it.
+"""Opens ONNX Runtime sessions on the configured device, and verifies that they run there.
 
-ONNX Runtime lists CUDA as available where its libraries cannot be loaded, and then runs on the CPU without an
-error. So a provider counts only once a session says that it uses it, and has run.
+ONNX Runtime lists CUDA as available even if its libraries cannot be loaded, and then runs on the CPU without an error.
+So a provider counts as working only after a session has named it and has run.
 """
 
 import logging
@@ -15,31 +15,31 @@ logger = logging.getLogger("figment.device")
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
-# What metrics and cards call the providers.
-SHORT_NAME = {CPU: "cpu", CUDA: "cuda", TENSORRT: "tensorrt"}
+# The names of providers in metrics and messages.
+PROVIDER_NAMES = {CPU: "cpu", CUDA: "cuda", TENSORRT: "tensorrt"}
 
 _CANDIDATES = {"auto": (CUDA, CPU), "cuda": (CUDA,), "tensorrt": (TENSORRT,), "cpu": (CPU,)}
 
-# Per session. A generator's weights and its largest batch are far below; without a limit, ONNX Runtime's arena
-# takes what it once touched from every other model on the card.
+# Per session. A generator's weights and its largest batch need far less. Without a limit, ONNX Runtime's arena never
+# returns memory that it has used once, and other models on the GPU lack it.
 _GPU_MEMORY_BYTES = 8 * 2**30
 
 _CUDA_OPTIONS = {
-    # The default, EXHAUSTIVE, tries every algorithm at each new shape: seconds a bucket for no gain here.
+    # The default, EXHAUSTIVE, tries every algorithm at each new shape. That takes seconds per batch size, without gain.
     "cudnn_conv_algo_search": "HEURISTIC",
     "gpu_mem_limit": str(_GPU_MEMORY_BYTES),
     "arena_extend_strategy": "kSameAsRequested",
-    # TF32 keeps 10 bits of a mantissa, too few for images that agree within one step of 255 in every batch.
+    # TF32 keeps 10 bits of the mantissa. Images would then differ between batches by more than one step of 255.
     "use_tf32": "0",
 }
 
 
 class DeviceError(Exception):
-    """The device that was asked for cannot be used."""
+    """The configured device cannot be used."""
 
 
 class Session(Protocol):
-    """What is used of ``onnxruntime.InferenceSession``."""
+    """The methods of ``onnxruntime.InferenceSession`` that the service calls."""
 
     def get_providers(self) -> list[str]: ...
     def get_inputs(self) -> list[Any]: ...
@@ -51,10 +51,10 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Hardware:
-    """What of the machine a process uses: so many cores of the CPU, or one GPU by its number.
+    """The cores of the CPU, or the one GPU, that a process uses.
 
-    ``cuda_graphs`` has every batch size recorded once and replayed, which spares the launch of each kernel; it is for
-    graphs that run on the GPU as a whole.
+    ``cuda_graphs`` records every batch size once and replays it, which saves the launch of each kernel. It needs graphs
+    that run entirely on the GPU.
     """
 
     intra_op_threads: int
@@ -62,16 +62,16 @@ class Hardware:
     cuda_graphs: bool = False
 
 
-# Opens a session of a graph on one provider.
+# Opens a session for a graph (ONNX bytes) on one provider.
 Opener = Callable[[bytes, str, Hardware], Session]
 
 T = TypeVar("T")
 
 
 def open_onnxruntime(onnx: bytes, provider: str, hardware: Hardware) -> Session:
-    """A session on ``provider``, or silently on the CPU where that does not load.
+    """Opens a session on ``provider``, or silently on the CPU if the provider's libraries do not load.
 
-    Raises ``DeviceError`` where ONNX Runtime was built without that provider.
+    Raises ``DeviceError`` if ONNX Runtime was built without that provider.
     """
     import onnxruntime
 
@@ -82,28 +82,28 @@ def open_onnxruntime(onnx: bytes, provider: str, hardware: Hardware) -> Session:
     options.intra_op_num_threads = hardware.intra_op_threads
     options.use_deterministic_compute = True
     options.log_severity_level = 3
-    # To wake a thread for each operator costs a lone image half its time, so threads spin; but not between two batches,
-    # when they would take the cores from the threads that encode.
+    # Waking a thread for each operator takes half of a single image's time, so threads spin. They stop between two
+    # batches: otherwise they would take the cores from the encoder threads.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     providers: list[Any] = [provider]
     if provider != CPU:
         if hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
+            onnxruntime.preload_dlls()  # finds CUDA and cuDNN in the folders where pip installs them
         gpu = {"device_id": str(hardware.gpu)}
         graphs = {"enable_cuda_graph": "1"} if hardware.cuda_graphs and provider == CUDA else {}
         providers = [(CUDA, _CUDA_OPTIONS | gpu | graphs)]
         if provider == TENSORRT:
-            own_graphs = {"trt_cuda_graph_enable": "1"} if hardware.cuda_graphs else {}
+            tensorrt_graphs = {"trt_cuda_graph_enable": "1"} if hardware.cuda_graphs else {}
             memory = {"trt_max_workspace_size": str(_GPU_MEMORY_BYTES // 2)}
-            providers.insert(0, (TENSORRT, memory | gpu | own_graphs))
+            providers.insert(0, (TENSORRT, memory | gpu | tensorrt_graphs))
     session: Session = onnxruntime.InferenceSession(onnx, options, providers=providers)
     return session
 
 
 class Devices:
-    """The choice of a device, made once for all bundles.
+    """Chooses the device once for all bundles, and opens sessions on it.
 
-    ``device`` is the setting; ``opener`` opens a session.
+    ``device`` is the setting ``FIGMENT_DEVICE``.
     """
 
     def __init__(self, device: str, hardware: Hardware, opener: Opener = open_onnxruntime) -> None:
@@ -111,45 +111,46 @@ class Devices:
         self._device = device
         self._opener = opener
         self._candidates = _CANDIDATES[device]
-        self._proven = False  # a bundle has run on the first candidate
+        self._verified = False  # whether a bundle has run on the first candidate
 
     def open(self, onnx: bytes, prepare: Callable[[Session, str], T], threads: int | None = None) -> T:
-        """Opens a session of a graph, and returns ``prepare(session, provider)``, which is to run it.
+        """Opens a session for a graph, and returns ``prepare(session, provider)``, which must run it.
 
-        ``threads`` of ONNX Runtime in place of the hardware's.
+        ``threads`` replaces the hardware's number of ONNX Runtime's threads.
 
-        What fails on a device that no bundle has run on yet is tried on the CPU: if that fails, too, the graph is at
-        fault, and the CPU's error is raised; else the device is, and ``auto`` moves to the CPU for good. Once a bundle
-        has run on the device, an error there is about the bundle and is raised as ``RuntimeError``: nothing moves.
+        While no bundle has run on the device, a graph that fails there is tried on the CPU. If it fails there, too, the
+        graph is at fault, and the CPU's error is raised. Otherwise the device is, and ``auto`` moves to the CPU for all
+        later bundles. Once a bundle has run on the device, an error there is the bundle's: it is raised as
+        ``RuntimeError``, and no bundle moves.
 
-        Raises ``DeviceError`` if the CPU can run the graph and the device that was asked for cannot.
+        Raises ``DeviceError`` if the CPU can run the graph and the configured device cannot.
         """
         provider = self._candidates[0]
         try:
-            made = prepare(self.session(onnx, provider, threads), provider)
+            result = prepare(self.session(onnx, provider, threads), provider)
         except Exception as error:
             if provider == CPU or isinstance(error, BundleError):
                 raise
-            if self._proven:
-                raise RuntimeError(f"{SHORT_NAME[provider]}, which runs other bundles: {error}") from error
+            if self._verified:
+                raise RuntimeError(f"{PROVIDER_NAMES[provider]}, which runs other bundles: {error}") from error
             try:
-                on_cpu = prepare(self.session(onnx, CPU, threads), CPU)
+                cpu_result = prepare(self.session(onnx, CPU, threads), CPU)
             except Exception:
-                logger.warning("A graph runs neither on the CPU nor on %s: %s", SHORT_NAME[provider], error)
+                logger.warning("A graph runs neither on the CPU nor on %s: %s", PROVIDER_NAMES[provider], error)
                 raise
             if CPU not in self._candidates:
                 raise DeviceError(f"FIGMENT_DEVICE={self._device} cannot be used: {error}") from error
             logger.warning("No GPU is used, generators run on the CPU: %s", error)
-            # Said once, and decided for every bundle: half of them on each device is nobody's wish.
+            # Decided once for all bundles, and logged once: a mixture of devices would surprise operators.
             self._candidates = (CPU,)
-            return on_cpu
-        self._proven = True
-        return made
+            return cpu_result
+        self._verified = True
+        return result
 
     def session(self, onnx: bytes, provider: str, threads: int | None = None) -> Session:
-        """Opens a session of a graph on this very provider. ``threads`` as in ``open``.
+        """Opens a session for a graph on exactly this provider. ``threads`` is as in ``open``.
 
-        Raises ``DeviceError`` if ONNX Runtime would use another one, and whatever ONNX Runtime raises.
+        Raises ``DeviceError`` if ONNX Runtime would use another provider, and passes on ONNX Runtime's own errors.
         """
         hardware = self.hardware if threads is None else replace(self.hardware, intra_op_threads=threads)
         session = self._opener(onnx, provider, hardware)

@@ -1,9 +1,9 @@
-"""A bundle as a running generator: noise, labels and truncation in, uint8 images out, in padded batches.
+"""Runs a bundle's generator: takes noise, labels and truncation, returns uint8 images, in padded batches.
 
-Why an image is the same alone and in any batch, bit for bit, on the CPU: ONNX Runtime packs constant weights
-once, and its kernels then add up each row in the same order however many rows there are. Weights that a graph
-computes cannot be packed, and a batch of one takes another kernel whose sums differ in the last bit. So the
-smaller batch sizes are used only if they are seen, before the engine is ready, to give the images of the largest.
+On the CPU, an image is the same alone and in any batch, bit for bit. ONNX Runtime packs constant weights once, and its
+kernels then add up each row in the same order, whatever the number of rows. Weights that a graph computes cannot be
+packed, and a batch of one then takes another kernel, whose sums differ in the last bit. So the engine compares all
+smaller batch sizes with the largest before it is ready. It uses only those that give the same images.
 """
 
 import logging
@@ -18,35 +18,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, Card, Tensor, check_signature
-from models.noise import labels_for_seeds, noise_for_seeds
-from serving.inference.device import CPU, SHORT_NAME, Devices, Hardware, Session
+from models.noise import DEFAULT_TRUNCATION, labels_for_seeds, noise_for_seeds
+from serving.inference.device import CPU, PROVIDER_NAMES, Devices, Hardware, Session
 
 logger = logging.getLogger("figment.engine")
 
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
 
-# How much is compared for a batch of one, and while that differs for two and three. Sums that differ in the last bit
-# change but one pixel in some fifty thousand, so small images are compared by the hundred. Beyond, no other kernel is
-# expected: the kernels for few rows are found out by the fewest.
+# A batch of one is compared thoroughly, and batches of two and three as long as smaller ones differ. Sums that differ
+# in the last bit change about one pixel in fifty thousand, so hundreds of small images are needed. Larger batches are
+# compared briefly: if a kernel for few rows exists, the smallest batches show it.
 _COMPARED_VALUES = 2**19
-_COMPARED_IMAGES = (16, 512)
+_MIN_COMPARED_IMAGES, _MAX_COMPARED_IMAGES = 16, 512
 _LARGEST_SUSPECT = 3
-_COMPARED_UNSUSPECTED = 16
+_BRIEFLY_COMPARED_IMAGES = 16
 
-# A largest batch that one thread makes in this time gains nothing from a second one but the cost of waking it.
+# If one thread runs the largest batch in this time, waking a second thread costs more than it gains.
 _ONE_THREAD_SECONDS = 0.003
 
-_MOST_PADDING = 8  # that is, one image in so many
+_MAX_PADDING = 1 / 8  # of a batch on a CPU
 
 Images = NDArray[np.uint8]
 
-# Calls a function with each of some numbers, like ``map``, and perhaps at the same time.
-RunAll = Callable[[Callable[[int], Images], range], Iterator[Images]]
+# Calls a function with each number, like ``map``, and may do so in several threads.
+MapNumbers = Callable[[Callable[[int], Images], range], Iterator[Images]]
 
 
 @dataclass(slots=True)
 class Inputs:
-    """What N images are made of: noise float32 [N, Z], label int64 [N] or none, truncation float32 [N]."""
+    """The inputs of N images: noise float32 [N, Z], label int64 [N] or None, truncation float32 [N]."""
 
     noise: NDArray[np.float32]
     label: NDArray[np.int64] | None
@@ -56,21 +56,21 @@ class Inputs:
         return len(self.noise)
 
     def part(self, start: int, stop: int) -> "Inputs":
-        """The images ``start`` … ``stop``."""
+        """Returns the inputs of the images ``start`` … ``stop``."""
         label = None if self.label is None else self.label[start:stop]
         return Inputs(self.noise[start:stop], label, self.truncation[start:stop])
 
 
 @dataclass(slots=True)
 class PaddedBatch:
-    """A batch as the graph takes it, padded, and how many of its images are wanted."""
+    """The graph's inputs, padded to a batch size in use, and the number of images without padding."""
 
     feed: dict[str, NDArray[Any]]
     count: int
 
 
 def bucket_sizes(max_batch: int) -> tuple[int, ...]:
-    """The batch sizes in use: 1, 2, 3, 4, 6, 8, 12, … and ``max_batch``. At most a third of a batch is padding."""
+    """Returns the batch sizes 1, 2, 3, 4, 6, 8, 12, … and ``max_batch``. At most a third of a batch is padding."""
     sizes = {max_batch}
     power = 1
     while power < max_batch:
@@ -82,9 +82,9 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
 class Engine:
     """One generator on one device.
 
-    On a GPU, one thread at a time runs it. On a CPU, ``parallel`` threads may: each batch is computed by one core, so
-    that none waits for another at the end of every operator, and a core that has other things to do delays its own
-    batch alone. Only a batch that would leave cores idle is computed by all of them.
+    A GPU runs one batch at a time. A CPU runs ``parallel_batches``, each on one core. So no core waits for another at
+    the end of an operator, and a core with other work delays only its own batch. All cores compute a batch together
+    only if they would be idle otherwise.
     """
 
     def __init__(
@@ -94,60 +94,59 @@ class Engine:
         provider: str,
         max_batch: int,
         hardware: Hardware,
-        open_wide: Callable[[], Session] | None = None,
+        open_multithreaded: Callable[[], Session] | None = None,
     ) -> None:
-        """Checks that the graph is the card's, and warms every batch size up.
+        """Checks the graph against the card, and runs every batch size once.
 
-        On a CPU ``session`` is to have one thread; ``open_wide`` opens one with a thread for each core, if there are
-        several.
+        On a CPU, ``session`` must have one thread. ``open_multithreaded`` opens one with a thread for each core.
 
-        Raises ``BundleError`` if the graph is not the card's.
+        Raises ``BundleError`` if the graph does not fit the card.
         """
         check_signature(card, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
         self.card = card
-        self.provider = SHORT_NAME[provider]
-        self.parallel = 1
+        self.provider = PROVIDER_NAMES[provider]
+        self.parallel_batches = 1
         self._session = session
         self._multithreaded_session: Session | None = None
-        self._bound: dict[int, _Bound] = {}
+        self._buffers: dict[int, _BoundBuffers] = {}
         self._hardware = hardware
         self._on_gpu = provider != CPU
         self.buckets = bucket_sizes(max_batch)
-        self._batch_seconds = math.inf
+        self._largest_batch_seconds = math.inf
         if self._on_gpu:
             self._warm_up_gpu()
         else:
-            self._warm_up_cpu(open_wide)
+            self._warm_up_cpu(open_multithreaded)
 
     @property
     def max_batch(self) -> int:
-        """The images that one run can make."""
+        """Returns the largest number of images in one run."""
         return self.buckets[-1]
 
     def padding(self, images: int) -> int:
-        """The images that a batch of this size is filled up with."""
+        """Returns the number of padding images for a batch of this number of images."""
         return next(size for size in self.buckets if size >= images) - images
 
-    def room(self, waiting: int) -> int:
-        """How many images the next batch should take of those that wait.
+    def preferred_batch(self, waiting: int) -> int:
+        """Returns how many of the waiting images the next batch should take.
 
-        A GPU makes a batch that is filled up as fast as a smaller one. A CPU's time goes with the size: there, a batch
-        that would be filled up by more than an eighth is cut to the size below, and the rest goes with the next.
+        A GPU runs a padded batch as fast as a smaller one. A CPU's time grows with the size: there, a batch with more
+        than an eighth of padding is cut to the size below, and the other images go into the next batch.
         """
         if self._on_gpu or waiting >= self.max_batch:
             return self.max_batch
         padding = self.padding(waiting)
-        if padding * _MOST_PADDING <= waiting + padding:
+        if padding <= _MAX_PADDING * (waiting + padding):
             return waiting
         return max((size for size in self.buckets if size < waiting), default=waiting)
 
-    def join(self, parts: Sequence[Inputs]) -> PaddedBatch:
-        """One batch of all parts, of at most ``max_batch`` images in all. Any thread may do that, and ahead of time."""
+    def pad(self, parts: Sequence[Inputs]) -> PaddedBatch:
+        """Joins parts of at most ``max_batch`` images to one padded batch. Any thread may call this."""
         count = sum(map(len, parts))
-        return PaddedBatch(self._padded(parts, count + self.padding(count)), count)
+        return PaddedBatch(self._feed(parts, count + self.padding(count)), count)
 
     def run(self, batch: PaddedBatch, device_idle: bool = False) -> Images:
-        """The images of a batch, uint8 [N, H, W, C]; ``device_idle`` says that the device has nothing else to do."""
+        """Returns a batch's images, uint8 [N, H, W, C]. ``device_idle``: no other batch runs, so all cores may help."""
         if self._on_gpu:
             return self._run_bound(batch.feed)[: batch.count]
         session = (
@@ -155,10 +154,10 @@ class Engine:
         )
         return _run(session, batch.feed)[: batch.count]
 
-    def _padded(self, parts: Sequence[Inputs], size: int) -> dict[str, NDArray[Any]]:
+    def _feed(self, parts: Sequence[Inputs], size: int) -> dict[str, NDArray[Any]]:
         feed: dict[str, NDArray[Any]] = {
             "noise": np.zeros((size, self.card.noise_dim), np.float32),
-            "truncation": np.ones(size, np.float32),
+            "truncation": np.full(size, DEFAULT_TRUNCATION, np.float32),
         }
         if self.card.labels:
             feed["label"] = np.zeros(size, np.int64)
@@ -174,27 +173,27 @@ class Engine:
 
     def _run_bound(self, feed: dict[str, NDArray[Any]]) -> Images:
         size = len(feed["noise"])
-        if size not in self._bound:
-            self._bound[size] = _Bound(self._session, self.card, feed, "cuda", self._hardware)
-        return self._bound[size].run(feed)
+        if size not in self._buffers:
+            self._buffers[size] = _BoundBuffers(self._session, self.card, feed, "cuda", self._hardware)
+        return self._buffers[size].run(feed)
 
     def _warm_up_gpu(self) -> None:
-        """Runs every size once: a GPU's images are not promised to be the same to the bit."""
-        inputs = self._inputs_of(1)
+        """Runs every size once. Compares none: on a GPU, images may differ between batch sizes in the last bit."""
+        inputs = self._warm_up_inputs(1)
         for size in reversed(self.buckets):
-            self._run_bound(self._padded([inputs], size))
+            self._run_bound(self._feed([inputs], size))
 
-    def _warm_up_cpu(self, open_wide: Callable[[], Session] | None) -> None:
-        """Runs every size, and keeps those that give the images of the largest."""
+    def _warm_up_cpu(self, open_multithreaded: Callable[[], Session] | None) -> None:
+        """Runs every size, and keeps the sizes that give the images of the largest."""
         image, threads = self.card.image, self._hardware.intra_op_threads
         compared = -(-_COMPARED_VALUES // (image.height * image.width * image.channels))
-        inputs = self._inputs_of(min(max(compared, _COMPARED_IMAGES[0]), _COMPARED_IMAGES[1]))
+        inputs = self._warm_up_inputs(min(max(compared, _MIN_COMPARED_IMAGES), _MAX_COMPARED_IMAGES))
         with ThreadPoolExecutor(threads) as pool:
-            reference = self._in_batches_of(self.max_batch, inputs, self._session, pool.map)
+            reference = self._run_in_batches(self.max_batch, inputs, self._session, pool.map)
 
-            def is_exact(size: int, suspect: bool, session: Session, run_all: RunAll) -> bool:
-                some = inputs if suspect else inputs.part(0, max(size, _COMPARED_UNSUSPECTED))
-                return np.array_equal(self._in_batches_of(size, some, session, run_all), reference[: len(some)])
+            def is_exact(size: int, suspect: bool, session: Session, map_numbers: MapNumbers) -> bool:
+                some = inputs if suspect else inputs.part(0, max(size, _BRIEFLY_COMPARED_IMAGES))
+                return np.array_equal(self._run_in_batches(size, some, session, map_numbers), reference[: len(some)])
 
             smaller: list[int] = []
             for size in self.buckets[:-1]:
@@ -202,38 +201,40 @@ class Engine:
                 if is_exact(size, suspect, self._session, pool.map):
                     smaller.append(size)
         if len(smaller) + 1 < len(self.buckets):
-            filled_up = ", ".join(str(size) for size in self.buckets[:-1] if size not in smaller)
+            padded_sizes = ", ".join(str(size) for size in self.buckets[:-1] if size not in smaller)
             logger.info(
-                "%s/%d: batches of %s are filled up, since alone their images differ from those of larger batches",
+                "%s/%d: batches of %s are padded, since their images would differ from those of larger batches",
                 self.card.name,
                 self.card.version,
-                filled_up,
+                padded_sizes,
             )
         self.buckets = (*smaller, self.max_batch)
-        if threads == 1 or open_wide is None or self._batch_seconds < _ONE_THREAD_SECONDS:
+        if threads == 1 or open_multithreaded is None or self._largest_batch_seconds < _ONE_THREAD_SECONDS:
             return
-        self.parallel = threads
-        wide = open_wide()
+        self.parallel_batches = threads
+        multithreaded = open_multithreaded()
         sizes = {count + self.padding(count) for count in range(1, min(threads, self.max_batch + 1))}
-        if all(is_exact(size, False, wide, map) for size in sizes):
-            self._multithreaded_session = wide
+        if all(is_exact(size, False, multithreaded, map) for size in sizes):
+            self._multithreaded_session = multithreaded
 
-    def _inputs_of(self, count: int) -> Inputs:
-        label = labels_for_seeds(range(count), len(self.card.labels)) if self.card.labels else None
-        return Inputs(noise_for_seeds(range(count), self.card.noise_dim), label, np.ones(count, np.float32))
+    def _warm_up_inputs(self, count: int) -> Inputs:
+        label = labels_for_seeds(range(count), self.card.num_labels) if self.card.labels else None
+        return Inputs(
+            noise_for_seeds(range(count), self.card.noise_dim), label, np.full(count, DEFAULT_TRUNCATION, np.float32)
+        )
 
-    def _in_batches_of(self, size: int, inputs: Inputs, session: Session, run_all: RunAll) -> Images:
-        """All images, each batch filled up to just this size."""
+    def _run_in_batches(self, size: int, inputs: Inputs, session: Session, map_numbers: MapNumbers) -> Images:
+        """Returns all images, run in batches that are padded to exactly this size."""
 
         def batch(start: int) -> Images:
             part = inputs.part(start, min(start + size, len(inputs)))
             started = time.perf_counter()
-            images = _run(session, self._padded([part], size))[: len(part)]
+            images = _run(session, self._feed([part], size))[: len(part)]
             if size == self.max_batch:
-                self._batch_seconds = min(self._batch_seconds, time.perf_counter() - started)
+                self._largest_batch_seconds = min(self._largest_batch_seconds, time.perf_counter() - started)
             return images
 
-        return np.concatenate([*run_all(batch, range(0, len(inputs), size))])
+        return np.concatenate([*map_numbers(batch, range(0, len(inputs), size))])
 
 
 def _run(session: Session, feed: dict[str, NDArray[Any]]) -> Images:
@@ -241,8 +242,8 @@ def _run(session: Session, feed: dict[str, NDArray[Any]]) -> Images:
     return images
 
 
-class _Bound:
-    """The buffers of one batch size on the device, bound once: their addresses never change."""
+class _BoundBuffers:
+    """Buffers on the device for one batch size. They are bound once, and their addresses never change."""
 
     def __init__(
         self, session: Session, card: Card, feed: dict[str, NDArray[Any]], device: str, hardware: Hardware
@@ -252,7 +253,7 @@ class _Bound:
         self._session = session
         self._options = RunOptions()
         if hardware.cuda_graphs:
-            # A recorded graph is of one shape and of these very addresses. The first run records it.
+            # A recorded CUDA graph has one shape and these addresses. The first run records it.
             self._options.add_run_config_entry("gpu_graph_id", str(len(feed["noise"])))
         self._binding = session.io_binding()
         self._inputs = {name: OrtValue.ortvalue_from_numpy(array, device, hardware.gpu) for name, array in feed.items()}
@@ -272,16 +273,16 @@ class _Bound:
 
 
 def open_engine(bundle: Bundle, devices: Devices, max_batch: int) -> Engine:
-    """A bundle's generator, checked and warm, on the device that was asked for.
+    """Opens a bundle's generator on the configured device, and returns it checked and warmed up.
 
-    Raises ``BundleError`` if its graph is not what its card says, ``DeviceError`` if the device cannot be used.
+    Raises ``BundleError`` if the graph does not fit the card, ``DeviceError`` if the device cannot be used.
     """
 
-    def open_wide() -> Session:
+    def open_multithreaded() -> Session:
         return devices.session(bundle.onnx, CPU)
 
     def prepare(session: Session, provider: str) -> Engine:
-        return Engine(bundle.card, session, provider, max_batch, devices.hardware, open_wide)
+        return Engine(bundle.card, session, provider, max_batch, devices.hardware, open_multithreaded)
 
     return devices.open(bundle.onnx, prepare, threads=1)
 

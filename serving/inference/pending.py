@@ -1,4 +1,4 @@
-"""A request in the hands of a device's threads, and what comes of it."""
+"""A request between the event loop and a scheduler's threads, and how it ends: with a result or an error."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.errors import ApiError, ErrorCode, retry_later
-from serving.inference.batching import Entry
+from serving.inference.batching import QueuedRequest
 from serving.inference.engine import Images, Inputs
 
 
 @dataclass(slots=True)
 class InferenceResult:
-    """A request's images, uint8 [N, H, W, C], the seconds that they waited and took, and when they were there."""
+    """A request's images, uint8 [N, H, W, C], its seconds in the queue and on the device, and its finishing time.
+
+    ``finished`` is on the clock of ``time.monotonic``.
+    """
 
     images: Images
     queue_seconds: float
@@ -21,41 +24,42 @@ class InferenceResult:
 
 
 @dataclass(eq=False)
-class PendingRequest(Entry):
-    """A request in the hands of a ``Scheduler``."""
+class PendingRequest(QueuedRequest):
+    """A request that a ``Scheduler`` has accepted, and that has no result yet."""
 
     inputs: Inputs
-    finish: Callable[[InferenceResult], Any] | None
+    postprocess: Callable[[InferenceResult], Any] | None
     future: asyncio.Future[Any]
     submitted: float
-    images_made: Images | None = field(default=None, init=False)
-    made: int = field(default=0, init=False)
-    given_up: bool = field(default=False, init=False)
-    reason: str | None = field(default=None, init=False)
+    generated: Images | None = field(default=None, init=False)
+    """The images so far, if several batches share the request."""
+    generated_count: int = field(default=0, init=False)
+    dropped: bool = field(default=False, init=False)
+    drop_reason: str | None = field(default=None, init=False)
     queue_seconds: float = field(default=0.0, init=False)
     inference_seconds: float = field(default=0.0, init=False)
 
 
-# A finished request: its images, or why there are none.
+# A request that has ended, with its result or its error.
 Outcome = tuple[PendingRequest, InferenceResult | ApiError]
 
 
-def deliver(outcomes: list[Outcome]) -> None:
-    """Tells whoever waits; on the event loop."""
-    for ticket, outcome in outcomes:
-        # It may have been given up while the device worked on it.
-        if ticket.future.done():
+def resolve_futures(outcomes: list[Outcome]) -> None:
+    """Sets the futures of requests to their results or errors. Call it on the event loop."""
+    for request, outcome in outcomes:
+        # The request may have been dropped while the device ran it.
+        if request.future.done():
             continue
         if isinstance(outcome, InferenceResult):
-            ticket.future.set_result(outcome)
+            request.future.set_result(outcome)
         else:
-            ticket.future.set_exception(outcome)
+            request.future.set_exception(outcome)
 
 
-def too_late(reason: str) -> ApiError:
-    """The refusal of what was given up, by the reason that the metrics have for it."""
+def drop_error(reason: str) -> ApiError:
+    """Returns the error of a dropped request. ``reason`` is the label of the metric for dropped images."""
     if reason == "deadline":
-        return ApiError(ErrorCode.DEADLINE, "The images were not made before the request's deadline.")
+        return ApiError(ErrorCode.DEADLINE, "The images were not generated before the request's deadline.")
     if reason == "disconnected":
-        return ApiError(ErrorCode.DISCONNECTED, "The client has gone.")
+        return ApiError(ErrorCode.DISCONNECTED, "The client has disconnected.")
     return retry_later(ErrorCode.UNAVAILABLE, "The service is shutting down.", 1)

@@ -1,9 +1,9 @@
-"""The threads that keep one generator busy, and the event loop's end of them.
+"""Keeps one generator busy: the event loop submits and drops requests, threads form batches and run them.
 
-The event loop submits and cancels; a thread takes what waits whenever the device has room for a batch, runs it, and
-sends all finished requests on to the encoder with one call. A GPU has room for one batch, the cores for one each. If as
-much waits as a batch holds, one thread more forms the next batch while the GPU works; less is left in the queue until
-the device is free, since more may come. Threads wait on a condition: there is no timer and no polling.
+When the device has room for a batch, a thread takes the waiting images and runs them. One call then sends all finished
+requests to the encoder. A GPU has room for one batch, a CPU for one batch on each core. If the waiting images fill a
+batch, another thread forms the next batch while the GPU works. Fewer images stay in the queue until the device is free,
+since more may arrive. Threads wait on conditions: there is no timer and no polling.
 """
 
 import asyncio
@@ -22,41 +22,40 @@ from typing import Any, Protocol
 import numpy as np
 
 from serving.errors import ApiError, ErrorCode, retry_later
-from serving.inference.batching import Batch, BatchQueue, QueueFullError, Slice, Throughput
+from serving.inference.batching import BatchQueue, QueueFullError, RequestSlice, Selection, Throughput
 from serving.inference.engine import Engine, Images, Inputs, PaddedBatch
-from serving.inference.fifo_semaphore import Places
-from serving.inference.pending import InferenceResult, Outcome, PendingRequest, deliver, too_late
+from serving.inference.fifo_semaphore import FifoSemaphore
+from serving.inference.pending import InferenceResult, Outcome, PendingRequest, drop_error, resolve_futures
 from serving.metrics import DROP_REASONS, Metrics
 
 logger = logging.getLogger("figment.device")
-
 
 Job = tuple[Callable[[], Any], asyncio.Future[Any]]
 
 
 class JobPool(Protocol):
-    """Threads that finish what the device has computed."""
+    """Threads that postprocess the device's images."""
 
-    def submit(self, jobs: list[Job], line: str = "") -> None:
-        """Runs each job in a thread and gives its result to the future with it; ``line`` names their queue."""
+    def submit(self, jobs: list[Job], queue: str = "") -> None:
+        """Runs each job in a thread and sets the job's future. ``queue`` names the queue of the jobs."""
 
 
 @dataclass(slots=True)
 class FormedBatch:
-    """What the device does next: shares of requests, and the one batch of them all."""
+    """A batch that is ready for the device, and the slices of requests in it."""
 
-    slices: list[Slice[PendingRequest]]
-    joined: PaddedBatch
+    slices: list[RequestSlice[PendingRequest]]
+    padded: PaddedBatch
 
 
 _JOIN_SECONDS = 10
 
-# Linux's: a thread that computes for milliseconds leaves its core at once to one that has to answer or to refuse.
+# On Linux. A thread that computes for milliseconds leaves its core at once to a thread that answers or rejects.
 _NICENESS = 10
 
 
 class Scheduler:
-    """One engine, its queue and its threads. What is public is for the event loop."""
+    """One engine, its queue and its threads. Call the public methods on the event loop."""
 
     def __init__(
         self, engine: Engine, encoder: JobPool, queue_images: int, deadline_seconds: float, metrics: Metrics
@@ -68,117 +67,120 @@ class Scheduler:
         self._queue = BatchQueue[PendingRequest](queue_images)
         self._throughput = Throughput()
         self._lock = threading.Lock()
-        self._free = threading.Condition(self._lock)  # for as many threads as batches run at once
-        self._full = threading.Condition(self._lock)  # for the one that forms a batch ahead
-        self._busy = 0  # batches that are taken and not yet handed on
-        self._was_idle = True  # nothing was left to do when the last batch was done
-        self._device = Places(engine.parallel)
+        self._device_free = threading.Condition(self._lock)  # awaited by one thread for each batch on the device
+        self._batch_full = threading.Condition(self._lock)  # awaited by the thread that forms a batch ahead
+        self._in_flight = 0  # batches that are taken and whose outcomes are not delivered yet
+        self._was_idle = True  # no image waited when the last batch had finished
+        self._device = FifoSemaphore(engine.parallel_batches)
         self._closed = False
-        self._to_wake = False
-        self._open: dict[PendingRequest, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._wake_scheduled = False
+        self._unresolved: dict[PendingRequest, None] = {}
+        self._deadline_timer: asyncio.TimerHandle | None = None
         model = engine.card.name
         self._queued = metrics.queued_images.labels(model)
         self._queue_wait = metrics.queue_wait.labels(model)
         self._batch_images = metrics.batch_images.labels(model)
         self._padding = metrics.batch_padding.labels(model)
         self._inference = metrics.inference.labels(model, engine.provider)
-        self._dropped: dict[str, Callable[[float], None]] = {
+        self._count_dropped: dict[str, Callable[[float], None]] = {
             reason: metrics.dropped_images.labels(model, reason).inc for reason in DROP_REASONS
         }
         self._reported_queued = 0
         self._working_since: dict[int, float] = {}
         self._threads = [
-            threading.Thread(target=self._run, args=[index], name=f"device-{model}-{index}", daemon=True)
-            # Where one batch fills the device, a second thread forms the next one ahead.
-            for index in range(max(2, engine.parallel))
+            threading.Thread(target=self._work, args=[index], name=f"device-{model}-{index}", daemon=True)
+            # If one batch fills the device, a second thread forms the next batch ahead.
+            for index in range(max(2, engine.parallel_batches))
         ]
         for thread in self._threads:
             thread.start()
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no room for a single image."""
+        """Returns whether the queue has no room for a single image."""
         return not self._queue.has_capacity(1)
 
     def ensure_capacity(self, images: int) -> None:
-        """Raises ``ApiError`` if there is no room for so many images: asked early, it spares making their noise."""
+        """Raises ``ApiError`` if the queue has no room for this number of images.
+
+        Call it early: a rejected request then needs no noise.
+        """
         if not self._queue.has_capacity(images):
             raise self._queue_full(images)
 
-    def submit(self, inputs: Inputs, finish: Callable[[InferenceResult], Any] | None = None) -> PendingRequest:
-        """Puts a request in the queue; its ``future`` gets the images, or a ``ApiError``.
+    def submit(self, inputs: Inputs, postprocess: Callable[[InferenceResult], Any] | None = None) -> PendingRequest:
+        """Queues a request. Its ``future`` gets the ``InferenceResult`` or an ``ApiError``.
 
-        With ``finish``, it gets what that makes of the images in an encoder thread: going there straight from the
-        device spares the event loop a turn. Raises ``ApiError`` if there is no room.
+        With ``postprocess``, the future gets what that returns for the result, in an encoder thread. The result goes
+        there straight from the device, which saves a turn of the event loop. Raises ``ApiError`` if the queue is full.
         """
         now = time.monotonic()
-        ticket = PendingRequest(
-            len(inputs), now + self._deadline_seconds, inputs, finish, self._loop.create_future(), now
+        request = PendingRequest(
+            len(inputs), now + self._deadline_seconds, inputs, postprocess, self._loop.create_future(), now
         )
         with self._lock:
             try:
-                self._queue.add(ticket)
+                self._queue.add(request)
             except QueueFullError:
                 raise self._queue_full(len(inputs)) from None
-        if not self._to_wake:
-            # All that arrives in one turn of the loop goes into one batch, even if the device is idle.
-            self._to_wake = True
+        if not self._wake_scheduled:
+            # All requests of one turn of the loop share a batch, even if the device is idle.
+            self._wake_scheduled = True
             self._loop.call_soon(self._wake)
-        self._open[ticket] = None
-        ticket.future.add_done_callback(lambda _: self._open.pop(ticket))
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._deadline_seconds, self._drop_late)
-        return ticket
+        self._unresolved[request] = None
+        request.future.add_done_callback(lambda _: self._unresolved.pop(request))
+        if self._deadline_timer is None:
+            self._deadline_timer = self._loop.call_later(self._deadline_seconds, self._drop_expired)
+        return request
 
     def _queue_full(self, images: int) -> ApiError:
-        self._dropped["queue_full"](images)
+        self._count_dropped["queue_full"](images)
         wait = max(1, math.ceil(self._throughput.seconds_for(self._queue.images)))
         sentence = f"{self._queue.images} images wait already; try again in {wait} s."
         return retry_later(ErrorCode.QUEUE_FULL, sentence, wait)
 
-    def _drop_late(self) -> None:
-        """Gives up what is late, since the device may be busy or stuck for longer than that.
+    def _drop_expired(self) -> None:
+        """Drops expired requests, since the device may be busy or stuck beyond their deadlines.
 
-        One timer serves all: requests come in the order of their deadlines.
+        One timer serves all requests: they arrive in the order of their deadlines.
         """
         now = time.monotonic()
-        left = 0.0
-        for ticket in [*self._open]:
-            left = ticket.deadline - now
-            if left > 0:
+        remaining = 0.0
+        for request in [*self._unresolved]:
+            remaining = request.deadline - now
+            if remaining > 0:
                 break
-            self.drop(ticket, "deadline")
-        self._timer = self._loop.call_later(left, self._drop_late) if left > 0 else None
+            self.drop(request, "deadline")
+        self._deadline_timer = self._loop.call_later(remaining, self._drop_expired) if remaining > 0 else None
 
     def _wake(self) -> None:
-        self._to_wake = False
+        self._wake_scheduled = False
         with self._lock:
-            self._wake_one()
+            self._notify_thread()
             self._update_queue_gauge()
 
-    def drop(self, ticket: PendingRequest, reason: str) -> None:
-        """Gives a request up: what waits of it is never made."""
+    def drop(self, request: PendingRequest, reason: str) -> None:
+        """Drops a request: its waiting images are not generated."""
         with self._lock:
-            ticket.given_up, ticket.reason = True, reason
-            waited = self._queue.cancel(ticket)
+            request.dropped, request.drop_reason = True, reason
+            waiting = self._queue.cancel(request)
             self._update_queue_gauge()
-        self._forget(waited, reason)
-        if not ticket.future.done():
-            ticket.future.set_exception(too_late(reason))
+        self._count_dropped[reason](waiting)
+        if not request.future.done():
+            request.future.set_exception(drop_error(reason))
 
     def drop_all(self, reason: str) -> None:
-        """Gives up all requests that wait."""
+        """Drops all waiting requests."""
         with self._lock:
-            waiting = [(ticket, ticket.waiting) for ticket in self._queue.cancel_all()]
+            dropped = [(request, request.waiting) for request in self._queue.cancel_all()]
             self._update_queue_gauge()
-        for ticket, waited in waiting:
-            self._forget(waited, reason)
-            if not ticket.future.done():
-                ticket.future.set_exception(too_late(reason))
+        for request, waiting in dropped:
+            self._count_dropped[reason](waiting)
+            if not request.future.done():
+                request.future.set_exception(drop_error(reason))
 
     def fault(self, stuck_seconds: float) -> str | None:
-        """Why too few images will be made: a thread has died, or is on one batch for so long. Else nothing."""
+        """Returns why the device is unhealthy, or None. A thread has died, or runs a batch for ``stuck_seconds``."""
         model = f"{self._engine.card.name}/{self._engine.card.version}"
         with self._lock:
             since = min(self._working_since.values(), default=None)
@@ -188,189 +190,184 @@ class Scheduler:
         return None if alive or self._closed else f"A thread that runs {model} has died."
 
     def close(self) -> None:
-        """Ends the threads, after the batches that are worked on; nobody is to wait for what is left.
+        """Ends the threads after their current batches. Requests that still wait get no answer: drop them before.
 
-        A device that is stuck is left behind: it must not keep the process from ending.
+        Does not wait for a stuck device for more than ``_JOIN_SECONDS``, so that the process can end.
         """
         with self._lock:
             self._closed = True
             self._queue.cancel_all()
             self._update_queue_gauge()
-            self._free.notify_all()
-            self._full.notify_all()
+            self._device_free.notify_all()
+            self._batch_full.notify_all()
         deadline = time.monotonic() + _JOIN_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _forget(self, images: int, reason: str) -> None:
-        self._dropped[reason](images)
-
     def _update_queue_gauge(self) -> None:
-        """With the lock held. By steps, since several versions of a model share the gauge."""
+        """Adds the change to the gauge, which several versions of a model share. The caller holds the lock."""
         self._queued.inc(self._queue.images - self._reported_queued)
         self._reported_queued = self._queue.images
 
-    def _run(self, index: int) -> None:
-        if sys.platform == "linux":  # where it is a thread's own; it may be raised by anybody, lowered by few
+    def _work(self, index: int) -> None:
+        if sys.platform == "linux":  # niceness is per thread there; a thread may raise it, and may not lower it
             thread = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
-        ready = self._free if index < self._engine.parallel else self._full
+        ready = self._device_free if index < self._engine.parallel_batches else self._batch_full
         while True:
             with self._lock:
-                while not self._closed and not self._may_take():
+                while not self._closed and not self._can_take():
                     ready.wait()
                 if self._closed:
                     return
-                batch, device_idle = self._take()
-                self._wake_one()
-            formed = self._form(batch)
+                selection, device_idle = self._take()
+                self._notify_thread()
+            formed = self._form(selection)
             with self._device:
-                outcomes = self._work_on(index, formed, device_idle) if formed is not None else []
-            self._hand_on(outcomes)
+                outcomes = self._run_formed(index, formed, device_idle) if formed is not None else []
+            self._deliver(outcomes)
             with self._lock:
-                # Nobody is woken: this thread looks itself what waits by now.
-                self._busy -= 1
-                self._was_idle = not self._busy and not self._queue.images
+                # No notification: this thread itself looks at the queue next.
+                self._in_flight -= 1
+                self._was_idle = not self._in_flight and not self._queue.images
 
-    def _may_take(self) -> bool:
-        """With the lock held: whether a thread is to take a batch, for a device that is free or ahead of it."""
+    def _can_take(self) -> bool:
+        """Returns whether a thread can take a batch, now or ahead of the device. The caller holds the lock."""
         waiting = self._queue.images
-        return waiting > 0 and (self._busy < self._engine.parallel or waiting >= self._engine.max_batch)
+        return waiting > 0 and (self._in_flight < self._engine.parallel_batches or waiting >= self._engine.max_batch)
 
-    def _wake_one(self) -> None:
-        """With the lock held: a thread that waits for a free device or, if there is none, whoever is left over."""
-        if self._may_take():
-            self._free.notify()
-            if self._busy >= self._engine.parallel:
-                self._full.notify()
+    def _notify_thread(self) -> None:
+        """Wakes a thread for the free device or, if the device is busy, any idle thread. The caller holds the lock."""
+        if self._can_take():
+            self._device_free.notify()
+            if self._in_flight >= self._engine.parallel_batches:
+                self._batch_full.notify()
 
-    def _take(self) -> tuple[Batch[PendingRequest], bool]:
-        """The next batch, with the lock held, and whether it is alone on the device.
+    def _take(self) -> tuple[Selection[PendingRequest], bool]:
+        """Returns the next batch, and whether the device is idle apart from it. The caller holds the lock.
 
-        Where several batches run at once, those that are free share what waits. Only if that is not an image for each,
-        and nothing came while the last batch was made, it is one batch for all of them: who runs beside it would delay
-        each of its operators.
+        Splits waiting images over idle cores. With fewer images than cores, and an empty queue since the last batch,
+        returns one batch for a multi-threaded session: a batch beside it would delay each of its operators.
         """
-        waiting, free = self._queue.images, max(1, self._engine.parallel - self._busy)
-        device_idle = self._was_idle and not self._busy and waiting < self._engine.parallel
+        waiting, free = self._queue.images, max(1, self._engine.parallel_batches - self._in_flight)
+        device_idle = self._was_idle and not self._in_flight and waiting < self._engine.parallel_batches
         share = waiting if device_idle else -(-waiting // free)
-        batch = self._queue.take(time.monotonic(), self._engine.room(share))
-        self._busy += 1
+        selection = self._queue.take(time.monotonic(), self._engine.preferred_batch(share))
+        self._in_flight += 1
         self._update_queue_gauge()
-        return batch, device_idle
+        return selection, device_idle
 
-    def _form(self, batch: Batch[PendingRequest]) -> FormedBatch | None:
-        """Nothing if all of the batch came too late."""
-        late: list[Outcome] = []
-        for ticket in batch.expired:
-            self._forget(ticket.waiting, "deadline")
-            late.append((ticket, too_late("deadline")))
-        self._hand_on(late)
-        if not batch.slices:
-            return None
-        return FormedBatch(batch.slices, self._engine.join([_inputs(piece) for piece in batch.slices]))
+    def _form(self, selection: Selection[PendingRequest]) -> FormedBatch | None:
+        """Delivers the errors of expired requests. Returns the batch of the others, or None if there are none."""
+        expired: list[Outcome] = []
+        for request in selection.expired:
+            self._count_dropped["deadline"](request.waiting)
+            expired.append((request, drop_error("deadline")))
+        self._deliver(expired)
+        return self._pad(selection.slices) if selection.slices else None
 
-    def _work_on(self, index: int, formed: FormedBatch, device_idle: bool) -> list[Outcome]:
-        """Runs a batch, and returns the requests that are finished by it."""
-        left = self._without_given_up(formed)
-        if left is None:
+    def _pad(self, slices: list[RequestSlice[PendingRequest]]) -> FormedBatch:
+        return FormedBatch(slices, self._engine.pad([_inputs(part) for part in slices]))
+
+    def _run_formed(self, index: int, formed: FormedBatch, device_idle: bool) -> list[Outcome]:
+        """Runs a batch without the requests that were dropped meanwhile. Returns the requests that end with it."""
+        kept = self._without_dropped(formed)
+        if kept is None:
             return []
         with self._lock:
             self._working_since[index] = time.monotonic()
         try:
-            return self._make(left, device_idle)
+            return self._run(kept, device_idle)
         finally:
             with self._lock:
                 del self._working_since[index]
 
-    def _without_given_up(self, formed: FormedBatch) -> FormedBatch | None:
-        """What is left of a batch once those who gave up since it was formed are out of it."""
-        left = [piece for piece in formed.slices if not piece.entry.given_up]
-        if len(left) == len(formed.slices):
+    def _without_dropped(self, formed: FormedBatch) -> FormedBatch | None:
+        """Returns a batch without the requests that were dropped since it was formed, or None if none is left."""
+        kept = [part for part in formed.slices if not part.request.dropped]
+        if len(kept) == len(formed.slices):
             return formed
-        for piece in formed.slices:
-            if piece.entry.given_up and piece.entry.reason:
-                self._forget(piece.stop - piece.start, piece.entry.reason)
-        return FormedBatch(left, self._engine.join([_inputs(piece) for piece in left])) if left else None
+        for part in formed.slices:
+            if part.request.dropped and part.request.drop_reason:
+                self._count_dropped[part.request.drop_reason](part.images)
+        return self._pad(kept) if kept else None
 
-    def _hand_on(self, outcomes: list[Outcome]) -> None:
-        """Sends finished requests to the encoder, and the others to the event loop."""
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        """Sends results with ``postprocess`` to the encoder, and all other outcomes to the event loop."""
         jobs: list[Job] = []
-        ends: list[Outcome] = []
-        for ticket, outcome in outcomes:
-            if ticket.finish is not None and isinstance(outcome, InferenceResult):
-                jobs.append((partial(ticket.finish, outcome), ticket.future))
+        others: list[Outcome] = []
+        for request, outcome in outcomes:
+            if request.postprocess is not None and isinstance(outcome, InferenceResult):
+                jobs.append((partial(request.postprocess, outcome), request.future))
             else:
-                ends.append((ticket, outcome))
+                others.append((request, outcome))
         if jobs:
             self._encoder.submit(jobs, self._engine.card.name)
-        if ends:
-            # The loop is gone if the service is killed while the device works.
+        if others:
+            # The loop is closed if the service is killed while the device works.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(deliver, ends)
+                self._loop.call_soon_threadsafe(resolve_futures, others)
 
-    def _make(self, formed: FormedBatch, device_idle: bool) -> list[Outcome]:
-        count = formed.joined.count
+    def _run(self, formed: FormedBatch, device_idle: bool) -> list[Outcome]:
+        count = formed.padded.count
         started = time.monotonic()
         try:
-            images = self._engine.run(formed.joined, device_idle)
+            images = self._engine.run(formed.padded, device_idle)
         except Exception as error:
-            return self._make_singly(formed, error)
+            return self._retry_singly(formed, error)
         finished = time.monotonic()
         seconds = finished - started
-        self._throughput.record(count, seconds if device_idle else seconds / self._engine.parallel)
+        self._throughput.record(count, seconds if device_idle else seconds / self._engine.parallel_batches)
         self._inference.observe(seconds)
         self._batch_images.observe(count)
         if padding := self._engine.padding(count):
             self._padding.inc(padding)
         outcomes: list[Outcome] = []
         row = 0
-        for piece in formed.slices:
-            if piece.start == 0:
-                piece.entry.queue_seconds = started - piece.entry.submitted
-                self._queue_wait.observe(piece.entry.queue_seconds)
-            stop = row + piece.stop - piece.start
-            if made := self._hand_over(piece, images[row:stop], seconds, finished):
-                outcomes.append((piece.entry, made))
+        for part in formed.slices:
+            if part.start == 0:
+                part.request.queue_seconds = started - part.request.submitted
+                self._queue_wait.observe(part.request.queue_seconds)
+            stop = row + part.stop - part.start
+            if result := self._add_images(part, images[row:stop], seconds, finished):
+                outcomes.append((part.request, result))
             row = stop
         return outcomes
 
-    def _hand_over(
-        self, piece: Slice[PendingRequest], images: Images, seconds: float, finished: float
+    def _add_images(
+        self, part: RequestSlice[PendingRequest], images: Images, seconds: float, finished: float
     ) -> InferenceResult | None:
-        """Gives a request its share of a batch, and returns all its images if that was the last of them."""
-        ticket = piece.entry
-        if len(images) == ticket.images:
-            return InferenceResult(images, ticket.queue_seconds, seconds, finished)
-        # Other shares may come at the same moment: only the pixels go to places of their own.
+        """Adds a batch's images to their request. Returns the request's result if these images complete it."""
+        request = part.request
+        if len(images) == request.images:
+            return InferenceResult(images, request.queue_seconds, seconds, finished)
+        # Other slices may arrive at the same moment. Only the copy of the pixels needs no lock: its rows are disjoint.
         with self._lock:
-            if ticket.images_made is None:
-                ticket.images_made = np.empty((ticket.images, *images.shape[1:]), np.uint8)
-        ticket.images_made[piece.start : piece.stop] = images
+            if request.generated is None:
+                request.generated = np.empty((request.images, *images.shape[1:]), np.uint8)
+        request.generated[part.start : part.stop] = images
         with self._lock:
-            ticket.inference_seconds += seconds
-            ticket.made += len(images)
-            if ticket.made < ticket.images:
+            request.inference_seconds += seconds
+            request.generated_count += len(images)
+            if request.generated_count < request.images:
                 return None
-        return InferenceResult(ticket.images_made, ticket.queue_seconds, ticket.inference_seconds, finished)
+        return InferenceResult(request.generated, request.queue_seconds, request.inference_seconds, finished)
 
-    def _make_singly(self, formed: FormedBatch, error: Exception) -> list[Outcome]:
-        """One request may have broken the batch: its neighbours are made without it."""
+    def _retry_singly(self, formed: FormedBatch, error: Exception) -> list[Outcome]:
+        """Runs each request of a failed batch alone, since one of them may have caused the error."""
         if len(formed.slices) > 1:
-            logger.warning("A batch of %d requests failed, each is tried alone: %s", len(formed.slices), error)
-            singles = [FormedBatch([piece], self._engine.join([_inputs(piece)])) for piece in formed.slices]
-            return [outcome for one in singles for outcome in self._make(one, False)]
-        ticket = formed.slices[0].entry
+            logger.warning("A batch of %d requests failed; each is tried alone: %s", len(formed.slices), error)
+            return [outcome for part in formed.slices for outcome in self._run(self._pad([part]), False)]
+        request = formed.slices[0].request
         logger.error("A request failed on the device", exc_info=error)
         with self._lock:
-            ticket.given_up = True
-            self._queue.cancel(ticket)
+            request.dropped = True
+            self._queue.cancel(request)
             self._update_queue_gauge()
-        return [(ticket, ApiError(ErrorCode.BROKEN, "The images could not be made; the service's log says why."))]
+        sentence = "The images could not be generated; the service's log says why."
+        return [(request, ApiError(ErrorCode.BROKEN, sentence))]
 
 
-def _inputs(piece: Slice[PendingRequest]) -> Inputs:
-    ticket = piece.entry
-    if piece.stop - piece.start == ticket.images:
-        return ticket.inputs
-    return ticket.inputs.part(piece.start, piece.stop)
+def _inputs(part: RequestSlice[PendingRequest]) -> Inputs:
+    request = part.request
+    return request.inputs if part.images == request.images else request.inputs.part(part.start, part.stop)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Card
-from models.noise import MAX_SEED, labels_for_seeds, noise_for_seeds
+from models.noise import DEFAULT_TRUNCATION, MAX_SEED, labels_for_seeds, noise_for_seeds
 from serving.errors import ApiError, ErrorCode, invalid
 from serving.inference.engine import Inputs
 from serving.oip.messages import OUTPUT, InputTensor
@@ -100,7 +100,11 @@ def read_tensors(tensors: Mapping[str, InputTensor], card: Card, count: int) -> 
         if not np.isfinite(noise).all():
             raise invalid("noise", "each number must be finite in 32 bits, that is be smaller than 3.4e38")
     given_truncation = tensors.get("truncation")
-    truncation = np.ones(count, np.float32) if given_truncation is None else given_truncation.array().reshape(count)
+    truncation = (
+        np.full(count, DEFAULT_TRUNCATION, np.float32)
+        if given_truncation is None
+        else given_truncation.array().reshape(count)
+    )
     # What is no number is in no range.
     if not ((truncation >= 0) & (truncation <= 1)).all():
         raise invalid("truncation", "a number in 0 … 1")
@@ -110,13 +114,13 @@ def read_tensors(tensors: Mapping[str, InputTensor], card: Card, count: int) -> 
 def _labels(tensor: InputTensor | None, card: Card, seeds: list[int] | None) -> NDArray[np.int64] | None:
     if card.labels is None:
         return None
-    known = f"a number in 0 … {len(card.labels) - 1}"
+    known = f"a number in 0 … {card.num_labels - 1}"
     if tensor is None:
         if seeds is None:
             raise invalid("label", f"{card.name} needs a label for each vector of noise: {known}")
-        return labels_for_seeds(seeds, len(card.labels))
+        return labels_for_seeds(seeds, card.num_labels)
     labels: NDArray[np.int64] = tensor.array().reshape(-1)
-    if labels.min() < 0 or labels.max() >= len(card.labels):
+    if labels.min() < 0 or labels.max() >= card.num_labels:
         raise invalid("label", f"{card.name} has {known}")
     return labels
 

@@ -1,4 +1,4 @@
-"""A bundle comes back as it was written, or is refused with a sentence that says what does not fit."""
+"""A bundle reads back as it was written, or is rejected with a sentence that names the mismatch."""
 
 import errno
 import hashlib
@@ -58,14 +58,14 @@ def make_card(**changes: object) -> Card:
     return Card.model_validate(values | changes)
 
 
-def test_what_is_written_comes_back(tmp_path: Path) -> None:
+def test_a_bundle_reads_back_as_written(tmp_path: Path) -> None:
     card = make_card()
     folder = write_bundle(tmp_path, card, GRAPH, b"png")
     assert folder == tmp_path / "shapes" / "1"
     bundle = read_bundle(folder)
     assert (bundle.card, bundle.onnx) == (card, GRAPH)
     assert sorted(path.name for path in folder.iterdir()) == ["card.json", "generator.onnx", "samples.png"]
-    assert list(folder.parent.iterdir()) == [folder], "nothing half-written may stay"
+    assert list(folder.parent.iterdir()) == [folder], "no partial file may stay"
 
 
 def test_versions_count_up_and_never_overwrite(tmp_path: Path) -> None:
@@ -74,11 +74,11 @@ def test_versions_count_up_and_never_overwrite(tmp_path: Path) -> None:
     write_bundle(tmp_path, make_card(version=10), GRAPH, b"")
     assert next_version(tmp_path, "shapes") == 11
     assert [path.name for path in find_bundles(tmp_path).folders] == ["9", "10"], "by number, not by text"
-    with pytest.raises(BundleError, match="shapes/9 is there already"):
+    with pytest.raises(BundleError, match="shapes/9 exists already"):
         write_bundle(tmp_path, make_card(version=9), GRAPH, b"")
 
 
-def test_a_graph_that_is_not_the_cards_is_not_written(tmp_path: Path) -> None:
+def test_a_graph_without_the_cards_hash_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="SHA-256"):
         write_bundle(tmp_path, make_card(), b"other", b"")
     assert not (tmp_path / "shapes").exists()
@@ -93,7 +93,7 @@ def test_a_graph_that_is_not_the_cards_is_not_written(tmp_path: Path) -> None:
         ("card.json", b"{", "shapes/1: card.json is not a valid card"),
     ],
 )
-def test_a_broken_bundle_is_refused(tmp_path: Path, file: str, content: bytes | None, sentence: str) -> None:
+def test_a_broken_bundle_is_rejected(tmp_path: Path, file: str, content: bytes | None, sentence: str) -> None:
     folder = write_bundle(tmp_path, make_card(), GRAPH, b"")
     if content is None:
         (folder / file).unlink()
@@ -114,7 +114,7 @@ def test_a_broken_bundle_is_refused(tmp_path: Path, file: str, content: bytes | 
         ("version", 2, "its card says shapes/2"),
     ],
 )
-def test_a_card_that_does_not_fit_is_refused(tmp_path: Path, key: str, value: object, sentence: str) -> None:
+def test_an_invalid_card_is_rejected(tmp_path: Path, key: str, value: object, sentence: str) -> None:
     folder = write_bundle(tmp_path, make_card(), GRAPH, b"")
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | {key: value}))
@@ -122,7 +122,7 @@ def test_a_card_that_does_not_fit_is_refused(tmp_path: Path, key: str, value: ob
         read_bundle(folder)
 
 
-def test_the_signature_must_be_what_the_card_promises() -> None:
+def test_the_signature_must_fit_the_card() -> None:
     card = make_card()
     inputs, outputs = expected_inputs(card), expected_outputs(card)
     check_signature(card, reversed(inputs), outputs)
@@ -142,7 +142,7 @@ def names(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["missing", "file"])
-def test_what_is_no_folder_of_bundles_is_an_error(tmp_path: Path, kind: str) -> None:
+def test_a_root_that_is_not_a_folder_is_an_error(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "root"
     if kind == "file":
         root.touch()
@@ -150,7 +150,7 @@ def test_what_is_no_folder_of_bundles_is_an_error(tmp_path: Path, kind: str) -> 
         find_bundles(root)
 
 
-def test_what_lies_in_no_place_for_a_bundle_is_ignored_with_the_reason(tmp_path: Path) -> None:
+def test_misplaced_entries_are_ignored_with_the_reason(tmp_path: Path) -> None:
     for folder in ("shapes/2", "shapes/v4", "shapes/latest", "shapes/1.0", "shapes/\u0664", "3"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "3" / "card.json").touch()
@@ -158,19 +158,19 @@ def test_what_lies_in_no_place_for_a_bundle_is_ignored_with_the_reason(tmp_path:
     (tmp_path / "shapes" / "9").symlink_to(tmp_path / "nowhere")
     found = find_bundles(tmp_path)
     assert names(tmp_path) == ["shapes/2"]
-    no_version = "is named like no version; versions are whole numbers: 1, 2, …"
+    no_version = "is not named like a version; versions are whole numbers: 1, 2, …"
     assert found.ignored == {
         "3": "holds card.json itself; a bundle lies in NAME/VERSION",
-        "gone": "is a link that leads nowhere",
+        "gone": "is a broken link",
         "shapes/1.0": no_version,
-        "shapes/9": "is a link that leads nowhere",
+        "shapes/9": "is a broken link",
         "shapes/latest": no_version,
         "shapes/v4": no_version,
         "shapes/\u0664": no_version,
     }
 
 
-def test_what_systems_leave_among_bundles_is_not_worth_a_word(tmp_path: Path) -> None:
+def test_hidden_entries_and_other_files_are_skipped_silently(tmp_path: Path) -> None:
     for folder in (
         "lost+found",
         ".snapshot/1",
@@ -188,7 +188,7 @@ def test_what_systems_leave_among_bundles_is_not_worth_a_word(tmp_path: Path) ->
     assert not found.unreadable
 
 
-def test_links_are_followed_as_kubernetes_makes_them(tmp_path: Path) -> None:
+def test_the_links_of_kubernetes_mounts_are_followed(tmp_path: Path) -> None:
     (tmp_path / "..2026_01_01" / "shapes" / "1").mkdir(parents=True)
     (tmp_path / "..data").symlink_to("..2026_01_01")
     (tmp_path / "shapes").symlink_to("..data/shapes")
@@ -197,22 +197,22 @@ def test_links_are_followed_as_kubernetes_makes_them(tmp_path: Path) -> None:
 
 @pytest.fixture
 def scandir_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
-    """Has the listing of a folder below ``tmp_path`` fail with an error number."""
+    """Makes the listing of a folder below ``tmp_path`` fail with an error number."""
 
     def fail(name: str, number: int) -> None:
-        usual = os.scandir
+        original = os.scandir
 
         def scandir(path: Path) -> Any:
             if path == tmp_path / name:
                 raise OSError(number, os.strerror(number), str(path))
-            return usual(path)
+            return original(path)
 
         monkeypatch.setattr(os, "scandir", scandir)
 
     return fail
 
 
-def test_a_model_without_rights_is_named_and_the_others_are_found(
+def test_a_model_without_permission_is_named_and_the_others_are_found(
     tmp_path: Path, scandir_fails: Callable[[str, int], None]
 ) -> None:
     for folder in ("secret/1", "shapes/1"):
@@ -222,7 +222,7 @@ def test_a_model_without_rights_is_named_and_the_others_are_found(
     assert find_bundles(tmp_path).unreadable == {"secret": "secret: the folder cannot be read (Permission denied)"}
 
 
-def test_a_model_that_is_removed_during_the_listing_is_not_there(
+def test_a_model_removed_during_the_listing_is_skipped(
     tmp_path: Path, scandir_fails: Callable[[str, int], None]
 ) -> None:
     for folder in ("gone/1", "shapes/1"):
@@ -234,7 +234,7 @@ def test_a_model_that_is_removed_during_the_listing_is_not_there(
 @pytest.mark.parametrize(
     ("folder", "number"), [("", errno.EACCES), ("", errno.EMFILE), ("shapes", errno.EMFILE), ("shapes", errno.ESTALE)]
 )
-def test_a_listing_that_fails_is_never_taken_for_an_empty_folder(
+def test_a_failed_listing_does_not_look_like_an_empty_folder(
     tmp_path: Path, scandir_fails: Callable[[str, int], None], folder: str, number: int
 ) -> None:
     (tmp_path / "shapes" / "1").mkdir(parents=True)
@@ -246,7 +246,7 @@ def test_a_listing_that_fails_is_never_taken_for_an_empty_folder(
 @pytest.mark.parametrize(
     ("number", "named"), [(errno.EACCES, "card.json"), (errno.EMFILE, "card.json"), (errno.EIO, None)]
 )
-def test_a_bundle_that_cannot_be_read_now_is_told_from_a_broken_one(
+def test_an_unreadable_bundle_differs_from_a_broken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, named: str | None
 ) -> None:
     folder = write_bundle(tmp_path, make_card(), GRAPH, b"")
@@ -257,3 +257,9 @@ def test_a_bundle_that_cannot_be_read_now_is_told_from_a_broken_one(
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     with pytest.raises(BundleUnreadableError, match=f"shapes/1: cannot read {named or 'its files'}"):
         read_bundle(folder)
+
+
+def test_an_unconditional_generator_has_zero_labels() -> None:
+    assert make_card().num_labels == 2
+    assert make_card(labels=None).num_labels == 0
+    assert "num_labels" not in make_card().model_dump(), "a card's fields are a contract"

@@ -1,1 +1,1 @@
-"""Other servers on the same work, each in a virtual environment of its own."""
+"""Measures other servers at the same work, each in its own virtual environment."""

@@ -1,10 +1,10 @@
-"""Figment beside other servers: one seed in, one base64 PNG out, the same generator, noise and client.
+"""Compares Figment with other servers: one seed in, one base64 PNG out, the same generator, noise and client.
 
     python -m benchmarks.serving.rivals --home ~/.cache/figment-rivals
 
-The first time, it installs each rival into a virtual environment below ``--home`` (1.5 GB in all). Triton's Python
-backend needs Debian's own Python 3.11; ``--python`` names it. The servers take turns, since two cores hold one at a
-time; then all again. Told are the medians.
+The first run installs each rival into a virtual environment below ``--home`` (1.5 GB in all). Triton's Python backend
+needs Debian's own Python 3.11, which ``--python`` names. The servers run one at a time, since two cores have room for
+one. Each round runs all of them, and the table shows the medians.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _TENSOR = '{"inputs":[{"name":"seed","shape":[1,1],"datatype":"INT64","data":[%d
 
 @dataclass(frozen=True)
 class Rival:
-    """How a rival is installed, started and asked."""
+    """A rival's packages, its command, and its request."""
 
     packages: tuple[str, ...]
     command: tuple[str, ...]
@@ -53,13 +53,13 @@ RIVALS = {
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, required=True, help="folder of the virtual environments")
-    parser.add_argument("--python", default="/usr/bin/python3.11", help="what they are made with")
-    parser.add_argument("--rounds", type=int, default=2, help="turns of each server")
-    parser.add_argument("--seconds", type=int, default=3, help="of load, for each number of connections")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of rivals.json")
+    parser.add_argument("--python", default="/usr/bin/python3.11", help="interpreter for the virtual environments")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each server")
+    parser.add_argument("--seconds", type=int, default=3, help="duration of the load, for each number of connections")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder for rivals.json")
     options = parser.parse_args()
     for name, rival in RIVALS.items():
         install(options.home / name, options.python, rival)
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def install(folder: Path, python: str, rival: Rival) -> None:
-    """Makes a rival's virtual environment if it is not there."""
+    """Creates a rival's virtual environment unless it exists."""
     if (folder / "installed").exists():
         return
     subprocess.run([python, "-m", "venv", folder], check=True)
@@ -99,7 +99,7 @@ def install(folder: Path, python: str, rival: Rival) -> None:
 
 @contextmanager
 def started(name: str, model: str, home: Path, rivals: Path) -> Iterator[tuple[Server, str, str]]:
-    """A server that answers, its path and its request's body."""
+    """Yields a server that is ready, its path and its request's body."""
     generator = home / "zoo" / model / "1" / "generator.onnx"
     if name == "Figment":
         with figment(home / "zoo", home / "ours") as server:
@@ -140,12 +140,12 @@ def _answers(port: int, rival: Rival) -> bool:
 
 def _row(model: str, name: str, connections: int, readings: list[Reading]) -> dict[str, object]:
     if any(reading.failed for reading in readings):
-        raise SystemExit(f"{name} failed: the numbers mean nothing.")
+        raise SystemExit(f"{name} failed: the numbers are invalid.")
     columns = [asdict(reading) for reading in readings]
     medians = {key: statistics.median(column[key] for column in columns) for key in columns[0]}
     return {"model": model, "server": name, "connections": connections, **medians}
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped too
     main()

@@ -1,4 +1,4 @@
-"""LitServe."""
+"""LitServe with its own batching."""
 
 import os
 from typing import Any
@@ -8,32 +8,32 @@ from work import MAX_BATCH, Generator
 
 
 class Images(litserve.LitAPI):
-    """One seed a request, of which LitServe makes batches."""
+    """Takes one seed a request; LitServe forms batches."""
 
     def setup(self, device: str) -> None:
-        """Opens the generator, in the worker's process."""
+        """Opens the generator in the worker's process."""
         self._generator = Generator()
 
     def decode_request(self, request: dict[str, Any]) -> int:
-        """The seed."""
+        """Returns the seed."""
         seed: int = request["seeds"][0]
         return seed
 
     def batch(self, inputs: list[int]) -> list[int]:
-        """A list is a batch."""
+        """Returns the list, which is a batch already."""
         return inputs
 
     def predict(self, x: list[int]) -> list[str]:
-        """A base64 PNG for each seed."""
+        """Returns a base64 PNG for each seed."""
         pngs: list[str] = self._generator.pngs(x)
         return pngs
 
     def unbatch(self, output: list[str]) -> list[str]:
-        """A batch is a list."""
+        """Returns the batch, which is a list already."""
         return output
 
     def encode_response(self, output: str) -> list[str]:
-        """The body."""
+        """Returns the body."""
         return [output]
 
 

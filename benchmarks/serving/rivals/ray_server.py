@@ -1,4 +1,4 @@
-"""Ray Serve."""
+"""Ray Serve with its own batching."""
 
 import os
 
@@ -10,14 +10,14 @@ from work import MAX_BATCH, Generator
 
 @serve.deployment(max_ongoing_requests=200)
 class Images:
-    """One seed a request, of which Ray Serve makes batches."""
+    """Takes one seed a request; Ray Serve forms batches."""
 
     def __init__(self) -> None:
         self._generator = Generator()
 
     @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=0.002)
     async def pngs(self, seeds: list[int]) -> list[list[str]]:
-        """A base64 PNG for each seed."""
+        """Returns a base64 PNG for each seed."""
         return [[png] for png in self._generator.pngs(seeds)]
 
     async def __call__(self, request: Request) -> object:

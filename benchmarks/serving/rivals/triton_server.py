@@ -1,4 +1,4 @@
-"""NVIDIA Triton with its Python backend, since noise and PNGs are made in Python: by PyTriton."""
+"""NVIDIA Triton with its Python backend, by PyTriton: noise and PNGs need Python."""
 
 import os
 from typing import Any
@@ -14,7 +14,7 @@ generator = Generator()
 
 @batch
 def images(seed: Any) -> dict[str, Any]:
-    """A base64 PNG for each seed."""
+    """Returns a base64 PNG for each seed."""
     return {"png": np.array([[png.encode()] for png in generator.pngs(seed[:, 0])], dtype=object)}
 
 

@@ -1,6 +1,7 @@
-"""What every rival does for a request, with the limit's own code: seeds → noise → ONNX Runtime → base64 PNGs.
+"""Turns seeds into base64 PNGs for every rival, with the limit's own code.
 
-Runs in a rival's virtual environment, so it needs nothing of Figment but ``benchmarks/serving/limit.py`` on the path.
+It runs in a rival's virtual environment, where ``benchmarks/serving/limit.py`` must be on the path, and nothing else of
+Figment.
 """
 
 import os
@@ -18,5 +19,5 @@ class Generator:
         self._noise_dim = self._session.get_inputs()[0].shape[1]
 
     def pngs(self, seeds: list[int]) -> list[str]:
-        """A base64 PNG for each seed."""
+        """Returns a base64 PNG for each seed."""
         return [png(pixels) for pixels in self._session.run(None, feed(seeds, self._noise_dim))[0]]

@@ -1,12 +1,11 @@
 """What happens to a request before its noise is drawn, and what is measured of its encoding."""
 
 import json
+import pkgutil
 import time
 
 import pytest
 
-from serving.encoding import answers
-from serving.oip import endpoints as oip
 from tests.serving.in_process import InProcess, queue_of, request
 
 WALK = {"model": "mlp", "from": {"seed": 1}, "to": {"seed": 2}, "steps": 3}
@@ -34,7 +33,7 @@ def no_noise(monkeypatch):
     def fail(*arguments):
         raise AssertionError("noise was drawn for a request that is refused")
 
-    for name in ("inputs", "interpolation", "oip_inputs"):
+    for name in ("api.inputs", "api.interpolation", "oip.inputs"):
         monkeypatch.setattr(f"serving.{name}.noise_for_seeds", fail)
 
 
@@ -64,22 +63,25 @@ def test_too_many_pixels_are_refused_before_noise_is_drawn(served, no_noise, mon
 @pytest.mark.parametrize(
     ("file_format", "asked", "encoder"),
     [
-        ("png", request({"model": "mlp", "seeds": [1, 2, 3]}), "answers.encode"),
-        ("webp", request(WALK | {"layout": "animation"}, path="/interpolate"), "answers.encode_animation"),
+        ("png", request({"model": "mlp", "seeds": [1, 2, 3]}), "encoding.answers.Answer.encode"),
+        ("webp", request(WALK | {"layout": "animation"}, path="/interpolate"), "encoding.answers.Answer.body"),
         (
             "gif",
             request(WALK | {"layout": "animation", "format": "gif"}, path="/interpolate"),
-            "answers.encode_animation",
+            "encoding.answers.Answer.body",
         ),
-        ("npy", request({"model": "mlp", "seeds": [1, 2, 3]}, "Accept: application/x-npy"), "answers.npy"),
-        ("npy", request(WALK, "Accept: application/x-npy", path="/interpolate"), "answers.npy"),
-        ("tensor", request({"inputs": [SEEDS]}, path="/v2/models/mlp/infer"), "oip.image_numbers"),
+        (
+            "npy",
+            request({"model": "mlp", "seeds": [1, 2, 3]}, "Accept: application/x-npy"),
+            "encoding.answers.Answer.body",
+        ),
+        ("npy", request(WALK, "Accept: application/x-npy", path="/interpolate"), "encoding.answers.Answer.body"),
+        ("tensor", request({"inputs": [SEEDS]}, path="/v2/models/mlp/infer"), "oip.endpoints.image_numbers"),
     ],
 )
 def test_the_time_of_encoding_is_counted_for_each_image(served, monkeypatch, file_format, asked, encoder):
     """An animation was counted as about 0 s, and a tensor not at all."""
-    module, name = encoder.split(".")
-    real = getattr({"answers": answers, "oip": oip}[module], name)
+    real = pkgutil.resolve_name(f"serving.{encoder}")
 
     def slow(*arguments):
         time.sleep(0.03)

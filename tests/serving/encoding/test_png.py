@@ -1,4 +1,4 @@
-"""PNG files written by hand: Pillow reads them back, pixel for pixel and word for word."""
+"""Pillow reads the PNG files back, pixel for pixel and word for word."""
 
 import io
 import zlib
@@ -33,7 +33,7 @@ def test_texts_come_back_in_any_alphabet(side):
     assert read(encode_png(np.zeros((side, side, 1), np.uint8), texts)).text == texts
 
 
-def test_only_what_fits_a_packet_is_stored_as_it_is():
+def test_only_images_that_fit_into_a_packet_are_uncompressed():
     small, large = np.zeros((28, 28, 1), np.uint8), np.zeros((64, 64, 3), np.uint8)
     assert len(encode_png(small, {})) > small.size
     assert len(encode_png(large, {})) < large.size / 50
@@ -50,7 +50,7 @@ def test_compressed_within_a_tenth_of_a_search_for_repetitions():
     assert len(encode_png(pixels, {})) < 1.1 * len(buffer.getvalue())
 
 
-def test_a_rows_filter_is_of_the_standard_and_not_a_readers_mercy():
+def test_every_compressed_row_names_the_filter_up():
     data = encode_png(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3), {})
     start = data.index(b"IDAT") + 4
     rows = np.frombuffer(zlib.decompress(data[start:-16]), np.uint8).reshape(64, 1 + 64 * 3)

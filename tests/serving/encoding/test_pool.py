@@ -1,4 +1,4 @@
-"""The encoder's threads."""
+"""The encoder's threads share jobs, keep errors apart and leave the event loop free."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ import pytest
 from serving.encoding.pool import EncoderPool
 
 
-def in_encoder(threads, steps):
+def run_in_pool(threads, steps):
     async def main():
         encoder = EncoderPool(threads)
         try:
@@ -20,7 +20,7 @@ def in_encoder(threads, steps):
     return asyncio.run(main())
 
 
-def test_results_come_in_order_and_a_fault_stays_with_its_job():
+def test_results_come_in_order_and_an_error_stays_with_its_job():
     async def steps(encoder):
         assert await encoder.run_all([lambda n=n: n * n for n in range(100)]) == [n * n for n in range(100)]
         good, bad = await asyncio.gather(
@@ -29,7 +29,7 @@ def test_results_come_in_order_and_a_fault_stays_with_its_job():
         assert good == "good"
         assert isinstance(bad, ZeroDivisionError)
 
-    in_encoder(3, steps)
+    run_in_pool(3, steps)
 
 
 def test_long_jobs_run_side_by_side():
@@ -38,41 +38,41 @@ def test_long_jobs_run_side_by_side():
     async def steps(encoder):
         await asyncio.gather(*(encoder.run(meeting.wait) for _ in range(4)))
 
-    in_encoder(4, steps)
+    run_in_pool(4, steps)
 
 
-def test_jobs_alone_come_one_after_the_other_while_others_run():
-    running, most = set(), []
+def test_exclusive_jobs_run_one_at_a_time_beside_other_jobs():
+    running, concurrent = set(), []
 
-    def alone(number):
+    def exclusive(number):
         running.add(number)
-        most.append(len(running))
+        concurrent.append(len(running))
         time.sleep(0.01)
         running.remove(number)
         return number
 
     async def steps(encoder):
         blocker = asyncio.ensure_future(encoder.run(lambda: time.sleep(0.05)))
-        assert await asyncio.gather(*(encoder.run_exclusive(lambda n=n: alone(n)) for n in range(6))) == [*range(6)]
+        assert await asyncio.gather(*(encoder.run_exclusive(lambda n=n: exclusive(n)) for n in range(6))) == [*range(6)]
         await blocker
 
-    in_encoder(4, steps)
-    assert most == [1] * 6
+    run_in_pool(4, steps)
+    assert concurrent == [1] * 6
 
 
-def test_many_short_jobs_share_a_turn():
+def test_short_jobs_share_a_turn_and_long_jobs_do_not():
     async def steps(encoder):
         for _ in range(60):
             await asyncio.gather(*(encoder.run(lambda: None) for _ in range(32)))
-        assert encoder._turn("") > 1
+        assert encoder._jobs_per_turn("") > 1
         for _ in range(60):
             await encoder.run(lambda: sum(range(200_000)))
-        assert encoder._turn("") == 1
+        assert encoder._jobs_per_turn("") == 1
 
-    in_encoder(2, steps)
+    run_in_pool(2, steps)
 
 
-def test_the_event_loop_turns_while_images_are_encoded():
+def test_the_event_loop_runs_while_images_are_encoded():
     async def steps(encoder):
         job = asyncio.ensure_future(encoder.run(lambda: time.sleep(0.3)))
         turns = 0
@@ -81,10 +81,10 @@ def test_the_event_loop_turns_while_images_are_encoded():
             turns += 1
         assert turns > 10
 
-    in_encoder(1, steps)
+    run_in_pool(1, steps)
 
 
-def test_a_job_nobody_waits_for_is_not_done():
+def test_a_cancelled_job_does_not_run():
     done = []
 
     async def steps(encoder):
@@ -100,11 +100,11 @@ def test_a_job_nobody_waits_for_is_not_done():
         await first
         await encoder.run(lambda: done.append("third"))
 
-    in_encoder(1, steps)
+    run_in_pool(1, steps)
     assert done == ["third"]
 
 
-def test_lines_have_their_turns():
+def test_queues_take_turns():
     done = []
 
     async def steps(encoder):
@@ -119,6 +119,6 @@ def test_lines_have_their_turns():
         gate.set()
         await asyncio.gather(first, *(future for _, future in large + small))
 
-    in_encoder(1, steps)
+    run_in_pool(1, steps)
     assert len(done) == 51
     assert done.index("small") < 10

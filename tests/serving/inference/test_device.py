@@ -1,4 +1,4 @@
-"""The choice of a device, on a machine that has none: sessions are made up."""
+"""The choice of a device, on a machine without a GPU: sessions are fake."""
 
 import logging
 
@@ -16,11 +16,11 @@ class FakeSession:
         return [self._provider, CPU]
 
 
-def opener(really_used, opened=None):
+def opener(used_providers, opened=None):
     def open_session(onnx, provider, threads):
         if opened is not None:
             opened.append(provider)
-        used = really_used.get(provider, provider)
+        used = used_providers.get(provider, provider)
         if isinstance(used, Exception):
             raise used
         return FakeSession(used)
@@ -38,7 +38,7 @@ def test_the_device_that_loads_is_used(device, provider):
 
 
 @pytest.mark.parametrize("fault", [CPU, RuntimeError("no CUDA driver")])
-def test_auto_falls_back_to_the_cpu_and_says_so_once(fault, caplog):
+def test_auto_falls_back_to_the_cpu_and_logs_it_once(fault, caplog):
     opened = []
     devices = Devices("auto", Hardware(1), opener({CUDA: fault}, opened))
     with caplog.at_level(logging.WARNING):
@@ -48,13 +48,13 @@ def test_auto_falls_back_to_the_cpu_and_says_so_once(fault, caplog):
 
 
 @pytest.mark.parametrize(("device", "provider"), [("cuda", CUDA), ("tensorrt", TENSORRT)])
-def test_a_device_that_was_asked_for_is_never_replaced(device, provider):
+def test_a_named_device_is_never_replaced(device, provider):
     """ONNX Runtime runs on the CPU without an error where CUDA's libraries are missing."""
     with pytest.raises(DeviceError, match=f"FIGMENT_DEVICE={device} cannot be used: {provider} did not load"):
         Devices(device, Hardware(1), opener({provider: CPU})).open(b"", provider_of)
 
 
-def test_a_session_that_opens_but_does_not_run_is_no_device():
+def test_a_session_that_opens_but_does_not_run_is_an_error():
     def run(session, provider):
         if provider == CUDA:
             raise RuntimeError("CUDA error 100")
@@ -64,17 +64,17 @@ def test_a_session_that_opens_but_does_not_run_is_no_device():
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda", "cpu"])
-def test_a_bundles_fault_is_not_the_devices(device):
-    def refuse(session, provider):
+def test_an_invalid_bundle_is_not_blamed_on_the_device(device):
+    def reject(session, provider):
         raise BundleError("the inputs do not fit")
 
     devices = Devices(device, Hardware(1), opener({}))
     with pytest.raises(BundleError):
-        devices.open(b"", refuse)
+        devices.open(b"", reject)
     assert devices.open(b"", provider_of) == (CPU if device == "cpu" else CUDA)
 
 
-def unparsable(onnx, provider, hardware):
+def open_some_graphs(onnx, provider, hardware):
     """Opens every graph but ``broken``, on any device; ``odd`` fails on all but the CPU."""
     if onnx == b"broken":
         raise ValueError(f"{provider}: this is no graph")
@@ -84,32 +84,32 @@ def unparsable(onnx, provider, hardware):
 
 
 @pytest.mark.parametrize(("device", "provider"), [("auto", CUDA), ("cuda", CUDA), ("tensorrt", TENSORRT)])
-def test_a_graph_that_no_device_can_read_is_not_blamed_on_the_device(device, provider):
-    """Without asking the CPU, ``auto`` moved every later bundle there, and ``cuda`` made the service unusable."""
-    devices = Devices(device, Hardware(1), unparsable)
+def test_an_unreadable_graph_is_not_blamed_on_the_device(device, provider):
+    """Without a try on the CPU, ``auto`` moved every later bundle there, and ``cuda`` made the service unusable."""
+    devices = Devices(device, Hardware(1), open_some_graphs)
     with pytest.raises(ValueError, match=f"{CPU}: this is no graph"):
         devices.open(b"broken", provider_of)
     assert devices.open(b"good", provider_of) == provider
 
 
 @pytest.mark.parametrize(("device", "provider"), [("auto", CUDA), ("cuda", CUDA)])
-def test_a_device_that_has_run_a_bundle_is_not_blamed_for_another(device, provider):
-    devices = Devices(device, Hardware(1), unparsable)
+def test_a_verified_device_is_not_blamed_for_another_bundle(device, provider):
+    devices = Devices(device, Hardware(1), open_some_graphs)
     assert devices.open(b"good", provider_of) == provider
     with pytest.raises(RuntimeError, match="cuda, which runs other bundles: CUDA error 2: out of memory"):
         devices.open(b"odd", provider_of)
     assert devices.open(b"good", provider_of) == provider, "nothing moves to the CPU"
 
 
-def test_the_cpu_is_asked_with_the_same_threads_and_by_its_own_session():
-    asked = []
+def test_the_cpu_is_tried_with_the_same_threads_and_its_own_session():
+    opened_on = []
 
     def opened(onnx, provider, hardware):
-        asked.append((provider, hardware.intra_op_threads))
-        return unparsable(onnx, provider, hardware)
+        opened_on.append((provider, hardware.intra_op_threads))
+        return open_some_graphs(onnx, provider, hardware)
 
     devices = Devices("cuda", Hardware(8), opened)
     with pytest.raises(DeviceError):
         # As an engine does on the CPU, which opens a second session there.
         devices.open(b"odd", lambda session, provider: devices.session(b"odd", CPU), threads=1)
-    assert asked == [(CUDA, 1), (CPU, 1), (CPU, 8)]
+    assert opened_on == [(CUDA, 1), (CPU, 1), (CPU, 8)]

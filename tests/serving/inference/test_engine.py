@@ -1,4 +1,4 @@
-"""An engine: the same seed gives the same image, bit for bit, and a graph that is not its card's is refused."""
+"""An engine gives the same image for the same seed, bit for bit, and rejects a graph that does not fit its card."""
 
 import numpy as np
 import onnxruntime
@@ -7,7 +7,7 @@ import pytest
 from models.bundle import BundleError, read_bundle
 from models.noise import labels_for_seeds, noise_for_seeds
 from serving.inference.device import CPU, CUDA, Devices, Hardware, open_onnxruntime
-from serving.inference.engine import Engine, Inputs, _Bound, bucket_sizes, open_engine
+from serving.inference.engine import Engine, Inputs, _BoundBuffers, bucket_sizes, open_engine
 
 SEEDS = range(320)
 
@@ -18,7 +18,7 @@ def bundles(tmp_path_factory, generators):
     kinds = {
         "mlp": generators.mlp(),
         "conv": generators.conv(),
-        # A graph that computes its weights: batches of one do give other sums there.
+        # A graph that computes its weights: batches of one give other sums there.
         "modulated": generators.mlp(width=256, packed=False),
     }
     bundles = {name: read_bundle(generators.ship(root, name, 1, kind)) for name, kind in kinds.items()}
@@ -27,7 +27,7 @@ def bundles(tmp_path_factory, generators):
 
 
 def inputs_for(card, seeds):
-    label = labels_for_seeds(seeds, len(card.labels)) if card.labels else None
+    label = labels_for_seeds(seeds, card.num_labels) if card.labels else None
     return Inputs(noise_for_seeds(seeds, card.noise_dim), label, np.ones(len(seeds), np.float32))
 
 
@@ -36,14 +36,14 @@ def inputs_for(card, seeds):
 def test_the_same_seed_is_the_same_image_alone_and_in_every_batch(bundles, name, threads, monkeypatch):
     monkeypatch.setattr("serving.inference.engine._ONE_THREAD_SECONDS", 0)
     engine = open_engine(bundles[name], Devices("cpu", Hardware(threads)), 32)
-    assert (engine.parallel, engine._multithreaded_session is not None) == (threads, threads > 1)
+    assert (engine.parallel_batches, engine._multithreaded_session is not None) == (threads, threads > 1)
     inputs = inputs_for(engine.card, SEEDS)
-    alone = np.concatenate([engine.run(engine.join([inputs.part(i, i + 1)]), alone=True) for i in SEEDS])
+    alone = np.concatenate([engine.run(engine.pad([inputs.part(i, i + 1)]), device_idle=True) for i in SEEDS])
     assert alone.std() > 10
     assert len(np.unique(alone.reshape(len(alone), -1), axis=0)) == len(alone)
     for size in range(2, 33):
         for start in range(0, len(SEEDS) - size, size * (1 + size // 8)):
-            batch = engine.run(engine.join([inputs.part(start, start + size)]))
+            batch = engine.run(engine.pad([inputs.part(start, start + size)]))
             assert np.array_equal(batch, alone[start : start + size]), f"batch of {size}"
 
 
@@ -59,18 +59,18 @@ def test_a_graph_whose_images_depend_on_the_batch_is_not_run_in_small_batches(bu
     assert 1 not in open_engine(bundles["modulated"], Devices("cpu", Hardware(1)), 32).buckets
 
 
-def test_half_precision_is_close_to_the_whole(bundles):
-    half, whole = (open_engine(bundles[name], Devices("cpu", Hardware(1)), 32) for name in ("half", "mlp"))
-    images = [engine.run(engine.join([inputs_for(engine.card, range(32))])) for engine in (half, whole)]
+def test_half_precision_is_close_to_single_precision(bundles):
+    half, single = (open_engine(bundles[name], Devices("cpu", Hardware(1)), 32) for name in ("half", "mlp"))
+    images = [engine.run(engine.pad([inputs_for(engine.card, range(32))])) for engine in (half, single)]
     assert np.abs(np.subtract(*images, dtype=np.int16)).max() <= 2
 
 
-def test_parts_of_requests_are_joined_and_padding_is_cut_off(bundles):
+def test_inputs_are_joined_and_padding_is_cut_off(bundles):
     engine = open_engine(bundles["conv"], Devices("cpu", Hardware(2)), 16)
     inputs = inputs_for(engine.card, range(5))
-    images = engine.run(engine.join([inputs.part(0, 2), inputs.part(2, 5)]))
+    images = engine.run(engine.pad([inputs.part(0, 2), inputs.part(2, 5)]))
     assert engine.padding(5) == 1
-    assert np.array_equal(images, engine.run(engine.join([inputs])))
+    assert np.array_equal(images, engine.run(engine.pad([inputs])))
     assert images.shape == (5, 16, 16, 1)
     assert images.dtype == np.uint8
 
@@ -78,13 +78,13 @@ def test_parts_of_requests_are_joined_and_padding_is_cut_off(bundles):
 def test_labels_and_truncation_reach_the_graph(bundles):
     engine = open_engine(bundles["conv"], Devices("cpu", Hardware(1)), 4)
     noise = noise_for_seeds([1, 1, 1], 24)
-    images = engine.run(engine.join([Inputs(noise, np.array([1, 2, 1]), np.array([1, 1, 0.5], np.float32))]))
+    images = engine.run(engine.pad([Inputs(noise, np.array([1, 2, 1]), np.array([1, 1, 0.5], np.float32))]))
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
 
 
 @pytest.mark.parametrize(("seconds", "used"), [(0, [1, 4]), (1e9, [1])])
-def test_whoever_gains_nothing_from_a_second_thread_gets_one(bundles, monkeypatch, seconds, used):
+def test_a_fast_generator_runs_in_one_thread(bundles, monkeypatch, seconds, used):
     opened = []
 
     def opener(onnx, provider, hardware):
@@ -94,18 +94,18 @@ def test_whoever_gains_nothing_from_a_second_thread_gets_one(bundles, monkeypatc
     monkeypatch.setattr("serving.inference.engine._ONE_THREAD_SECONDS", seconds)
     engine = open_engine(bundles["mlp"], Devices("cpu", Hardware(4), opener), 8)
     assert opened == used
-    assert engine.parallel == used[-1]
+    assert engine.parallel_batches == used[-1]
 
 
 @pytest.mark.parametrize(
     ("waiting", "taken"), [(1, 1), (5, 4), (7, 7), (8, 8), (9, 8), (11, 11), (13, 12), (14, 14), (16, 16), (99, 16)]
 )
-def test_a_cpu_is_not_made_to_compute_much_for_nobody(bundles, waiting, taken):
+def test_a_cpu_computes_little_padding(bundles, waiting, taken):
     engine = open_engine(bundles["mlp"], Devices("cpu", Hardware(1)), 16)
     assert engine.buckets == (1, 2, 3, 4, 6, 8, 12, 16)
-    assert engine.room(waiting) == taken
+    assert engine.preferred_batch(waiting) == taken
     engine._on_gpu = True
-    assert engine.room(waiting) == 16
+    assert engine.preferred_batch(waiting) == 16
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(1, (1,)), (5, (1, 2, 3, 4, 5)), (16, (1, 2, 3, 4, 6, 8, 12, 16))])
@@ -115,7 +115,7 @@ def test_bucket_sizes(limit, sizes):
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_bound_buffers_give_the_same_images_each_time(bundles, cuda_graphs):
-    """What a GPU runs, tried on the CPU: the buffers are used again and must not leak into earlier images."""
+    """Runs a GPU's path on the CPU. The buffers are reused, and must not leak into earlier images."""
     bundle = bundles["conv"]
     session = open_onnxruntime(bundle.onnx, CPU, Hardware(1))
 
@@ -123,33 +123,33 @@ def test_bound_buffers_give_the_same_images_each_time(bundles, cuda_graphs):
         inputs = inputs_for(bundle.card, seeds)
         return {"noise": inputs.noise, "label": inputs.label, "truncation": inputs.truncation}
 
-    bound = _Bound(session, bundle.card, feed(range(4)), "cpu", Hardware(1, cuda_graphs=cuda_graphs))
+    bound = _BoundBuffers(session, bundle.card, feed(range(4)), "cpu", Hardware(1, cuda_graphs=cuda_graphs))
     first, second = bound.run(feed(range(4))), bound.run(feed(range(4, 8)))
     assert np.array_equal(first, session.run(None, feed(range(4)))[0])
     assert np.array_equal(second, session.run(None, feed(range(4, 8)))[0])
 
 
-def test_the_way_through_a_gpu_gives_the_same_images(bundles, monkeypatch):
-    """All of it but the device: every size is warmed up and bound once, batches are filled up and never cut."""
+def test_the_gpu_path_gives_the_same_images(bundles, monkeypatch):
+    """Runs all of it but the device: every size is warmed up and bound once, batches are padded and never cut."""
     opened = []
 
     def bound(session, card, feed, device, hardware):
         assert device == "cuda"
         opened.append(len(feed["noise"]))
-        return _Bound(session, card, feed, "cpu", hardware)
+        return _BoundBuffers(session, card, feed, "cpu", hardware)
 
-    monkeypatch.setattr("serving.inference.engine._Bound", bound)
+    monkeypatch.setattr("serving.inference.engine._BoundBuffers", bound)
     bundle = bundles["conv"]
     engine = Engine(bundle.card, open_onnxruntime(bundle.onnx, CPU, Hardware(1)), CUDA, 8, Hardware(4))
-    assert (engine.provider, engine.parallel, engine.room(5)) == ("cuda", 1, 8)
+    assert (engine.provider, engine.parallel_batches, engine.preferred_batch(5)) == ("cuda", 1, 8)
     inputs = inputs_for(bundle.card, range(5))
-    images = engine.run(engine.join([inputs]), alone=True)
+    images = engine.run(engine.pad([inputs]), device_idle=True)
     on_cpu = open_engine(bundle, Devices("cpu", Hardware(1)), 8)
-    assert np.array_equal(images, on_cpu.run(on_cpu.join([inputs])))
+    assert np.array_equal(images, on_cpu.run(on_cpu.pad([inputs])))
     assert sorted(opened) == [1, 2, 3, 4, 6, 8]
 
 
-def test_a_graph_that_is_not_its_cards_is_refused(bundles, generators, tmp_path):
+def test_a_graph_that_does_not_fit_its_card_is_rejected(bundles, generators, tmp_path):
     graph, _, labels, image = generators.mlp()
     bundle = read_bundle(generators.ship(tmp_path, "odd", 1, (graph, 33, labels, image)))
     with pytest.raises(BundleError, match=r"odd/1: the inputs .* noise float32 \[N, 32\].* asks for .*\[N, 33\]"):
@@ -159,7 +159,7 @@ def test_a_graph_that_is_not_its_cards_is_refused(bundles, generators, tmp_path)
 def test_every_batch_size_is_run_before_the_engine_is_ready(bundles):
     sizes = []
 
-    class Watched:
+    class RecordingSession:
         def __init__(self, session):
             self._session = session
 
@@ -171,5 +171,5 @@ def test_every_batch_size_is_run_before_the_engine_is_ready(bundles):
             return self._session.run(names, feed)
 
     session = onnxruntime.InferenceSession(bundles["conv"].onnx, providers=[CPU])
-    engine = Engine(bundles["conv"].card, Watched(session), CPU, 12, Hardware(1))
+    engine = Engine(bundles["conv"].card, RecordingSession(session), CPU, 12, Hardware(1))
     assert set(sizes) == set(engine.buckets) == {1, 2, 3, 4, 6, 8, 12}

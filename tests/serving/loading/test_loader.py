@@ -231,10 +231,10 @@ def test_skipped_folder_is_logged_once_and_always_reported(root, opener, caplog,
     monkeypatch.setattr(os, "scandir", scandir)
     caplog.set_level(logging.WARNING)
     loaded = polls(BundleLoader(root, opener), 3)[-1]
-    assert loaded.ignored == (("a/v4", "is named like no version; versions are whole numbers: 1, 2, …"),)
+    assert loaded.ignored == (("a/v4", "is not named like a version; versions are whole numbers: 1, 2, …"),)
     assert rejected(loaded) == {"secret": "secret: the folder cannot be read (Permission denied)"}
     assert [record.message for record in caplog.records] == [
-        f"Ignored {root / 'a/v4'}: it is named like no version; versions are whole numbers: 1, 2, …",
+        f"Ignored {root / 'a/v4'}: it is not named like a version; versions are whole numbers: 1, 2, …",
         "Rejected secret: the folder cannot be read (Permission denied)",
     ]
 
