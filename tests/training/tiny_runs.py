@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from training.loop.state import checkpoints
+from training.runs.checkpoints import checkpoints
 
 TINY = [
     "data.fit=crop",

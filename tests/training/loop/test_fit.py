@@ -17,11 +17,13 @@ from training.errors import TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import train_judge
 from training.loop.callbacks import Callback, passed_multiple
+from training.loop.ema import update_ema
 from training.loop.fit import fit, step_seed
-from training.loop.state import TrainingState, checkpoints
+from training.loop.state import TrainingState
 from training.loop.step import TrainStep
 from training.objective.losses import LOSSES
 from training.parallel.distributed import Processes
+from training.runs.checkpoints import checkpoints
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
@@ -122,16 +124,16 @@ def test_divergence_names_the_phase_and_keeps_the_last_checkpoint(
     assert [path.stem for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["000000000256"]
 
 
-def test_the_average_halves_after_its_half_life() -> None:
+def test_the_ema_halves_after_its_half_life() -> None:
     config = load_config("digits", ["network.width=4", "network.noise_dim=4"])
     state = TrainingState(config, 0, CPU)
-    weight, average = state.generator.project.weight, state.ema.project.weight
+    weight, ema = state.generator.project.weight, state.ema.project.weight
     with torch.no_grad():
         weight.fill_(0.0)
-        average.fill_(1.0)
+        ema.fill_(1.0)
     for _ in range(10):
-        state.update_ema(20000, 0.5 ** (64 / 640))
-    torch.testing.assert_close(average, torch.full_like(average, 0.5))
+        update_ema(state.ema, state.generator, decay=0.5 ** (64 / 640))
+    torch.testing.assert_close(ema, torch.full_like(ema, 0.5))
 
 
 def test_step_seeds_differ() -> None:
@@ -139,7 +141,7 @@ def test_step_seeds_differ() -> None:
     assert len(seeds) == 600
 
 
-def test_crossed() -> None:
+def test_passed_multiple() -> None:
     assert passed_multiple(60, 124, 64)
     assert passed_multiple(0, 64, 64)
     assert not passed_multiple(64, 127, 64)

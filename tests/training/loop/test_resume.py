@@ -19,7 +19,8 @@ from PIL import Image
 from tests.training.tiny_runs import FAMILIES, GAMES, TINY, arguments, assert_same_weights
 from training.config.files import load_config
 from training.errors import TrainingError
-from training.loop.state import TrainingState, check_same_run, checkpoints, read_newest
+from training.loop.state import TrainingState
+from training.runs.checkpoints import check_same_run, checkpoints, read_newest, save_checkpoint
 from training.runs.folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -48,9 +49,9 @@ def cut_back(run: Path, copy: Path, images: int) -> None:
     ],
 )
 def test_a_resumed_run_ends_bit_for_bit_where_an_undisturbed_one_does(
-    tmp_path: Path, train: Callable[..., None], digits: Path, family: str, train_step: str, precision: str
+    tmp_path: Path, train: Callable[..., None], digits: Path, family: str, game: str, precision: str
 ) -> None:
-    settings = arguments(*TINY, *FAMILIES[family], *GAMES[train_step], f"precision={precision}")
+    settings = arguments(*TINY, *FAMILIES[family], *GAMES[game], f"precision={precision}")
     train("fit", "digits", "--data", digits, "--out", tmp_path / "whole", *settings)
     cut_back(tmp_path / "whole", tmp_path / "killed", 64)
     train("resume", tmp_path / "killed")
@@ -121,14 +122,14 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint(finished_run: Path, tmp_
     run = RunFolder.open(finished_run)
     state = TrainingState(run.config, run.labels, CPU)
     folder = tmp_path / "checkpoints"
-    state.save(folder)
+    save_checkpoint(state, folder)
     before = checkpoints(folder)[0].read_bytes()
     state.images_seen = 64
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
         with pytest.raises(TrainingError, match=r"cannot write 000000000064.pt .*untouched"):
-            state.save(folder)
+            save_checkpoint(state, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in folder.iterdir()] == ["000000000000.pt"]

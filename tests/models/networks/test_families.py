@@ -13,9 +13,10 @@ from models.networks import (
     NetworkConfig,
     build_discriminator,
     build_generator,
-    discriminator_has_batch_norm,
+    family_of,
 )
 from models.networks.dcgan import DcganConfig
+from models.networks.layers.spectral_norm import SpectralNorm
 from models.networks.mlp import MlpConfig
 
 LINEAR_OUTPUT = ("stylegan2", "r3gan")
@@ -54,7 +55,7 @@ def test_shapes_and_ranges(small_network: NetworkConfig, side: int, channels: in
 @pytest.mark.parametrize("side", [8, 128, 256])
 def test_shapes_and_ranges_of_the_smallest_and_the_largest(small_network: NetworkConfig, side: int) -> None:
     if isinstance(small_network, MlpConfig) and side > 64:
-        with pytest.raises(ValueError, match="mlp makes images of up to 64 × 64"):
+        with pytest.raises(ValueError, match="mlp generates images of up to 64 × 64"):
             build_generator(small_network, square(side), 5)
     else:
         check_shapes_and_ranges(small_network, side, 3, 5)
@@ -154,7 +155,7 @@ def test_a_size_that_does_not_fit_is_refused(small_network: NetworkConfig, heigh
         return  # perceptrons take any small size
     image = ImageSpec(height=height, width=width, channels=1)
     for build in (build_generator, build_discriminator):
-        with pytest.raises(ValueError, match=rf"{small_network.family} makes .*, not {width} × {height}"):
+        with pytest.raises(ValueError, match=rf"{small_network.family} generates .*, not {width} × {height}"):
             build(small_network, image, 0)
 
 
@@ -168,10 +169,22 @@ def mixes_a_batch(discriminator: nn.Module, images: Tensor) -> bool:
 def test_a_dcgan_knows_whether_its_logits_depend_on_the_batch(norm: str) -> None:
     config = DcganConfig.model_validate({"noise_dim": 8, "width": 4, "discriminator_norm": norm})
     discriminator = build_discriminator(config, square(16), 0)
-    assert mixes_a_batch(discriminator, torch.randn(4, 3, 16, 16)) == discriminator_has_batch_norm(config)
+    assert mixes_a_batch(discriminator, torch.randn(4, 3, 16, 16)) == family_of(config).normalises_over_batch(config)
 
 
-def test_the_trainer_is_told_of_batch_norm_in_a_discriminator(small_network: NetworkConfig) -> None:
+def test_a_family_knows_of_batch_norm_in_its_discriminator(small_network: NetworkConfig) -> None:
     discriminator = build_discriminator(small_network, square(16), 0)
     found = any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules())
-    assert found == discriminator_has_batch_norm(small_network)
+    assert found == family_of(small_network).normalises_over_batch(small_network)
+
+
+def test_a_family_knows_of_spectral_norm_in_its_discriminator(small_network: NetworkConfig) -> None:
+    discriminator = build_discriminator(small_network, square(16), 0)
+    found = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
+    assert found == family_of(small_network).bounds_slope(small_network)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
+def test_a_dcgan_knows_whether_spectral_norm_bounds_its_slope(norm: str) -> None:
+    config = DcganConfig.model_validate({"noise_dim": 8, "width": 4, "discriminator_norm": norm})
+    assert family_of(config).bounds_slope(config) == (norm == "spectral")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from models.networks.spectral_norm import spectral_normalise
+from models.networks.layers.spectral_norm import spectral_normalise
 
 
 def largest_singular_value(weight: Tensor) -> float:

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn.functional import max_pool2d
 
 from models.bundle import ImageSpec
-from models.networks.attention import SelfAttention
 from models.networks.biggan import BigganConfig, Discriminator, Generator
+from models.networks.layers.attention import SelfAttention
 
 SMALL = BigganConfig(noise_dim=9, width=2, embedding_dim=4, attention=8)
 

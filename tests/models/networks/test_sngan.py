@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from models.bundle import ImageSpec
-from models.networks.conditional_norm import ConditionalBatchNorm
-from models.networks.conditioning import ProjectionHead
+from models.networks.layers.conditional_norm import ConditionalBatchNorm
+from models.networks.layers.conditioning import ProjectionHead
 from models.networks.sngan import Discriminator, Generator, SnganConfig, discriminator_blocks, generator_channels
 
 SMALL = SnganConfig(noise_dim=8, generator_width=8, discriminator_width=8)

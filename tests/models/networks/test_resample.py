@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.networks.resample import Blur, Downsample, Upsample
+from models.networks.layers.resample import Blur, Downsample, Upsample
 
 WEIGHTS = np.array([1, 3, 3, 1]) / 8
 

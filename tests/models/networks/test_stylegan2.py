@@ -8,8 +8,8 @@ import torch
 from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
 
 from models.bundle import ImageSpec
-from models.networks.equalized import GAIN, EqualizedConv2d, EqualizedLinear
-from models.networks.resample import Blur
+from models.networks.layers.equalized import GAIN, EqualizedConv2d, EqualizedLinear
+from models.networks.layers.resample import Blur
 from models.networks.stylegan2 import (
     Discriminator,
     Generator,
