@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import torch
 import typer
 
+from training.config.changeable import CHANGEABLE
 from training.config.files import dump_config, load_config, preset_names
 from training.config.schema import Config
 from training.data.cache_commands import cache
@@ -26,7 +27,7 @@ from training.loop.state import TrainingState
 from training.parallel.distributed import Processes, joined_processes
 from training.parallel.ending import end, several
 from training.parallel.stopping import interruptible
-from training.runs.checkpoints import CHANGEABLE, checkpoints, load_checkpoint
+from training.runs.checkpoints import checkpoints, load_checkpoint
 from training.runs.folder import (
     RunFolder,
     RunLock,

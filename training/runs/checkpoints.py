@@ -1,4 +1,4 @@
-"""Checkpoint files of a run, and the settings that may change between two of them."""
+"""Checkpoint files of a run."""
 
 import os
 import sys
@@ -9,29 +9,12 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from training.config.changeable import CHANGEABLE, DATA_SELECTION, FREE_TO_CHANGE
 from training.config.schema import Config
 from training.errors import TrainingError
 from training.loop.state import TrainingState
 
 KEPT_CHECKPOINTS = 2
-
-FREE_TO_CHANGE = {"images", "pace", "about", "name"}
-"""Settings that may differ after a resume without making it another run."""
-_READING = {"labels", "image_column", "label_column", "broken_share"}
-"""Settings of ``data`` that only decide which images are read. The fingerprint checks that these are the run's."""
-
-CHANGEABLE = FREE_TO_CHANGE | {
-    "compile",
-    "discriminator_optimizer",
-    "ema.ramp",
-    "generator_optimizer",
-    "judge.every",
-    "precision",
-    "regularization",
-    *(f"data.{setting}" for setting in _READING),
-}
-"""Settings, and groups of them, that ``resume --set`` may change. They affect the next steps, but not the contents of a
-checkpoint. Every change is recorded, so the run stays distinct from one that had the new values from the start."""
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -89,7 +72,7 @@ def check_same_run(before: dict[str, Any], config: Config) -> None:
     with suppress(ValidationError):  # if a setting no longer exists, the comparison below names it
         # A checkpoint older than a setting was written under the setting's default.
         before = Config.model_validate(before).model_dump(mode="json")
-    before, now = _without_reading(before), _without_reading(now)
+    before, now = _without_data_selection(before), _without_data_selection(now)
     changed = [
         f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}"
         for key in sorted(before.keys() | now.keys())
@@ -122,8 +105,8 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
         ) from error
 
 
-def _without_reading(settings: dict[str, Any]) -> dict[str, Any]:
-    return {**settings, "data": {key: value for key, value in settings["data"].items() if key not in _READING}}
+def _without_data_selection(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**settings, "data": {key: value for key, value in settings["data"].items() if key not in DATA_SELECTION}}
 
 
 def _brief(value: object) -> str:

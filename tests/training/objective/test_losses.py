@@ -1,4 +1,4 @@
-"""Each loss has the values and gradients that its formula gives."""
+"""Each loss has the values and gradients of its formula, and the properties of its record."""
 
 import math
 from collections.abc import Callable
