@@ -166,25 +166,25 @@ def mixes_a_batch(discriminator: nn.Module, images: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
-def test_a_dcgan_knows_whether_its_logits_depend_on_the_batch(norm: str) -> None:
+def test_normalises_over_batch_agrees_with_the_gradients_of_a_dcgan(norm: str) -> None:
     config = DcganConfig.model_validate({"noise_dim": 8, "width": 4, "discriminator_norm": norm})
     discriminator = build_discriminator(config, square(16), 0)
     assert mixes_a_batch(discriminator, torch.randn(4, 3, 16, 16)) == family_of(config).normalises_over_batch(config)
 
 
-def test_a_family_knows_of_batch_norm_in_its_discriminator(small_network: NetworkConfig) -> None:
+def test_normalises_over_batch_agrees_with_the_layers(small_network: NetworkConfig) -> None:
     discriminator = build_discriminator(small_network, square(16), 0)
     found = any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules())
     assert found == family_of(small_network).normalises_over_batch(small_network)
 
 
-def test_a_family_knows_of_spectral_norm_in_its_discriminator(small_network: NetworkConfig) -> None:
+def test_bounds_slope_agrees_with_the_layers(small_network: NetworkConfig) -> None:
     discriminator = build_discriminator(small_network, square(16), 0)
     found = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
     assert found == family_of(small_network).bounds_slope(small_network)
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
-def test_a_dcgan_knows_whether_spectral_norm_bounds_its_slope(norm: str) -> None:
+def test_bounds_slope_follows_the_norm_of_a_dcgan(norm: str) -> None:
     config = DcganConfig.model_validate({"noise_dim": 8, "width": 4, "discriminator_norm": norm})
     assert family_of(config).bounds_slope(config) == (norm == "spectral")
