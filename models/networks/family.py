@@ -4,16 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from models.bundle import ImageSpec
+from models.strict import StrictModel
 
 
-class FamilyConfig(BaseModel):
+class FamilyConfig(StrictModel):
     """Settings of a family's networks. A family narrows ``family`` to its name and limits ``noise_dim``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: str
     noise_dim: int

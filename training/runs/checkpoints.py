@@ -1,6 +1,5 @@
 """Checkpoint files of a run."""
 
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from training.config.changeable import CHANGEABLE, DATA_SELECTION, FREE_TO_CHANGE
 from training.config.schema import Config
 from training.errors import TrainingError
+from training.files import atomic_file
 from training.loop.state import TrainingState
 
 KEPT_CHECKPOINTS = 2
@@ -86,19 +86,11 @@ def check_same_run(before: dict[str, Any], config: Config) -> None:
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Writes a file of tensors whole or not at all. Raises ``TrainingError`` if it cannot.
-
-    A run has one writer, so the temporary file always has the same name. The next write replaces one that a kill left.
-    """
-    temporary = path.with_suffix(".tmp")
+    """Writes a file of tensors whole or not at all. Raises ``TrainingError`` if it cannot."""
     try:
-        with temporary.open("wb") as file:
+        with atomic_file(path, one_writer=True) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch's archive writer raises RuntimeError on a full disk
-        temporary.unlink(missing_ok=True)
         raise TrainingError(
             f"cannot write {path.name} ({_brief(error)}); what was written before is untouched. "
             "Make room, then resume the run"
