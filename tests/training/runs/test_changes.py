@@ -135,7 +135,7 @@ def test_adams_memory_follows_the_configuration_not_the_checkpoint(run: Path) ->
     content = torch.load(checkpoints(run / "checkpoints")[-1], weights_only=True)
     config = load_config(str(run / "config.yaml"), ["generator_optimizer.beta1=0.25"])
     state = TrainingState(config, 10, torch.device("cpu"))
-    state.load({**content, "configuration": config.model_dump(mode="json")})
+    state.load_state_dict(content)
     assert state.generator_optimizer.param_groups[0]["betas"][0] == 0.25
 
 
