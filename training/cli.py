@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import torch
 import typer
 
+from training.config.changeable import CHANGEABLE
 from training.config.files import dump_config, load_config, preset_names
 from training.config.schema import Config
 from training.data.cache_commands import cache
@@ -22,10 +23,11 @@ from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import judge_for
 from training.loop.callbacks import Callback
 from training.loop.fit import fit
-from training.loop.state import CHANGEABLE, TrainingState, checkpoints
+from training.loop.state import TrainingState
 from training.parallel.distributed import Processes, joined_processes
 from training.parallel.ending import end, several
 from training.parallel.stopping import interruptible
+from training.runs.checkpoints import checkpoints, load_checkpoint
 from training.runs.folder import (
     RunFolder,
     RunLock,
@@ -127,7 +129,7 @@ def resume(
         loaded, state = _prepared(_source_of(start, data), config, processes)
         folder = processes.from_first(lambda: start.complete(loaded, data))
         if content:
-            state.load({**content, "configuration": config.model_dump(mode="json")})
+            load_checkpoint(state, {**content, "configuration": config.model_dump(mode="json")})
         elif processes.first:
             print(f"{run} has no checkpoint yet: it begins again", file=sys.stderr)
         folder = processes.from_first(lambda: apply_changes(folder, config, state))

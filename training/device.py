@@ -1,17 +1,17 @@
-"""What a run computes on, and in which precision."""
+"""The device that a run computes on, and its precision."""
 
 import torch
 
 
 def best_device() -> torch.device:
-    """A CUDA GPU where PyTorch finds one, else the CPU."""
+    """Returns the CUDA GPU if PyTorch finds one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def best_precision(device: torch.device) -> str:
-    """bfloat16 where the device computes it natively, else float32.
+    """Returns bfloat16 if the device computes it natively, else float32.
 
-    Emulated bfloat16 is slower than float32, so a CPU without the instructions is better off without it.
+    Emulated bfloat16 is slower than float32, so a CPU without the instructions uses float32.
     """
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,13 +1,13 @@
-"""What the trainer says to a person when it cannot go on."""
+"""Errors that end a command with one line for the user."""
 
 
 class TrainingError(Exception):
-    """Something the user can mend; its text is one sentence that says what and how."""
+    """An error that the user can fix. Its text says in one sentence what is wrong and what to do."""
 
 
 class DivergenceError(TrainingError):
-    """The settings have led a run astray: its weights are spoilt, and more training cannot mend them."""
+    """Training diverged (NaN or Inf): its weights are unusable, and further training cannot repair them."""
 
 
 class LostProcessError(TrainingError):
-    """Another of the processes that train together has ended; mostly that one has said why."""
+    """Another training process has ended. Usually that process reports the reason."""

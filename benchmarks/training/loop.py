@@ -23,10 +23,10 @@ from training.config.schema import Config
 from training.data.dataset import TrainingImages, load_images
 from training.data.loader import to_range
 from training.device import best_device, best_precision
+from training.loop.ema import ema_decay, update_ema
 from training.loop.fit import fit
 from training.loop.state import TrainingState
 from training.objective.losses import LOSSES
-from training.objective.schedules import ema_decay
 from training.parallel.distributed import Processes
 from training.runs.folder import RunFolder
 from training.runs.reporter import Reporter
@@ -73,9 +73,9 @@ class BareLoop:
         state.generator_optimizer.step()
         state.discriminator.requires_grad_(True)
         state.images_seen += config.batch_size
-        for half_life in state.emas:
-            keep = ema_decay(half_life, config.ema.ramp, state.images_seen, config.batch_size)
-            state.update_ema(half_life, keep)
+        for half_life, ema in state.emas.items():
+            decay = ema_decay(half_life, config.ema.ramp, state.images_seen, config.batch_size)
+            update_ema(ema, state.generator, decay)
 
     def _noise(self, reals: Tensor) -> Tensor:
         return torch.randn(len(reals), self._config.network.noise_dim, device=reals.device)

@@ -1,6 +1,6 @@
-"""SNGAN: residual players, the discriminator spectrally normalised (Miyato et al. 2018, arXiv:1802.05957).
+"""SNGAN: residual networks, with a spectrally normalised discriminator (Miyato et al. 2018, arXiv:1802.05957).
 
-With labels the generator's batch normalisations and the discriminator's projection are conditional
+Labels condition the generator's batch normalisations and the discriminator's projection
 (Miyato and Koyama 2018, arXiv:1802.05637, section 4).
 """
 
@@ -9,37 +9,41 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from models.bundle import ImageSpec
-from models.networks.conditional_norm import ConditionalBatchNorm, UnconditionalBatchNorm
-from models.networks.conditioning import ProjectionHead, needed, scaled
-from models.networks.residual import DownBlock, UpBlock
+from models.networks.family import FamilyConfig
+from models.networks.layers.conditional_norm import ConditionalBatchNorm, UnconditionalBatchNorm
+from models.networks.layers.conditioning import ProjectionHead, require_label, truncate_noise
+from models.networks.layers.residual import DownBlock, UpBlock
+from models.networks.layers.spectral_norm import spectral_normalise
 from models.networks.sizes import BASE_RESOLUTION, num_upsamples
-from models.networks.spectral_norm import spectral_normalise
 
 
-class SnganConfig(BaseModel):
-    """Sizes of an SNGAN; the defaults are the paper's (appendix B.4, CIFAR-10)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class SnganConfig(FamilyConfig):
+    """Sizes of an SNGAN. The defaults are those of the paper (appendix B.4, CIFAR-10)."""
 
     family: Literal["sngan"] = "sngan"
     noise_dim: Annotated[int, Field(ge=1, le=4096, description="length of the noise vector")] = 128
     generator_width: Annotated[
         int,
-        Field(ge=8, le=1024, description="channels of the generator's feature map of 32 × 32, and of smaller images'"),
+        Field(
+            ge=8,
+            le=1024,
+            description="channels of the generator's 32 × 32 map; of all maps for smaller images",
+        ),
     ] = 256
-    discriminator_width: Annotated[int, Field(ge=8, le=1024, description="the same of the discriminator")] = 128
+    discriminator_width: Annotated[int, Field(ge=8, le=1024, description="the same for the discriminator")] = 128
 
 
 def generator_channels(config: SnganConfig, image: ImageSpec) -> list[int]:
-    """Channels of the feature maps of 4 × 4, 8 × 8 … up to the image's size.
+    """Returns the channels of the feature maps of 4 × 4, 8 × 8 … up to the image's size.
 
-    Up to 32 pixels all the same, as for CIFAR-10; beyond, four times the width, halved with each doubling from 8 × 8
-    on, as for ImageNet. Raises ``ValueError`` unless the image is square with a side of 8, 16, 32 … 256.
+    Up to 32 pixels all are equal, as for CIFAR-10. Larger images begin with four times the width and halve it with
+    each doubling from 8 × 8 on, as for ImageNet. Raises ``ValueError`` unless the image is square with a side of 8,
+    16, 32 … 256.
     """
     sides = [BASE_RESOLUTION * 2**power for power in range(num_upsamples(image, "sngan") + 1)]
     if image.height <= 32:
@@ -48,30 +52,33 @@ def generator_channels(config: SnganConfig, image: ImageSpec) -> list[int]:
 
 
 def discriminator_blocks(config: SnganConfig, image: ImageSpec) -> list[tuple[int, bool]]:
-    """Each block's channels, and whether it halves the feature map.
+    """Returns each block's channels, and whether it halves the feature map.
 
-    Up to 32 pixels two blocks halve and two do not, as for CIFAR-10; beyond, every block but the last halves, down to
-    4 × 4, and doubles the channels, as for ImageNet. Raises ``ValueError`` as ``generator_channels`` does.
+    Up to 32 pixels two blocks halve and two do not, as for CIFAR-10. For larger images every block but the last halves
+    the map, down to 4 × 4, and doubles the channels, as for ImageNet. Raises ``ValueError`` as
+    ``generator_channels`` does.
     """
-    stages = num_upsamples(image, "sngan")
+    halvings = num_upsamples(image, "sngan")
     if image.height <= 32:
         return [(config.discriminator_width, halve) for halve in (True, True, False, False)]
-    channels = [config.discriminator_width * 32 // (image.height >> stage) for stage in range(1, stages + 1)]
+    channels = [config.discriminator_width * 32 // (image.height >> count) for count in range(1, halvings + 1)]
     return [*((channel, True) for channel in channels), (channels[-1], False)]
 
 
 class Generator(nn.Module):
     """Noise float [N, Z], label int64 [N] and truncation float [N] → images float [N, C, H, W] in -1 … 1."""
 
-    def __init__(self, config: SnganConfig, image: ImageSpec, labels: int) -> None:
+    def __init__(self, config: SnganConfig, image: ImageSpec, num_labels: int) -> None:
         super().__init__()
         channels = generator_channels(config, image)
-        self.conditional = labels > 0
+        self.conditional = num_labels > 0
 
         def norm(channels: int) -> nn.Module:
-            if not labels:
+            if not num_labels:
                 return UnconditionalBatchNorm(channels)
-            return ConditionalBatchNorm(channels, nn.Embedding(labels, channels), nn.Embedding(labels, channels))
+            return ConditionalBatchNorm(
+                channels, nn.Embedding(num_labels, channels), nn.Embedding(num_labels, channels)
+            )
 
         self.project = nn.Linear(config.noise_dim, channels[0] * BASE_RESOLUTION * BASE_RESOLUTION)
         self.blocks = nn.ModuleList(UpBlock(before, after, norm) for before, after in pairwise(channels))
@@ -80,9 +87,9 @@ class Generator(nn.Module):
         _initialise(self)
 
     def forward(self, noise: Tensor, label: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
-        """Images in -1 … 1; a generator with labels needs them. Truncation scales the noise."""
-        condition = needed(label, "generator") if self.conditional else None
-        features = self.project(scaled(noise, truncation)).unflatten(1, (-1, BASE_RESOLUTION, BASE_RESOLUTION))
+        """Generates images in -1 … 1. A conditional generator needs labels. Truncation scales the noise."""
+        condition = require_label(label, "generator") if self.conditional else None
+        features = self.project(truncate_noise(noise, truncation)).unflatten(1, (-1, BASE_RESOLUTION, BASE_RESOLUTION))
         for block in self.blocks:
             features = block(features, condition)
         return torch.tanh(self.to_image(relu(self.norm(features))))
@@ -91,7 +98,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images float [N, C, H, W] in -1 … 1 and label int64 [N] → logits float [N], high for real."""
 
-    def __init__(self, config: SnganConfig, image: ImageSpec, labels: int) -> None:
+    def __init__(self, config: SnganConfig, image: ImageSpec, num_labels: int) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         before: int = image.channels
@@ -99,21 +106,21 @@ class Discriminator(nn.Module):
             blocks.append(DownBlock(before, after, halve, first=not blocks))
             before = after
         self.blocks = nn.Sequential(*blocks)
-        self.head = ProjectionHead(before, labels)
+        self.head = ProjectionHead(before, num_labels)
         _initialise(self)
         spectral_normalise(self)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits [N]; a discriminator with labels needs them."""
+        """Returns logits [N]. A conditional discriminator needs labels."""
         features = relu(self.blocks(images)).sum(dim=(2, 3))
         logits: Tensor = self.head(features, label)
         return logits
 
 
 def _initialise(network: nn.Module) -> None:
-    """Glorot's uniform weights, √2 times as large before a ReLU, as in the authors' code; scales start at 1.
+    """Draws Glorot's uniform weights, times √2 before a ReLU, as in the authors' code. Scales start at 1.
 
-    Only the two 3 × 3 convolutions of a block count as before a ReLU.
+    Only the two 3 × 3 convolutions of a block count as "before a ReLU".
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):

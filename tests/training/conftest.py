@@ -1,4 +1,4 @@
-"""A cache of its own for decoded data, and settings under which a run takes seconds."""
+"""A separate cache for decoded data, and settings for runs that take seconds."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,13 +19,13 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def digits() -> Path:
-    """512 real MNIST images."""
+    """Returns the path of 512 real MNIST images."""
     return DIGITS
 
 
 @pytest.fixture(scope="session")
 def small() -> list[str]:
-    """Settings for a run that takes seconds."""
+    """Returns settings for a run that takes seconds."""
     return [
         "network.width=8",
         "network.noise_dim=16",
@@ -51,10 +51,10 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def train() -> Callable[..., None]:
-    """Runs a command of the trainer in this process, raising what it raises."""
+    """Returns a function that runs a trainer command in this process and raises its errors."""
 
     def run(*arguments: str | Path) -> None:
-        torch.manual_seed(12345)  # what happened before must not matter
+        torch.manual_seed(12345)  # earlier random state must not matter
         app([str(argument) for argument in arguments], standalone_mode=False)
 
     return run
@@ -62,7 +62,7 @@ def train() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, train: Callable[..., None], small: list[str]) -> Path:
-    """A conditional run on real digits."""
+    """Trains a conditional run on real digits."""
     out = tmp_path_factory.mktemp("runs") / "digits"
     train("fit", "digits", "--data", DIGITS, "--out", out, *(f"--set={setting}" for setting in small))
     return out

@@ -55,7 +55,7 @@ def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: l
         (["fit", "digitz", "--data", "DIGITS"], 1, "there is no preset or file 'digitz'"),
         (["fit", "--data", "DIGITS", "--set", "los=x"], 1, "there is no setting los; did you mean loss?"),
         (["fit", "--data", "EMPTY"], 1, "empty holds no images"),
-        (["fit", "--data", "DIGITS", "--set", "data.resolution=48"], 1, "dcgan makes square images with a side of"),
+        (["fit", "--data", "DIGITS", "--set", "data.resolution=48"], 1, "dcgan generates square images with a side of"),
         (["fit", "--data", "DIGITS", "--set", "batch_size=1000"], 1, "holds 512 images, fewer than one batch"),
         (["fit", "--data", "FLAT"], 1, "the configuration is conditional but the data has no labels"),
         (["fit"], 2, "Missing option '--data'"),

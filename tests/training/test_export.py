@@ -18,7 +18,7 @@ from models.networks.dcgan import DcganConfig
 from models.noise import noise_for_seeds
 from training.errors import TrainingError
 from training.export import export, measure_parity, to_onnx
-from training.loop.state import checkpoints
+from training.runs.checkpoints import checkpoints
 from training.runs.folder import RunFolder
 from training.runs.sampling import ImageGenerator
 

@@ -1,10 +1,10 @@
-"""What tests of runs share: tiny configurations that together use every part of the trainer."""
+"""Tiny configurations that together use every part of the trainer, shared by the tests of runs."""
 
 from pathlib import Path
 
 import torch
 
-from training.loop.state import checkpoints
+from training.runs.checkpoints import checkpoints
 
 TINY = [
     "data.fit=crop",
@@ -31,9 +31,9 @@ FAMILIES = {
     ],
     "r3gan": ["network.family=r3gan", "network.width=16", "network.max_width=16", "network.group_width=8"],
 }
-"""Family → the settings that make it tiny."""
+"""Family → settings for tiny networks."""
 
-GAMES = {
+OBJECTIVES = {
     "non_saturating": ["loss=non_saturating", "regularization.label_smoothing=0.1"],
     "lazy": [
         "loss=non_saturating",
@@ -59,16 +59,16 @@ GAMES = {
         "generator_optimizer.clip_norm=1",
     ],
 }
-"""Together these play with every loss's machinery, regulariser, augmentation and schedule."""
+"""Together these use every kind of loss, regularizer, augmentation and schedule."""
 
 
 def arguments(*settings: str) -> list[str]:
-    """Settings as a command line takes them."""
+    """Returns settings as command-line arguments."""
     return [f"--set={setting}" for setting in settings]
 
 
 def newest_weights(run: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of the run's newest checkpoint, by its path in it."""
+    """Returns every tensor of the run's newest checkpoint, by its path in the file."""
     content = torch.load(checkpoints(run / "checkpoints")[-1], weights_only=True)
     flat: dict[str, torch.Tensor] = {}
 
@@ -84,9 +84,9 @@ def newest_weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_weights(one: Path, other: Path) -> None:
-    """Both runs' newest checkpoints are the same, bit for bit."""
+    """Asserts that both runs' newest checkpoints are equal bit for bit."""
     expected, found = newest_weights(one), newest_weights(other)
     assert expected.keys() == found.keys()
-    assert len(expected) > 30, "networks, averages and both optimisers"
+    assert len(expected) > 30, "networks, EMAs and both optimisers"
     for name, value in expected.items():
         assert torch.equal(value, found[name]), name

@@ -1,0 +1,1 @@
+"""What the discriminator gets to see: augmentations, and the controller of their probability."""

@@ -1,4 +1,4 @@
-"""The controller of adaptive augmentation: as strong as the discriminator's overfitting demands."""
+"""The controller of adaptive augmentation: raises its probability as the discriminator overfits."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class AdaptiveProbability:
-    """The probability p of augmentation, led so that r = E sign(D(x)) on real images stays at a target.
+    """Controls the probability p of augmentation so that r = E sign(D(x)) on real images stays at a target.
 
-    Karras et al. 2020, arXiv:2006.06676, section 3.1: r is 0 where the discriminator cannot tell reals from fakes and
-    1 where it knows them all, and a p that is too small lets r rise. All of it stays on the device: no step waits.
+    Karras et al. 2020, arXiv:2006.06676, section 3.1: r is 0 if the discriminator cannot tell reals from fakes, and 1
+    if it recognises every real. If p is too small, r rises. All values stay on the device, so no step waits for it.
     """
 
     def __init__(
@@ -23,30 +23,30 @@ class AdaptiveProbability:
     ) -> None:
         """Starts at p = 0.
 
-        ``decision_threshold`` is the logit at which the loss's discriminator cannot tell; ``target`` the r to keep,
-        in 0 … 1; ``images_to_one`` how many images p takes from 0 to 1 at its fastest; ``max_probability`` where it
-        stops, in 0 … 1, since a p near 1 lets the generator learn the augmentations.
+        ``decision_threshold`` is the logit at which the discriminator cannot tell. ``target`` is the r to keep, in
+        0 … 1. ``images_to_one`` is the number of images in which p can go from 0 to 1. ``max_probability`` is the
+        limit of p, in 0 … 1: near 1 the generator learns to generate augmented images.
         """
         self.probability = torch.zeros((), device=device)
-        """A float32 scalar, replaced by ``update`` and never changed in place."""
-        self._undecided, self._target = decision_threshold, target
+        """A float32 scalar. ``update`` replaces it and never changes it in place."""
+        self._decision_threshold, self._target = decision_threshold, target
         self._images_to_one, self._max_probability = images_to_one, max_probability
-        self._sums = torch.zeros(2, device=device)  # of signs, and how many
+        self._sums = torch.zeros(2, device=device)  # sum of the signs, number of the signs
 
     @torch.no_grad()
     def observe(self, real_logits: Tensor, reduce: Callable[[Tensor], Tensor] | None = None) -> None:
-        """Takes note of the logits [N] of augmented real images.
+        """Counts the signs of the logits [N] of augmented real images.
 
-        With several processes, ``reduce`` sums a tensor over them, so that each arrives at the same p.
+        With several processes, ``reduce`` sums a tensor over them, so that all compute the same p.
         """
-        signs = (real_logits - self._undecided).sign().float().sum()
-        noted = torch.stack((signs, torch.full_like(signs, len(real_logits))))
-        self._sums += noted if reduce is None else reduce(noted)
+        signs = (real_logits - self._decision_threshold).sign().float().sum()
+        sums = torch.stack((signs, torch.full_like(signs, len(real_logits))))
+        self._sums += sums if reduce is None else reduce(sums)
 
     def update(self, images: int) -> None:
-        """Moves p by images / images_to_one, up if r since the last update is above the target, else down.
+        """Raises p by images / images_to_one if r since the last update is above the target, else lowers it.
 
-        ``images`` is how many real images all processes have seen since then. Where nothing was observed, p stays.
+        ``images`` is the number of real images that all processes have seen since then. Without observations p stays.
         """
         signs, count = self._sums.unbind()
         step = (signs - self._target * count).sign() * (images / self._images_to_one)
@@ -54,10 +54,10 @@ class AdaptiveProbability:
         self._sums = torch.zeros_like(self._sums)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that decides the next p."""
+        """Returns everything that decides the next p."""
         return {"probability": self.probability, "sums": self._sums.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Goes on exactly where ``state_dict`` was taken."""
+        """Restores the state that ``state_dict`` returned."""
         self.probability = state["probability"].to(self.probability, copy=True)
         self._sums = state["sums"].to(self._sums, copy=True)

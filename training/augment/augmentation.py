@@ -1,7 +1,7 @@
-"""Augmentations of real and generated images alike, so that a discriminator cannot learn a small data set by heart.
+"""Augmentations of real and generated images, which stop a discriminator from memorising a small data set.
 
-All take images float [N, C, H, W] in -1 … 1, C = 1 or 3, and give images of the same shape, not clamped. They can be
-differentiated, twice too, and what is random comes from ``BatchRng``, one set of numbers per image.
+All map images float [N, C, H, W] in -1 … 1, C = 1 or 3, to images of the same shape, not clamped. They are
+differentiable twice. Random numbers come from ``BatchRng``, one set per image.
 """
 
 import math
@@ -17,45 +17,45 @@ from training.parallel.rng import BatchRng
 Policy = Literal["color", "translation", "cutout"]
 
 
-def flip(images: Tensor, draws: BatchRng) -> Tensor:
-    """Each image mirrored left to right with probability ½."""
-    mirrored = draws.uniform(len(images), 1, 1, 1) < 0.5
+def flip(images: Tensor, rng: BatchRng) -> Tensor:
+    """Mirrors each image left to right with probability ½."""
+    mirrored = rng.uniform(len(images), 1, 1, 1) < 0.5
     return torch.where(mirrored, images.flip(3), images)
 
 
-def diff_augment(images: Tensor, policies: Sequence[Policy], draws: BatchRng) -> Tensor:
-    """The named policies in turn, each on every image (DiffAugment, Zhao et al. 2020, arXiv:2006.10738).
+def diff_augment(images: Tensor, policies: Sequence[Policy], rng: BatchRng) -> Tensor:
+    """Applies the named policies in turn, each to every image (DiffAugment, Zhao et al. 2020, arXiv:2006.10738).
 
-    ``color`` changes brightness, saturation (where there is colour) and contrast; ``translation`` shifts by up to an
-    eighth of each side; ``cutout`` blanks a square of half the side, which may reach beyond the image. What is
-    shifted in or blanked is 0, a medium grey.
+    ``color`` changes brightness, saturation (of colour images) and contrast. ``translation`` shifts by up to an eighth
+    of each side. ``cutout`` blanks a square of half the side, which may extend beyond the image. Pixels that are
+    shifted in or blanked become 0, a medium grey.
     """
     apply = {"color": _color, "translation": _translation, "cutout": _cutout}
     for policy in policies:
-        images = apply[policy](images, draws)
+        images = apply[policy](images, rng)
     return images
 
 
-def adaptive_augment(images: Tensor, probability: Tensor | float, draws: BatchRng) -> Tensor:
-    """Each of ADA's pixel blits, geometric and colour transformations with the given probability, 0 … 1, per image.
+def adaptive_augment(images: Tensor, probability: Tensor | float, rng: BatchRng) -> Tensor:
+    """Applies each of ADA's pixel blits, geometric and colour transformations with a probability, 0 … 1, per image.
 
-    The "bgc" pipeline of Karras et al. 2020, arXiv:2006.06676, appendix B, with its order and its distributions, but
-    bilinear where the paper filters, so that it costs a fraction. Probability 0 leaves images exactly as they are.
-    Computes in float32 whatever precision is around.
+    This is the "bgc" pipeline of Karras et al. 2020, arXiv:2006.06676, appendix B, with its order and distributions.
+    It resamples bilinearly instead of with the paper's filter, at a fraction of the cost. Probability 0 returns the
+    images bit for bit. Computes in float32 even under autocast.
     """
     with torch.autocast(images.device.type, enabled=False):
-        return _adaptive_colour(_adaptive_geometry(images.float(), probability, draws), probability, draws)
+        return _adaptive_colour(_adaptive_geometry(images.float(), probability, rng), probability, rng)
 
 
-def _adaptive_geometry(images: Tensor, probability: Tensor | float, draws: BatchRng) -> Tensor:
+def _adaptive_geometry(images: Tensor, probability: Tensor | float, rng: BatchRng) -> Tensor:
     count, _, height, width = images.shape
-    uniform = draws.uniform(count, 8)
-    # Two rotations, before and after stretching, are together as likely as any other transformation.
+    uniform = rng.uniform(count, 8)
+    # Rotations before and after stretching have together the probability of any other transformation.
     chosen = torch.cat((uniform[:, :6] < probability, uniform[:, 6:] < 1 - (1 - probability) ** 0.5), 1)
-    # An amount of 0 is none, whichever transformation.
+    # Multiplying by 0 turns every transformation off.
     flips, turns, shifts, scales, stretches, moves, before, after = chosen.float().unbind(1)
-    flip, turn, shift_x, shift_y, angle_before, angle_after = draws.uniform(count, 6).unbind(1)
-    scale, stretch, move_x, move_y = draws.normal(count, 4).unbind(1)
+    flip, turn, shift_x, shift_y, angle_before, angle_after = rng.uniform(count, 6).unbind(1)
+    scale, stretch, move_x, move_y = rng.normal(count, 4).unbind(1)
     larger, wider = (scales * 0.2 * scale).exp2(), (stretches * 0.2 * stretch).exp2()
     geometry = (
         mirror(flips * (2 * flip).floor())
@@ -70,12 +70,12 @@ def _adaptive_geometry(images: Tensor, probability: Tensor | float, draws: Batch
     return _where_any(chosen, warp(images, geometry), images)
 
 
-def _adaptive_colour(images: Tensor, probability: Tensor | float, draws: BatchRng) -> Tensor:
+def _adaptive_colour(images: Tensor, probability: Tensor | float, rng: BatchRng) -> Tensor:
     count = len(images)
-    chosen = draws.uniform(count, 5) < probability
+    chosen = rng.uniform(count, 5) < probability
     brightens, contrasts, inverts, turns, saturates = chosen.float().unbind(1)
-    invert, turn = draws.uniform(count, 2).unbind(1)
-    brightness, contrast, saturation = draws.normal(count, 3).unbind(1)
+    invert, turn = rng.uniform(count, 2).unbind(1)
+    brightness, contrast, saturation = rng.normal(count, 3).unbind(1)
     strength = (contrasts * 0.5 * contrast).exp2()
     luma = strength * (1 - 2 * inverts * (2 * invert).floor())
     chroma = strength * (saturates * saturation).exp2()
@@ -85,12 +85,12 @@ def _adaptive_colour(images: Tensor, probability: Tensor | float, draws: BatchRn
 
 
 def _where_any(chosen: Tensor, changed: Tensor, unchanged: Tensor) -> Tensor:
-    """The changed images where any transformation was chosen, bool [N, …]; the others exact to the bit."""
+    """Selects changed images where any transformation was chosen, bool [N, …]; the others stay the same bit for bit."""
     return torch.where(chosen.any(1).view(-1, 1, 1, 1), changed, unchanged)
 
 
-def _color(images: Tensor, draws: BatchRng) -> Tensor:
-    brightness, saturation, contrast = draws.uniform(len(images), 3, 1, 1, 1).unbind(1)
+def _color(images: Tensor, rng: BatchRng) -> Tensor:
+    brightness, saturation, contrast = rng.uniform(len(images), 3, 1, 1, 1).unbind(1)
     images = images + (brightness - 0.5)
     if images.shape[1] > 1:
         grey = images.mean(1, keepdim=True)
@@ -99,39 +99,39 @@ def _color(images: Tensor, draws: BatchRng) -> Tensor:
     return torch.lerp(mean, images, contrast + 0.5)
 
 
-def _translation(images: Tensor, draws: BatchRng) -> Tensor:
+def _translation(images: Tensor, rng: BatchRng) -> Tensor:
     count, channels, height, width = images.shape
-    uniform = draws.uniform(count, 2)
+    uniform = rng.uniform(count, 2)
     rows = torch.arange(height, device=images.device) - _whole_shift(uniform[:, :1], height)
     columns = torch.arange(width, device=images.device) - _whole_shift(uniform[:, 1:], width)
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
-    places = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
-    shifted = images.flatten(2).gather(2, places.flatten(1)[:, None].expand(-1, channels, -1))
+    sources = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    shifted = images.flatten(2).gather(2, sources.flatten(1)[:, None].expand(-1, channels, -1))
     return shifted.view_as(images) * inside[:, None]
 
 
 def _whole_shift(uniform: Tensor, side: int) -> Tensor:
-    """Pixels int64, uniform over -side/8 … side/8."""
-    most = _rounded(side / 8)
-    return (uniform * (2 * most + 1)).long() - most
+    """Returns whole pixels int64, uniform over -side/8 … side/8."""
+    limit = _rounded(side / 8)
+    return (uniform * (2 * limit + 1)).long() - limit
 
 
-def _cutout(images: Tensor, draws: BatchRng) -> Tensor:
-    uniform = draws.uniform(len(images), 2)
+def _cutout(images: Tensor, rng: BatchRng) -> Tensor:
+    uniform = rng.uniform(len(images), 2)
     covered = [_covered(uniform[:, axis : axis + 1], side) for axis, side in enumerate(images.shape[2:])]
     hole = covered[0][:, :, None] & covered[1][:, None]
     return images * ~hole[:, None]
 
 
 def _covered(uniform: Tensor, side: int) -> Tensor:
-    """Which pixels bool [N, side] a stretch of half the side covers, its centre uniform over the image."""
+    """Returns which pixels bool [N, side] an interval of half the side covers; its centre is uniform over the image."""
     length = _rounded(side / 2)
-    # A stretch of even length is centred between two pixels, so it has one place more.
+    # An interval of even length is centred between two pixels, so it has one more position.
     start = (uniform * (side + 1 - length % 2)).long() - length // 2
     pixels = torch.arange(side, device=uniform.device)
     return (pixels >= start) & (pixels < start + length)
 
 
 def _rounded(pixels: float) -> int:
-    """To the nearest whole pixel, halves up, where Python would round them to even."""
+    """Rounds to the nearest whole pixel, and halves up: Python's ``round`` would round them to even."""
     return math.floor(pixels + 0.5)

@@ -1,7 +1,7 @@
-"""Bilinear resampling that can be differentiated twice, as a gradient penalty through an augmentation needs.
+"""Bilinear resampling that is differentiable twice, for a gradient penalty through an augmentation.
 
-PyTorch's own ``grid_sample`` has no second derivative before version 2.13. Resampling is linear in the images, so
-its derivative is its adjoint, and the adjoint's derivative is resampling again.
+PyTorch's ``grid_sample`` has no second derivative before version 2.13. Resampling is linear in the images, so its
+derivative is its adjoint, and the adjoint's derivative is resampling again.
 """
 
 from typing import Any
@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import grid_sample
 
-_BILINEAR, _REFLECTION = 0, 2  # as ATen numbers them
+_BILINEAR, _REFLECTION = 0, 2  # ATen's numbers for the two modes
 
 
 def resample(images: Tensor, grid: Tensor) -> Tensor:
-    """Images float [N, C, H, W] at the places ``grid`` [N, H, W, 2] of the images' type, mirrored beyond their edges.
+    """Samples images float [N, C, H, W] at the points ``grid`` [N, H, W, 2], mirrored beyond the edges.
 
-    Places are (x, y), -1 … 1 from the left or upper edge of the image to the other. No gradient reaches the grid.
+    The grid has the images' type. Points are (x, y), each -1 … 1 from one edge of the image to the opposite one. No
+    gradient reaches the grid.
     """
     resampled: Tensor = _Resample.apply(images, grid)  # type: ignore[no-untyped-call]
     return resampled
@@ -40,7 +41,7 @@ class _Adjoint(Function):
     @staticmethod
     def forward(context: Any, gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
         context.save_for_backward(grid)
-        images = gradient.new_empty(shape)  # only its shape is read
+        images = gradient.new_empty(shape)  # ATen reads only its shape
         adjoint: Tensor = torch.ops.aten.grid_sampler_2d_backward(
             gradient, images, grid, _BILINEAR, _REFLECTION, False, [True, False]
         )[0]

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models.bundle import Name
-from models.networks import NetworkConfig, discriminator_has_batch_norm, discriminator_has_spectral_norm
+from models.networks import NetworkConfig, family_of
 from training.augment.augmentation import Policy
-from training.objective.losses import LOSSES
+from training.objective.losses import LOSSES, LossName
+from training.objective.schedules import Schedule
 
 Labels = Literal["first_folder", "last_folder", "none"]
 """Which folder is an image's label."""
@@ -118,9 +119,7 @@ class OptimizerConfig(_Strict):
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     beta1: Annotated[float, Field(ge=0, lt=1)]
     beta2: Annotated[float, Field(ge=0, lt=1)]
-    schedule: Annotated[Literal["constant", "linear", "cosine"], Field(description="from 1 to final_share")] = (
-        "constant"
-    )
+    schedule: Annotated[Schedule, Field(description="from 1 to final_share")] = "constant"
     final_share: Annotated[float, Field(ge=0, le=1, description="of the learning rate, at the end of the budget")] = 0
     clip_norm: Annotated[float | None, Field(gt=0, description="gradients longer than this are scaled to it")] = None
 
@@ -178,7 +177,7 @@ class Config(_Strict):
     data: DataConfig
     network: NetworkConfig
     compile: Annotated[bool, Field(description="torch.compile for both networks' first-order passes")] = False
-    loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic"]
+    loss: LossName
     regularization: RegularizationConfig = RegularizationConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     generator_optimizer: OptimizerConfig
@@ -199,24 +198,24 @@ class Config(_Strict):
 def _contradictions(config: Config) -> list[str]:
     """Combinations that make no sense, each with the reason and the way out."""
     loss, regularization, augmentation = LOSSES[config.loss], config.regularization, config.augmentation
-    found = []
-    if regularization.gradient_penalty and discriminator_has_batch_norm(config.network):
+    family, found = family_of(config.network), []
+    if regularization.gradient_penalty and family.normalises_over_batch(config.network):
         found.append(
             "regularization.gradient_penalty bounds the gradient of each image by itself, but batch normalisation "
             "makes every logit depend on the whole batch (Gulrajani et al. 2017, section 4): set "
             "network.discriminator_norm to none or spectral"
         )
-    bounded = discriminator_has_spectral_norm(config.network) or regularization.gradient_penalty or regularization.r1
-    if config.loss == "wasserstein" and not bounded:
+    bounded = family.bounds_slope(config.network) or regularization.gradient_penalty or regularization.r1
+    if loss.needs_slope_bound and not bounded:
         found.append(
-            "loss wasserstein grows without bound unless something bounds the critic's slope: set "
+            f"loss {loss.name} grows without bound unless something bounds the critic's slope: set "
             "regularization.gradient_penalty or regularization.r1, or a spectral norm"
         )
     if regularization.label_smoothing and not loss.smoothable:
-        found.append(f"regularization.label_smoothing softens a target, and loss {config.loss} has none")
+        found.append(f"regularization.label_smoothing softens a target, and loss {loss.name} has none")
     if augmentation.adaptive and loss.decision_threshold is None:
         found.append(
-            f"augmentation.adaptive steers by the sign of D(x), which says nothing under loss {config.loss}: its "
+            f"augmentation.adaptive steers by the sign of D(x), which says nothing under loss {loss.name}: its "
             "logits have no zero; take augmentation.diff_augment"
         )
     if augmentation.adaptive and augmentation.diff_augment:

@@ -1,10 +1,10 @@
-"""Who watches a run: nobody, or the first process, which reports, draws, scores and saves."""
+"""Callbacks of the training loop: reporting, drawing, scoring and saving happen in them."""
 
 from types import TracebackType
 
 
 class Callback:
-    """Watches and does nothing, as every process but the first."""
+    """Does nothing at every event. All processes but the first use it as it is."""
 
     def __enter__(self) -> "Callback":
         return self
@@ -15,15 +15,15 @@ class Callback:
         pass
 
     def tick(self, images_seen: int, means: dict[str, float]) -> None:
-        """Takes what was measured since the last tick."""
+        """Runs at every tick, with the means of the metrics since the last one."""
 
     def step(self, before: int, images_seen: int) -> None:
-        """Is told of every step, after the tick that may come with it."""
+        """Runs after every step, and after the tick if there is one; ``before`` is ``images_seen`` before the step."""
 
     def finish(self) -> None:
-        """Is told that the budget is spent, or that the run stops in good order."""
+        """Runs once at the end, if the budget is spent or a signal has stopped the run."""
 
 
 def passed_multiple(before: int, after: int, every: int) -> bool:
-    """Whether a count that went from before to after passed a multiple of every."""
+    """Returns whether a count that went from ``before`` to ``after`` passed a multiple of ``every``."""
     return before // every != after // every

@@ -1,7 +1,7 @@
 """The training loop, counted in images.
 
-Every step is seeded from the run's seed and the images seen so far, and the data's order starts anywhere, so a run
-that goes on from a checkpoint takes exactly the steps it would have taken (the way of EDM2, Karras et al. 2024).
+Every step is seeded from the run's seed and the images seen so far, and the order of the data can start anywhere. So a
+run that resumes from a checkpoint takes exactly the steps of an uninterrupted run (as in EDM2, Karras et al. 2024).
 """
 
 import numpy as np
@@ -12,48 +12,47 @@ from training.data.dataset import TrainingImages
 from training.data.loader import BatchLoader
 from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import TrainingState
-from training.loop.statistics import Statistics
 from training.loop.step import Batch, TrainStep
+from training.loop.step_metrics import MetricAccumulator
 from training.parallel.distributed import Processes
 from training.parallel.rng import BatchRng
 from training.parallel.stopping import stop_requested
 
-AGREE_STEPS = 16
-"""Steps after which several processes agree whether to stop: a launcher that passes a signal on kills after 30 s."""
+STOP_CHECK_STEPS = 16
+"""Steps between two agreements of several processes on whether to stop. Each is a message between them. A launcher that
+forwards a signal kills after 30 s."""
 
 
 def fit(config: Config, data: TrainingImages, state: TrainingState, processes: Processes, callback: Callback) -> bool:
-    """Trains until the budget is spent or SIGTERM or Ctrl-C asks to stop; says whether the budget is spent.
+    """Trains until the budget is spent or SIGTERM or Ctrl-C requests a stop. Returns whether the budget is spent.
 
-    Raises ``TrainingError`` if a measurement stops being a number, and whatever the observer raises.
+    Raises ``DivergenceError`` if a metric is NaN or infinite, and passes on what the callback raises.
     """
-    pace, labels = config.pace, len(data.label_names or ()) if config.conditional else 0
-    train_step, statistics = TrainStep(config, state, processes), Statistics(processes, state.images_seen)
-    feeding = BatchLoader(data, labels, config.seed, config.batch_size, processes)
-    with stop_requested() as stopping, feeding as feed, callback:
+    intervals, num_labels = config.pace, len(data.label_names or ()) if config.conditional else 0
+    train_step, metrics = TrainStep(config, state, processes), MetricAccumulator(processes, state.images_seen)
+    batches = BatchLoader(data, num_labels, config.seed, config.batch_size, processes)
+    with stop_requested() as received_signals, batches as loader, callback:
         stop = False
         while state.images_seen < config.images and not stop:
             before = state.images_seen
-            # What networks draw inside differs between processes, and from what is drawn for them.
+            # Random numbers inside the networks differ between processes, and from those of BatchRng.
             torch.manual_seed(step_seed(config.seed, before, stream=1 + processes.rank))
-            draws = BatchRng(step_seed(config.seed, before), processes.device, processes.rank, processes.count)
-            reals, label = feed.take(before)
-            statistics.add(train_step.step(Batch(reals, label, draws, progress=before / config.images)))
+            rng = BatchRng(step_seed(config.seed, before), processes.device, processes.rank, processes.count)
+            reals, label = loader.take(before)
+            metrics.add(train_step.step(Batch(reals, label, rng, budget_used=before / config.images)))
             seen = state.images_seen
-            # What is written to disk must be sound, so a checkpoint is always preceded by a tick's check.
-            if passed_multiple(before, seen, pace.tick) or passed_multiple(before, seen, pace.checkpoint):
-                callback.tick(seen, statistics.take(seen, feed.waited))
+            # The tick checks for NaN, so it comes before every checkpoint: only usable weights go to disk.
+            if passed_multiple(before, seen, intervals.tick) or passed_multiple(before, seen, intervals.checkpoint):
+                callback.tick(seen, metrics.pop_means(seen, loader.waited))
             callback.step(before, seen)
-            if processes.count == 1 or passed_multiple(
-                before, seen, AGREE_STEPS * config.batch_size
-            ):  # to agree is a message
-                stop = processes.any(bool(stopping))
-        callback.tick(state.images_seen, statistics.take(state.images_seen, feed.waited))
+            if processes.count == 1 or passed_multiple(before, seen, STOP_CHECK_STEPS * config.batch_size):
+                stop = processes.any(bool(received_signals))
+        callback.tick(state.images_seen, metrics.pop_means(state.images_seen, loader.waited))
         callback.finish()
         processes.wait()
     return state.images_seen >= config.images
 
 
 def step_seed(seed: int, images_seen: int, stream: int = 0) -> int:
-    """The seed of a stream of random numbers in the step that begins after so many images."""
+    """Returns the seed of one stream of random numbers in the step that starts at ``images_seen``."""
     return int(np.random.SeedSequence((seed, images_seen, stream)).generate_state(1, np.uint64)[0] >> np.uint64(1))

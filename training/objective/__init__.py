@@ -1,0 +1,1 @@
+"""What the networks minimise: losses, regularizers, and the schedule of the learning rate."""

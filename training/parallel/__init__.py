@@ -1,0 +1,1 @@
+"""Several processes as one: collectives, shared random numbers, signals, and exits."""

@@ -1,8 +1,8 @@
-"""Several processes training one generator: torchrun starts them, and they speak through collectives.
+"""Data-parallel training: torchrun starts the processes, and they communicate by collectives.
 
-A process alone is the same thing with one member, and its collectives cost nothing. Each process computes its share
-of every batch; gradients are averaged in one flat all-reduce per phase (the way of StyleGAN), for the wrappers of
-``DistributedDataParallel`` know nothing of second derivatives and of two networks in turn.
+A single process is a group of one, and its collectives cost nothing. Each process computes its share of every batch.
+Gradients are averaged in one flat all-reduce per phase, as in StyleGAN: ``DistributedDataParallel`` supports neither
+second derivatives nor two networks in turn.
 """
 
 import os
@@ -21,27 +21,27 @@ from training.parallel.ending import ends_with_others
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=1)
-"""The others wait while the first process decodes a data set or trains its judge: longer than a backend's default."""
+COLLECTIVE_TIMEOUT = timedelta(days=1)
+"""The others wait while the first process decodes a data set or trains its judge, which exceeds a backend's default."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """One of the processes that train together: the one this is."""
+    """The group of processes that train together: the place of this process in it, and its collectives."""
 
     rank: int
     count: int
     device: torch.device
     first_here: bool = True
-    """Whether this is the first process of its machine."""
+    """Whether this is the first process on its machine."""
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def share(self, batch_size: int) -> int:
-        """How many images of a batch are this process's. Raises ``TrainingError`` unless it divides evenly."""
+        """Returns this process's number of images of a batch. Raises ``TrainingError`` unless it divides evenly."""
         if batch_size % self.count:
             raise TrainingError(
                 f"batch_size is {batch_size}, which {self.count} processes cannot share evenly; "
@@ -51,42 +51,42 @@ class Processes:
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replaces each tensor by its mean over all processes, in one message."""
-        found = list(tensors)
-        if self.count == 1 or not found:
+        members = list(tensors)
+        if self.count == 1 or not members:
             return
-        flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in found])
-        with _lost_process_reported():
+        flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in members])
+        with _lost_process_as_error():
             collectives.all_reduce(flat)
         flat /= self.count
-        for tensor, values in zip(found, torch.split(flat, [tensor.numel() for tensor in found]), strict=True):
+        for tensor, values in zip(members, torch.split(flat, [tensor.numel() for tensor in members]), strict=True):
             tensor.detach().copy_(values.view_as(tensor))
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum of a tensor over all processes, in place."""
+        """Sums a tensor over all processes, in place, and returns it."""
         if self.count > 1:
-            with _lost_process_reported():
+            with _lost_process_as_error():
                 collectives.all_reduce(tensor)
         return tensor
 
     def average_gradients(self, network: nn.Module) -> None:
-        """Averages what a backward pass has left; every process must have gradients for the same weights."""
+        """Averages gradients over all processes. Every process must have gradients for the same weights."""
         self.average(weight.grad for weight in network.parameters() if weight.grad is not None)
 
     def average_buffers(self, network: nn.Module) -> None:
-        """Averages running statistics, which each process has taken from its own share of the batch."""
+        """Averages running statistics, which each process computes from its own share of the batch."""
         self.average(buffer for buffer in network.buffers() if buffer.is_floating_point())
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up in any process."""
+        """Returns whether the flag is True in any process."""
         if self.count == 1:
             return flag
-        raised = torch.tensor(float(flag), device=self.device)
-        with _lost_process_reported():
-            collectives.all_reduce(raised, collectives.ReduceOp.MAX)
-        return bool(raised.item())
+        maximum = torch.tensor(float(flag), device=self.device)
+        with _lost_process_as_error():
+            collectives.all_reduce(maximum, collectives.ReduceOp.MAX)
+        return bool(maximum.item())
 
     def from_first(self, action: Callable[[], T]) -> T:
-        """What ``action`` returns in the first process, in all; its ``TrainingError`` is raised in all, too."""
+        """Runs ``action`` in the first process. All return its result, or raise its ``TrainingError``."""
         if self.count == 1:
             return action()
         outcome: list[T | TrainingError | None] = [None]
@@ -95,22 +95,22 @@ class Processes:
                 outcome[0] = action()
             except TrainingError as error:
                 outcome[0] = error
-        with _lost_process_reported():
+        with _lost_process_as_error():
             collectives.broadcast_object_list(outcome, src=0, device=self.device)
         if isinstance(outcome[0], TrainingError):
             raise outcome[0]
         return outcome[0]  # type: ignore[return-value]
 
     def wait(self) -> None:
-        """Returns when every process has come here."""
+        """Blocks until every process has called it."""
         if self.count > 1:
-            with _lost_process_reported():
+            with _lost_process_as_error():
                 collectives.barrier()
 
 
 @contextmanager
 def joined_processes() -> Iterator[Processes]:
-    """The processes that torchrun has started, joined; alone where it has not."""
+    """Joins the process group that torchrun has started. Without torchrun the group is this process."""
     count, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
@@ -119,20 +119,18 @@ def joined_processes() -> Iterator[Processes]:
     if count == 1:
         yield Processes(0, 1, device)
         return
-    collectives.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    collectives.init_process_group("nccl" if cuda else "gloo", timeout=COLLECTIVE_TIMEOUT)
     with ends_with_others():
         yield Processes(collectives.get_rank(), count, device, first_here=local == 0)
-    # Only here: to leave a group in order takes all of its members, and after an error the process just ends.
+    # Not in a finally: leaving a group takes all of its members, so after an error the process just exits.
     collectives.destroy_process_group()
 
 
 @contextmanager
-def _lost_process_reported() -> Iterator[None]:
-    """Turns a backend's error, which it raises where another process has gone, into a sentence."""
+def _lost_process_as_error() -> Iterator[None]:
+    """Raises ``LostProcessError`` for the error of a backend that has lost another process."""
     try:
         yield
     except RuntimeError as error:
         reason = (str(error).splitlines() or [""])[0][:200]
-        raise LostProcessError(
-            f"another of the processes that train together has ended or cannot be reached ({reason})"
-        ) from error
+        raise LostProcessError(f"another training process has ended or cannot be reached ({reason})") from error

@@ -1,6 +1,6 @@
-"""How a process ends: with one sentence, and of several that train together one speaks for all.
+"""The exit of a process: one line for the user, and with several processes only one of them prints it.
 
-They agree through the key-value store that torchrun keeps, which is there before they have joined and outlives them.
+They agree through torchrun's key-value store, which exists before they join a group and after they have left it.
 """
 
 import os
@@ -12,47 +12,48 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NoReturn, TextIO
-
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from training.errors import LostProcessError
 
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
 CONNECT_SECONDS = 5
-LOOK_SECONDS = 0.5
-"""From one look for another process's end to the next."""
+POLL_SECONDS = 0.5
+"""Between two checks whether another process has exited."""
 GRACE_SECONDS = 3.0
-"""For a process to end by itself once another has; and for another to say why it has gone."""
-FIRST_SECONDS = 0.3
-"""Head start of the first process, which has the run's folder before it, where all fail alike."""
+"""Time for a process to exit by itself once another has, and for a lost process to report its reason."""
+HEAD_START_SECONDS = 0.3
+"""Head start of rank 0 if all processes fail with the same error: it is the one that holds the run's folder."""
 
 
 def several() -> bool:
-    """Whether a launcher has started this process with others."""
+    """Returns whether a launcher has started this process together with others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def end(error: BaseException, code: int, sentence: str | None, file: TextIO | None = None) -> NoReturn:
-    """Ends the process with a sentence, on standard error without ``file``, or a traceback where there is none.
+    """Exits with a code after printing a sentence to ``file`` (default: standard error), or a traceback without one.
 
-    Of several processes one speaks, the first if it fails as the others do, and all end with the code of that one.
+    With several processes one prints, and all exit with its code. Rank 0 prints if all fail with the same error.
     """
     if not several():
         print(sentence or error, file=file or sys.stderr)
         raise SystemExit(code) from None
-    speaker, agreed = _speaker(code, patient=isinstance(error, LostProcessError))
-    if speaker == _rank() and sentence is not None:
+    reporting_rank, agreed_code = _agree(code, lost_another=isinstance(error, LostProcessError))
+    if reporting_rank == _rank() and sentence is not None:
         print(sentence, file=file or sys.stderr)
-    elif speaker == _rank():
+    elif reporting_rank == _rank():
         traceback.print_exception(error)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(agreed)  # a group of processes is left in order by all together or not at all
+    os._exit(agreed_code)  # a regular exit would wait for the group, which only all members together can leave
 
 
 @contextmanager
 def ends_with_others() -> Iterator[None]:
-    """Ends this process, wherever it waits, soon after another one has ended with an error."""
+    """Exits this process, even from a blocked call, soon after another process has exited with an error."""
     store = _store()
     if store is None:
         yield
@@ -60,35 +61,38 @@ def ends_with_others() -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(LOOK_SECONDS):
+        while not done.wait(POLL_SECONDS):
             try:
                 if not store.check([_key()]):
                     continue
-                speaker, code = _parsed(store.get(_key()))
-            except RuntimeError:  # the launcher has gone, and ends this process itself
+                reporting_rank, code = _parsed(store.get(_key()))
+            except RuntimeError:  # the launcher has exited, and terminates this process
                 return
-            if speaker != _rank() and not done.wait(GRACE_SECONDS):
+            if reporting_rank != _rank() and not done.wait(GRACE_SECONDS):
                 os._exit(code)
             return
 
     thread = threading.Thread(target=watch, name="watch-others", daemon=True)
     thread.start()
     yield
-    done.set()  # after an error it goes on: what cleans up may wait for the others, too
+    done.set()  # not in a finally: after an error, cleaning up may block on the others too
     thread.join()
 
 
-def _speaker(code: int, patient: bool) -> tuple[int, int]:
-    """The rank that speaks for all and its exit code: the first that asks, unless it is ``patient``."""
-    # The launcher sends the others a signal. It must not cut short what there is to say; who has lost another has
-    # nothing to say that the launcher does not know better.
+def _agree(code: int, lost_another: bool) -> tuple[int, int]:
+    """Returns the rank that reports and its exit code: the first process that asks.
+
+    A process that only lost another one waits first, so that the other can report the reason.
+    """
+    # The launcher sends SIGTERM to the others, which must not interrupt the report. A process that only lost another
+    # one has nothing to report that the launcher does not know.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL if patient else signal.SIG_IGN)
+        signal.signal(number, signal.SIG_DFL if lost_another else signal.SIG_IGN)
     store = _store()
     if store is None:
         return _rank(), code
     try:
-        deadline = time.monotonic() + (GRACE_SECONDS if patient else FIRST_SECONDS if _rank() else 0)
+        deadline = time.monotonic() + (GRACE_SECONDS if lost_another else HEAD_START_SECONDS if _rank() else 0)
         while time.monotonic() < deadline and not store.check([_key()]):
             time.sleep(0.05)
         return _parsed(store.compare_set(_key(), "", f"{_rank()} {code}"))
@@ -101,8 +105,11 @@ def _parsed(value: bytes) -> tuple[int, int]:
     return int(rank), int(code)
 
 
-def _store() -> TCPStore | None:
-    """A connection of its own to the launcher's store; None where that cannot be reached."""
+def _store() -> "TCPStore | None":
+    """Opens a new connection to the launcher's store; returns None if it cannot be reached."""
+    # PyTorch takes two seconds to import, and one process alone needs no store.
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
     try:
         return TCPStore(
             os.environ["MASTER_ADDR"],

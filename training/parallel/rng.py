@@ -1,14 +1,14 @@
-"""Random numbers that do not depend on how many processes share a batch."""
+"""Random numbers that do not depend on the number of processes."""
 
 import torch
 from torch import Tensor
 
 
 class BatchRng:
-    """What is random in one training step, one value or vector per image.
+    """Draws the random numbers of one training step, one value or vector per image.
 
-    Every process draws for the whole batch from the same seed and keeps its own share, so the step is the same step
-    however many processes take it.
+    Every process draws for the whole batch from the same seed and keeps its own share. So the step is the same for any
+    number of processes.
     """
 
     def __init__(self, seed: int, device: torch.device, rank: int = 0, processes: int = 1) -> None:
@@ -16,12 +16,12 @@ class BatchRng:
         self._device, self._rank, self._processes = device, rank, processes
 
     def normal(self, count: int, *shape: int) -> Tensor:
-        """Standard normal numbers float32 [count, *shape], for this process's ``count`` images."""
+        """Returns standard normal numbers float32 [count, *shape] for this process's ``count`` images."""
         whole = torch.randn((count * self._processes, *shape), generator=self._generator, device=self._device)
         return self._share(whole, count)
 
     def uniform(self, count: int, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1), float32 [count, *shape], for this process's ``count`` images."""
+        """Returns uniform numbers in [0, 1), float32 [count, *shape], for this process's ``count`` images."""
         whole = torch.rand((count * self._processes, *shape), generator=self._generator, device=self._device)
         return self._share(whole, count)
 

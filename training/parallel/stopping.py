@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as requests to stop in good order."""
+"""SIGTERM and Ctrl-C as requests for an orderly stop."""
 
 import math
 import signal
@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from types import FrameType
 
 ECHO_SECONDS = 1.0
-"""Signals this close together are one request: a terminal sends Ctrl-C to a launcher and to the processes that it has
-started, and the launcher passes its own on to them."""
+"""Signals this close together count as one request. A terminal sends Ctrl-C to a launcher and to its processes, and the
+launcher forwards it to them again."""
 
 
 @contextmanager
 def stop_requested() -> Iterator[list[int]]:
-    """A list that stays empty until SIGTERM or Ctrl-C asks for an orderly stop; a second request ends at once."""
+    """Yields a list that gets the number of the first SIGTERM or Ctrl-C.
+
+    A second request raises ``KeyboardInterrupt``.
+    """
     received: list[int] = []
 
     def handle(number: int) -> None:
@@ -28,7 +31,7 @@ def stop_requested() -> Iterator[list[int]]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raises ``KeyboardInterrupt`` inside on SIGTERM as on Ctrl-C, once for each request."""
+    """Raises ``KeyboardInterrupt`` inside the block on SIGTERM and on Ctrl-C, once per request."""
 
     def handle(number: int) -> None:
         raise KeyboardInterrupt

@@ -7,6 +7,7 @@ from torch import nn
 
 from training.errors import TrainingError
 from training.loop.state import TrainingState
+from training.runs.checkpoints import load_checkpoint
 from training.runs.folder import RunFolder
 from training.runs.resuming import resume_point
 
@@ -36,5 +37,5 @@ def load_best_generator(run: RunFolder, device: torch.device = torch.device("cpu
         raise TrainingError(
             f"{run.path} holds no checkpoint yet; go on with the run: python -m training resume {run.path}"
         )
-    state.load(content)
+    load_checkpoint(state, content)
     return BestGenerator(state.ema, state.images_seen, run.config.ema.half_lives[0])

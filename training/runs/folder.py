@@ -24,7 +24,7 @@ from training.config.strict_yaml import read_yaml
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.locks import FileLock
-from training.loop.state import checkpoints
+from training.runs.checkpoints import checkpoints
 
 RUNS = Path("runs")
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from training.data.dataset import TrainingImages
 from training.data.loader import batch_indices
 from training.loop.callbacks import Callback, passed_multiple
-from training.loop.state import Best, TrainingState, write_tensors
+from training.loop.state import Best, TrainingState
+from training.runs.checkpoints import save_checkpoint, write_tensors
 from training.runs.folder import RunFolder
 from training.runs.loggers import Monitor, truncate_after
 from training.runs.sampling import grid_inputs, image_grid, sample, side_by_side
@@ -71,7 +72,7 @@ class Reporter(Callback):
         if config.judge and passed_multiple(before, images_seen, config.judge.every):
             self._score(images_seen)
         if passed_multiple(before, images_seen, config.pace.checkpoint):
-            self._state.save(self._run.checkpoints)
+            save_checkpoint(self._state, self._run.checkpoints)
 
     def scored(self, images_seen: int, scores: list[dict[str, Any]]) -> None:
         """Is told what the judge says of each averaged generator, as in ``scores.jsonl``."""
@@ -82,7 +83,7 @@ class Reporter(Callback):
         if seen >= self._run.config.images and self._judged != seen:
             self._score(seen)
         self._draw(seen)
-        self._state.save(self._run.checkpoints)
+        save_checkpoint(self._state, self._run.checkpoints)
 
     def _draw(self, images_seen: int) -> None:
         from training.runs.plots import plot_run  # matplotlib takes half a second to import

@@ -1,4 +1,4 @@
-"""Augmentations do what the papers say, leave alone what they should, and let gradients of both orders through."""
+"""Augmentations follow the papers, leave the rest unchanged, and have first and second derivatives."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ Augmentation = Callable[[Tensor, BatchRng], Tensor]
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "flip": flip,
-    "color": lambda images, draws: diff_augment(images, ["color"], draws),
-    "translation": lambda images, draws: diff_augment(images, ["translation"], draws),
-    "cutout": lambda images, draws: diff_augment(images, ["cutout"], draws),
-    "all of diff_augment": lambda images, draws: diff_augment(images, ["color", "translation", "cutout"], draws),
-    "adaptive": lambda images, draws: adaptive_augment(images, 0.7, draws),
+    "color": lambda images, rng: diff_augment(images, ["color"], rng),
+    "translation": lambda images, rng: diff_augment(images, ["translation"], rng),
+    "cutout": lambda images, rng: diff_augment(images, ["cutout"], rng),
+    "all of diff_augment": lambda images, rng: diff_augment(images, ["color", "translation", "cutout"], rng),
+    "adaptive": lambda images, rng: adaptive_augment(images, 0.7, rng),
 }
 
 # The transformations of ``adaptive_augment`` in the order in which they are chosen.
@@ -31,8 +31,8 @@ GEOMETRY = ("flip", "turn", "shift", "scale", "stretch", "move", "rotate before"
 COLOUR = ("brightness", "contrast", "luma flip", "hue", "saturation")
 
 
-class Choosing(BatchRng):
-    """Draws that choose the named transformations of ``adaptive_augment`` and no others, their amounts at random."""
+class ChoosingRng(BatchRng):
+    """Chooses the named transformations of ``adaptive_augment`` and no others; their amounts stay random."""
 
     def __init__(self, *names: str, chooser: float = 0.0) -> None:
         super().__init__(0, CPU)
@@ -50,11 +50,11 @@ def noise(*shape: int) -> Tensor:
 
 
 def augment_with(*names: str, images: Tensor) -> Tensor:
-    return adaptive_augment(images, 0.5, Choosing(*names))
+    return adaptive_augment(images, 0.5, ChoosingRng(*names))
 
 
 def assert_each_is_one_of(augmented: Tensor, candidates: Sequence[Tensor]) -> None:
-    """Every image equals one of its candidates, and every candidate occurs."""
+    """Asserts that every image equals one of its candidates, and that every candidate occurs."""
     distance = torch.stack([(augmented - candidate).abs().amax((1, 2, 3)) for candidate in candidates])
     assert distance.amin(0).max() < 1e-4
     assert set(distance.argmin(0).tolist()) == set(range(len(candidates)))
@@ -68,7 +68,7 @@ def test_images_keep_their_shape_and_vary(name: str, channels: int) -> None:
     assert augmented.shape == images.shape
     assert augmented.dtype == torch.float32
     assert torch.isfinite(augmented).all()
-    assert len(torch.unique(augmented, dim=0)) > 1, "what is random is drawn per image"
+    assert len(torch.unique(augmented, dim=0)) > 1, "random numbers are drawn per image"
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -80,7 +80,7 @@ def test_processes_that_share_a_batch_augment_it_as_one_would(name: str) -> None
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_the_global_stream_of_random_numbers_is_left_alone(name: str) -> None:
+def test_the_global_random_numbers_are_not_used(name: str) -> None:
     images = noise(8, 3, 12, 12)
     before = torch.get_rng_state()
     first = AUGMENTATIONS[name](images, BatchRng(7, CPU))
@@ -91,7 +91,7 @@ def test_the_global_stream_of_random_numbers_is_left_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_memory_layout_does_not_matter(name: str) -> None:
-    """The loop's images lie with their channels last."""
+    """The loop's images are in channels last."""
     images = noise(4, 3, 12, 12)
     last = images.to(memory_format=torch.channels_last)
     torch.testing.assert_close(
@@ -114,7 +114,7 @@ def test_gradients_reach_the_images_as_finite_differences_say(name: str) -> None
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_a_gradient_penalty_goes_through(name: str) -> None:
+def test_a_gradient_penalty_differentiates_through_it(name: str) -> None:
     """R1 of D ∘ augment: the derivative by D's weights is that of finite differences."""
     images = noise(4, 3, 12, 12)
     weight = torch.randn((2, 3, 3, 3), generator=torch.Generator().manual_seed(1)).requires_grad_()
@@ -144,21 +144,21 @@ def test_no_policy_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 20)])
-def test_translation_shifts_zeros_in_by_up_to_an_eighth(height: int, width: int) -> None:
+def test_translation_shifts_in_zeros_by_up_to_an_eighth(height: int, width: int) -> None:
     images = noise(300, 1, height, width)
-    most = math.floor(height / 8 + 0.5), math.floor(width / 8 + 0.5)
-    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (most[0],) * 2, (most[1],) * 2))
+    limit = math.floor(height / 8 + 0.5), math.floor(width / 8 + 0.5)
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (limit[0],) * 2, (limit[1],) * 2))
     candidates = [
         torch.from_numpy(padded[:, :, row : row + height, column : column + width])
-        for row in range(2 * most[0] + 1)
-        for column in range(2 * most[1] + 1)
+        for row in range(2 * limit[0] + 1)
+        for column in range(2 * limit[1] + 1)
     ]
     assert_each_is_one_of(diff_augment(images, ["translation"], BatchRng(0, CPU)), candidates)
 
 
 @pytest.mark.parametrize("side", [8, 9, 10])
 def test_cutout_blanks_a_square_of_half_the_side_wherever_its_centre_lies(side: int) -> None:
-    """Every place that the paper's code can draw occurs, and nothing else: centres cover the whole image."""
+    """Exactly the positions that the paper's code can draw occur: centres cover the whole image."""
     length = math.floor(side / 2 + 0.5)
     candidates = []
     for row in range(side + 1 - length % 2):
@@ -185,13 +185,13 @@ def test_color_of_diff_augment_is_brightness_then_saturation_then_contrast() -> 
     assert shift.abs().max() <= 0.5, "saturation and contrast keep an image's mean"
 
 
-def test_probability_zero_leaves_images_exactly_alone() -> None:
+def test_probability_zero_returns_images_bit_for_bit() -> None:
     images = noise(16, 3, 12, 12)
     for probability in (0.0, torch.tensor(0.0)):
         assert torch.equal(adaptive_augment(images, probability, BatchRng(0, CPU)), images)
 
 
-def test_a_tensor_is_as_good_a_probability_as_a_number() -> None:
+def test_a_probability_may_be_a_tensor_or_a_number() -> None:
     images = noise(16, 3, 12, 12)
     number, tensor = (adaptive_augment(images, p, BatchRng(0, CPU)) for p in (0.5, torch.tensor(0.5)))
     assert torch.equal(number, tensor)
@@ -199,12 +199,12 @@ def test_a_tensor_is_as_good_a_probability_as_a_number() -> None:
 
 
 @pytest.mark.parametrize("name", GEOMETRY + COLOUR)
-def test_each_transformation_is_as_likely_as_was_asked(name: str) -> None:
-    """Both rotations together count as one: each has probability 1 - √(1 - p), which is 0.2 where p is 0.36."""
+def test_each_transformation_has_the_given_probability(name: str) -> None:
+    """Both rotations together have probability p: each has 1 - √(1 - p), which is 0.2 for p = 0.36."""
     images = noise(8, 3, 16, 16)
     likely = 0.2 if name.startswith("rotate") else 0.36
-    assert not torch.equal(adaptive_augment(images, 0.36, Choosing(name, chooser=likely - 0.01)), images)
-    assert torch.equal(adaptive_augment(images, 0.36, Choosing(name, chooser=likely + 0.01)), images)
+    assert not torch.equal(adaptive_augment(images, 0.36, ChoosingRng(name, chooser=likely - 0.01)), images)
+    assert torch.equal(adaptive_augment(images, 0.36, ChoosingRng(name, chooser=likely + 0.01)), images)
 
 
 def test_adaptive_flips_and_quarter_turns() -> None:
@@ -223,13 +223,13 @@ def test_adaptive_shifts_are_whole_pixels_up_to_an_eighth() -> None:
 
 
 def slopes(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How steep an image is to the right and downwards at its centre [N], and its value there [N]."""
+    """Returns an image's slope to the right and downwards at its centre [N], and its value there [N]."""
     centre = images[:, 0, 14:18, 14:18]
     return centre.diff(dim=2).mean((1, 2)), centre.diff(dim=1).mean((1, 2)), centre.mean((1, 2))
 
 
 def test_adaptive_scaling_rotation_stretching_and_moving_have_the_papers_spreads() -> None:
-    """Seen by what becomes of a slope of 1 pixel⁻¹ to the right, at the centre of the image."""
+    """Measured by the change of a slope of 1 per pixel to the right, at the centre of the image."""
     ramp = (torch.arange(32.0) - 15.5).expand(500, 1, 32, 32)
 
     right, down, centre = slopes(augment_with("scale", images=ramp))
@@ -285,7 +285,7 @@ def test_grey_images_have_neither_hue_nor_saturation(name: str) -> None:
 
 
 def test_autocast_around_changes_nothing() -> None:
-    """Places rounded to bfloat16 would be pixels off."""
+    """Positions rounded to bfloat16 would be off by pixels."""
     images = noise(8, 3, 32, 32)
     alone = adaptive_augment(images, 0.7, BatchRng(0, CPU))
     with torch.autocast("cpu", torch.bfloat16):

@@ -19,7 +19,7 @@ def noise(*shape: int) -> Tensor:
 
 
 def every(value: float) -> Tensor:
-    """One amount for both images of a batch."""
+    """Returns one amount for both images of a batch."""
     return torch.full((2,), float(value))
 
 
@@ -28,7 +28,7 @@ def images() -> Tensor:
     return noise(2, 3, 8, 8)
 
 
-def test_mirror_is_fliplr_of_the_chosen_images_alone(images: Tensor) -> None:
+def test_mirror_is_fliplr_of_only_the_chosen_images(images: Tensor) -> None:
     warped = warp(images, mirror(torch.tensor([1.0, 0.0])))
     torch.testing.assert_close(warped[0], images[0].flip(2))
     torch.testing.assert_close(warped[1], images[1])
@@ -50,7 +50,7 @@ def test_whole_translations_mirror_at_the_edges(x: int, y: int, side: tuple[int,
     torch.testing.assert_close(warp(images, translation(every(x), every(y))), expected, atol=1e-5, rtol=0)
 
 
-def test_half_a_pixel_is_the_mean_of_two(images: Tensor) -> None:
+def test_a_shift_by_half_a_pixel_is_the_mean_of_two(images: Tensor) -> None:
     warped = warp(images, translation(every(0.5), every(0)))
     torch.testing.assert_close(warped[..., 1:], (images[..., 1:] + images[..., :-1]) / 2)
 
@@ -70,8 +70,8 @@ def test_products_transform_from_left_to_right(images: Tensor) -> None:
     torch.testing.assert_close(warp(images, one @ other), step_by_step, atol=1e-5, rtol=0)
 
 
-def test_luma_alone_changes_what_is_grey(images: Tensor) -> None:
-    """With luma -1, an image's greys are inverted and its chroma, what is left of it without grey, is kept."""
+def test_luma_changes_only_the_grey_part(images: Tensor) -> None:
+    """Luma -1 inverts an image's grey part and keeps its chroma, which is the rest."""
     recoloured = recolour(images, every(-1), every(1), every(0.0))
     torch.testing.assert_close(recoloured.mean(1), -images.mean(1))
     torch.testing.assert_close(recoloured - recoloured.mean(1, True), images - images.mean(1, True))
@@ -99,7 +99,7 @@ def test_colour_is_the_product_of_the_papers_matrices(images: Tensor, hue: float
     torch.testing.assert_close(recoloured, expected)
 
 
-def test_grey_images_have_luma_alone() -> None:
+def test_grey_images_have_only_luma() -> None:
     grey = noise(2, 1, 4, 4)
     torch.testing.assert_close(recolour(grey, every(-1.5), every(3), every(1)), -1.5 * grey)
     in_colour = recolour(grey.expand(-1, 3, -1, -1), every(-1.5), every(3), every(1))

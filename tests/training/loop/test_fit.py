@@ -1,4 +1,4 @@
-"""A run learns with every network and every loss, and leaves what it promises in its folder."""
+"""A run learns with every family and every loss, and its folder holds the promised files."""
 
 import functools
 import json
@@ -17,17 +17,19 @@ from training.errors import TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import train_judge
 from training.loop.callbacks import Callback, passed_multiple
+from training.loop.ema import update_ema
 from training.loop.fit import fit, step_seed
-from training.loop.state import TrainingState, checkpoints
+from training.loop.state import TrainingState
 from training.loop.step import TrainStep
 from training.objective.losses import LOSSES
 from training.parallel.distributed import Processes
+from training.runs.checkpoints import checkpoints
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
 
 
-def test_the_folder_holds_what_people_look_for(finished_run: Path) -> None:
+def test_the_folder_holds_the_promised_files(finished_run: Path) -> None:
     names = {path.name for path in finished_run.iterdir()}
     expected = (
         "config.yaml data.json environment.json run.lock metrics.jsonl reals.png curves.png samples checkpoints "
@@ -56,12 +58,12 @@ def small_digits(digits: Path) -> TrainingImages:
 
 @pytest.fixture(scope="module")
 def judge(small_digits: TrainingImages) -> LoopJudge:
-    """The digits' own judge, on noise of the preset's length."""
+    """Trains the digits' own judge, for noise of the preset's length."""
     return LoopJudge(small_digits, 200, train_judge(small_digits, epochs=10), noise_dim=64, conditional=True)
 
 
 def improvement(settings: list[str], data: TrainingImages, judge: LoopJudge) -> float:
-    """The judge's distance after a run, as a share of what it was before."""
+    """Trains, and returns the judge's distance after / before."""
     config = load_config("digits", settings)
     state = TrainingState(config, 10, CPU)
     before = judge.score(state.ema)["fxd"]
@@ -89,7 +91,7 @@ def test_every_loss_learns(loss: str, small_digits: TrainingImages, judge: LoopJ
         "images=3200",
         "network.width=16",
         "network.discriminator_norm=spectral",
-        "discriminator_optimizer.learning_rate=0.0005",  # minimax learns nothing from a discriminator that wins
+        "discriminator_optimizer.learning_rate=0.0005",  # minimax gets no gradient from a discriminator that wins
     ]
     assert improvement(settings, small_digits, judge) < 0.6
 
@@ -111,27 +113,27 @@ def test_every_family_learns(family: str, small_digits: TrainingImages, judge: L
 def test_divergence_names_the_phase_and_keeps_the_last_checkpoint(
     tmp_path: Path, train: Callable[..., None], digits: Path, small: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = TrainStep._generator_loss
+    original = TrainStep._generator_loss
 
-    def spoilt(self, batch):  # type: ignore[no-untyped-def]
-        return honest(self, batch) * (float("nan") if self._state.images_seen >= 384 else 1)
+    def with_nan(self, batch):  # type: ignore[no-untyped-def]
+        return original(self, batch) * (float("nan") if self._state.images_seen >= 384 else 1)
 
-    monkeypatch.setattr(TrainStep, "_generator_loss", spoilt)
+    monkeypatch.setattr(TrainStep, "_generator_loss", with_nan)
     with pytest.raises(TrainingError, match="generator_loss is nan after 416 images"):
         train("fit", "digits", "--data", digits, "--out", tmp_path / "run", *arguments(*small))
     assert [path.stem for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["000000000256"]
 
 
-def test_the_average_halves_after_its_half_life() -> None:
+def test_the_ema_halves_after_its_half_life() -> None:
     config = load_config("digits", ["network.width=4", "network.noise_dim=4"])
     state = TrainingState(config, 0, CPU)
-    weight, average = state.generator.project.weight, state.ema.project.weight
+    weight, ema = state.generator.project.weight, state.ema.project.weight
     with torch.no_grad():
         weight.fill_(0.0)
-        average.fill_(1.0)
+        ema.fill_(1.0)
     for _ in range(10):
-        state.update_ema(20000, 0.5 ** (64 / 640))
-    torch.testing.assert_close(average, torch.full_like(average, 0.5))
+        update_ema(state.ema, state.generator, decay=0.5 ** (64 / 640))
+    torch.testing.assert_close(ema, torch.full_like(ema, 0.5))
 
 
 def test_step_seeds_differ() -> None:
@@ -139,14 +141,14 @@ def test_step_seeds_differ() -> None:
     assert len(seeds) == 600
 
 
-def test_crossed() -> None:
+def test_passed_multiple() -> None:
     assert passed_multiple(60, 124, 64)
     assert passed_multiple(0, 64, 64)
     assert not passed_multiple(64, 127, 64)
 
 
 def test_compiled_networks_take_the_same_steps(small_digits: TrainingImages, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced and differentiated as the compiler would have it; only its last stage is left out: it needs g++."""
+    """Traces and differentiates as the compiler does, without its last stage, which needs g++."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     states = []
     for compiled in ("false", "true"):

@@ -1,14 +1,15 @@
-"""Each loss has the values and gradients that its formula gives."""
+"""Each loss has the values and gradients of its formula, and the properties of its record."""
 
 import math
 from collections.abc import Callable
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from training.objective.losses import LOSSES
+from training.objective.losses import LOSSES, LossName
 
 LN2 = math.log(2)
 
@@ -35,7 +36,7 @@ CLOSED_FORMS: dict[str, tuple[Callable[[float, float], float], Callable[[float, 
         lambda real, fake: -math.log(sigmoid(fake - real)),
     ),
 }
-"""What each player pays for one pair of logits (D(x), D(G(z))), straight from the papers."""
+"""Name → losses of discriminator and generator for one pair of logits (D(x), D(G(z))), as in the papers."""
 
 SMOOTHABLE = [name for name, loss in LOSSES.items() if loss.smoothable]
 
@@ -46,7 +47,7 @@ def test_every_loss_is_tested() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_values_are_means_of_the_formula(name: str) -> None:
-    """Over unequal logits, so that pairs and means are told apart."""
+    """Uses unequal logits, which distinguish pairs from means."""
     discriminator, generator = CLOSED_FORMS[name]
     pairs = [(0.0, 0.0), (2.0, -1.5), (-3.0, 0.7), (0.4, 0.9)]
     reals, fakes = torch.tensor(pairs).unbind(1)
@@ -58,7 +59,7 @@ def test_values_are_means_of_the_formula(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "undecided", "equilibrium"),
+    ("name", "decision_threshold", "equilibrium"),
     [
         ("minimax", 0, 2 * LN2),
         ("non_saturating", 0, 2 * LN2),
@@ -68,7 +69,7 @@ def test_values_are_means_of_the_formula(name: str) -> None:
         ("relativistic", None, LN2),
     ],
 )
-def test_an_undecided_discriminator_costs_what_the_theory_says(
+def test_a_discriminator_that_cannot_tell_has_the_loss_of_the_theory(
     name: str, decision_threshold: float | None, equilibrium: float | None
 ) -> None:
     loss = LOSSES[name]
@@ -80,7 +81,7 @@ def test_an_undecided_discriminator_costs_what_the_theory_says(
 
 
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.decision_threshold is not None])
-def test_no_other_constant_logit_costs_less_than_the_undecided_one(name: str) -> None:
+def test_the_decision_threshold_is_the_constant_logit_with_the_lowest_loss(name: str) -> None:
     loss = LOSSES[name]
     assert loss.decision_threshold is not None
     logits = torch.full((1,), loss.decision_threshold, requires_grad=True)
@@ -89,7 +90,7 @@ def test_no_other_constant_logit_costs_less_than_the_undecided_one(name: str) ->
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_players_pull_in_opposite_directions(name: str) -> None:
+def test_the_networks_pull_in_opposite_directions(name: str) -> None:
     real = torch.tensor([0.3, -0.2], requires_grad=True)
     fake = torch.tensor([0.7, 0.4], requires_grad=True)
     loss = LOSSES[name]
@@ -101,7 +102,7 @@ def test_the_players_pull_in_opposite_directions(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_generator_looks_at_reals_only_where_it_says_so(name: str) -> None:
+def test_the_generators_loss_depends_on_reals_only_if_the_record_says_so(name: str) -> None:
     loss = LOSSES[name]
     fake = torch.tensor([0.7, 0.4])
     differs = loss.generator(fake, torch.tensor([1.0, 2.0])) != loss.generator(fake, torch.tensor([-1.0, 0.0]))
@@ -109,7 +110,7 @@ def test_the_generator_looks_at_reals_only_where_it_says_so(name: str) -> None:
 
 
 def test_minimax_saturates_where_non_saturating_does_not() -> None:
-    """Against a sure discriminator the one has no gradient left, the other its strongest (Goodfellow 2014, sec. 3)."""
+    """If D is sure, minimax has no gradient left and non-saturating its strongest (Goodfellow 2014, section 3)."""
     gradients = {}
     for name in ("minimax", "non_saturating"):
         fake = torch.tensor([-10.0], requires_grad=True)
@@ -119,7 +120,7 @@ def test_minimax_saturates_where_non_saturating_does_not() -> None:
     assert gradients["non_saturating"] == pytest.approx(-sigmoid(10), rel=1e-4)
 
 
-def test_hinge_leaves_alone_what_is_outside_the_margin() -> None:
+def test_hinge_has_no_gradient_outside_the_margin() -> None:
     real = torch.tensor([1.1, 5.0], requires_grad=True)
     fake = torch.tensor([-1.1, -5.0], requires_grad=True)
     loss = LOSSES["hinge"].discriminator(real, fake, 0)
@@ -129,7 +130,7 @@ def test_hinge_leaves_alone_what_is_outside_the_margin() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.decision_threshold is None])
-def test_only_differences_count_where_logits_have_no_zero(name: str) -> None:
+def test_without_a_decision_threshold_only_differences_of_logits_count(name: str) -> None:
     real, fake = torch.tensor([0.3, -1.2]), torch.tensor([0.1, 0.8])
     loss = LOSSES[name]
     assert loss.discriminator(real + 7, fake + 7, 0).item() == pytest.approx(
@@ -155,7 +156,7 @@ def test_smoothing_is_the_cross_entropy_with_softer_targets_for_reals_alone(smoo
 
 @pytest.mark.parametrize(("name", "best"), [("minimax", math.log(9)), ("least_squares", 0.9)])
 def test_smoothing_moves_the_best_logit_of_reals_alone(name: str, best: float) -> None:
-    """σ(ln 9) = 0.9: with ε = 0.1 nothing is gained above it; the best logit of fakes stays as low as it was."""
+    """σ(ln 9) = 0.9: with ε = 0.1 that is the best logit of reals. The gradient of fakes does not change."""
     real = torch.tensor([best], requires_grad=True)
     fake = torch.tensor([-1.0], requires_grad=True)
 
@@ -168,7 +169,7 @@ def test_smoothing_moves_the_best_logit_of_reals_alone(name: str, best: float) -
 
 
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - set(SMOOTHABLE)))
-def test_a_loss_without_targets_refuses_to_soften_them(name: str) -> None:
+def test_a_loss_without_a_target_rejects_smoothing(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} loss has no target to soften"):
         LOSSES[name].discriminator(torch.zeros(2), torch.zeros(2), 0.1)
 
@@ -182,3 +183,14 @@ def test_extreme_logits_stay_finite(name: str) -> None:
         (gradient,) = torch.autograd.grad(value, [logits])
         assert torch.isfinite(value)
         assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_needs_a_slope_bound_if_scaling_the_logits_lowers_it_without_limit(name: str) -> None:
+    real, fake = torch.tensor([1.0, 2.0]), torch.tensor([-1.0, -2.0])
+    loss = LOSSES[name]
+    assert (loss.discriminator(1e6 * real, 1e6 * fake).item() < -1e5) == loss.needs_slope_bound
+
+
+def test_the_configuration_allows_exactly_these_losses() -> None:
+    assert TypeAdapter(LossName).json_schema()["enum"] == list(LOSSES)

@@ -1,4 +1,4 @@
-"""Penalties have the values and the second derivatives that calculus gives, in float32 whatever is around them."""
+"""Penalties have the values and second derivatives of calculus, in float32 even under autocast."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def test_second_derivatives_are_those_of_finite_differences(images: Tensor, kind
     assert (derivative * direction).sum().item() == pytest.approx((above - below) / (2 * step), rel=1e-2)
 
 
-def test_the_gradient_penalty_is_that_of_the_paper(images: Tensor, matrix: Tensor) -> None:
+def test_the_gradient_penalty_is_the_papers_formula(images: Tensor, matrix: Tensor) -> None:
     fakes, mix = images.flip(0), torch.linspace(0, 1, 5)
     expected = []
     for u, real, fake in zip(mix, images, fakes, strict=True):
@@ -92,7 +92,7 @@ def test_the_gradient_penalty_is_that_of_the_paper(images: Tensor, matrix: Tenso
     torch.testing.assert_close(penalty, torch.stack(expected).mean())
 
 
-def test_a_flat_discriminator_costs_one_and_gets_no_nan(images: Tensor) -> None:
+def test_a_constant_discriminator_has_penalty_one_and_no_nan(images: Tensor) -> None:
     weight = torch.zeros(SIZE, requires_grad=True)
     penalty = gradient_penalty(lambda x: x.flatten(1) @ weight, images, images, torch.rand(5))
     assert penalty.item() == pytest.approx(1, abs=1e-5)
@@ -100,16 +100,16 @@ def test_a_flat_discriminator_costs_one_and_gets_no_nan(images: Tensor) -> None:
     assert torch.isfinite(derivative).all()
 
 
-def test_no_gradient_reaches_what_made_the_images(images: Tensor) -> None:
-    made = images.clone().requires_grad_()
+def test_no_gradient_reaches_the_generator(images: Tensor) -> None:
+    generated = images.clone().requires_grad_()
     network = smooth_network()
-    (zero_centred_penalty(network, made) + gradient_penalty(network, images, made, torch.rand(5))).backward()
-    assert made.grad is None
+    (zero_centred_penalty(network, generated) + gradient_penalty(network, images, generated, torch.rand(5))).backward()
+    assert generated.grad is None
     assert all(weight.grad is not None for name, weight in network.named_parameters() if "weight" in name)
 
 
-def test_autocast_around_changes_nothing(images: Tensor) -> None:
-    """The loop runs in bfloat16; penalties do not, even on images that a bfloat16 generator made."""
+def test_autocast_changes_nothing(images: Tensor) -> None:
+    """The loop runs in bfloat16. Penalties do not, even on the images of a bfloat16 generator."""
     network, mix = smooth_network(), torch.rand(5)
     seen: list[torch.dtype] = []
     network.register_forward_hook(lambda module, inputs, logits: seen.append(logits.dtype))
@@ -126,7 +126,7 @@ def test_autocast_around_changes_nothing(images: Tensor) -> None:
     torch.autograd.backward(inside)
 
 
-def test_instance_noise_has_the_strength_asked_for(images: Tensor) -> None:
+def test_instance_noise_has_the_given_sigma(images: Tensor) -> None:
     noise = torch.randn_like(images)
     torch.testing.assert_close(instance_noise(images, 0.1, noise) - images, 0.1 * noise)
     assert torch.equal(instance_noise(images, 0, noise), images)
@@ -137,7 +137,7 @@ def test_instance_noise_fades_linearly_to_nothing(seen: int, sigma: float) -> No
     assert instance_noise_sigma(0.2, 1000, seen) == pytest.approx(sigma)
 
 
-def test_lazy_adam_goes_as_far_and_remembers_as_long() -> None:
+def test_lazy_adam_moves_as_far_and_remembers_as_long() -> None:
     """Together, k + 1 corrected steps move and decay as k plain ones do."""
     rate, (beta1, beta2) = lazy_adam(0.002, 0.5, 0.99, interval=16)
     assert 17 * rate == pytest.approx(16 * 0.002)

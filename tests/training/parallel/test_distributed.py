@@ -1,4 +1,4 @@
-"""Two processes train what one would: the batch is the total, and only the first writes."""
+"""Two processes take the steps of one: batch_size is the total, and only the first process writes."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.tiny_runs import FAMILIES, GAMES, TINY, arguments, newest_weights
+from tests.training.tiny_runs import FAMILIES, OBJECTIVES, TINY, arguments, newest_weights
 from training.config.files import load_config
 from training.runs.folder import begin_run
 
@@ -27,15 +27,15 @@ def launch(processes: int, *command: str | Path) -> subprocess.CompletedProcess[
     )
 
 
-@pytest.mark.parametrize(("family", "game"), [("r3gan", "relativistic"), ("mlp", "lazy")])
-def test_two_processes_take_the_steps_of_one(tmp_path: Path, digits: Path, family: str, game: str) -> None:
-    settings = arguments(*TINY, *FAMILIES[family], *GAMES[game], "precision=float32", "pace.tick=16")
+@pytest.mark.parametrize(("family", "objective"), [("r3gan", "relativistic"), ("mlp", "lazy")])
+def test_two_processes_take_the_steps_of_one(tmp_path: Path, digits: Path, family: str, objective: str) -> None:
+    settings = arguments(*TINY, *FAMILIES[family], *OBJECTIVES[objective], "precision=float32", "pace.tick=16")
     curves = []
     for processes in (1, 2):
         run = tmp_path / str(processes)
         done = launch(processes, "fit", "digits", "--data", digits, "--out", run, *settings)
         assert done.returncode == 0, done.stderr
-        assert len(re.findall("trained on 128 images", done.stdout)) == 1, "one process speaks"
+        assert len(re.findall("trained on 128 images", done.stdout)) == 1, "one process prints"
         curves.append([json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()])
     assert len(curves[0]) == len(curves[1]) == 8
     for one, two in zip(*curves, strict=True):
@@ -45,7 +45,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, digits: Path, famil
     assert one.keys() == two.keys()
 
 
-def test_two_processes_go_on_from_what_one_has_left(tmp_path: Path, digits: Path) -> None:
+def test_two_processes_resume_the_run_of_one(tmp_path: Path, digits: Path) -> None:
     settings = arguments(*TINY, *FAMILIES["dcgan"], "images=64")
     run = tmp_path / "run"
     assert launch(1, "fit", "digits", "--data", digits, "--out", run, *settings).returncode == 0
@@ -55,7 +55,7 @@ def test_two_processes_go_on_from_what_one_has_left(tmp_path: Path, digits: Path
 
 
 def start(*command: str | Path) -> subprocess.Popen[str]:
-    """Two processes under the project's own launcher, in a group of their own as a terminal has one."""
+    """Starts two processes under the project's launcher, in their own process group, as a terminal does."""
     launcher = [sys.executable, "-m", "training.launch", "--standalone", "--nproc-per-node", "2"]
     return subprocess.Popen(
         [*launcher, *map(str, command)],
@@ -67,31 +67,31 @@ def start(*command: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def test_what_is_refused_by_all_is_one_line(tmp_path: Path, digits: Path) -> None:
+def test_an_error_in_all_processes_is_one_line(tmp_path: Path, digits: Path) -> None:
     process = start("fit", "digits", "--data", digits, "--out", tmp_path / "run", "--set=batch_size=33")
-    _, said = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
     expected = "error: batch_size is 33, which 2 processes cannot share evenly; the nearest that they can is 32\n"
-    assert said == expected
+    assert stderr == expected
     assert not (tmp_path / "run").exists()
 
 
-def test_what_goes_wrong_in_one_process_is_one_line(tmp_path: Path, digits: Path) -> None:
-    """The other one waits for it in vain, and ends."""
+def test_an_error_in_one_process_is_one_line(tmp_path: Path, digits: Path) -> None:
+    """The other process waits for it, and exits."""
     run = tmp_path / "run"
     config = load_config("digits", [*TINY, *FAMILIES["mlp"], "precision=float32"])
     begin_run(run, config, str(digits))
     (run / "reals.png").mkdir()  # the first process alone draws, and cannot
     process = start("resume", run)
-    _, said = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
     assert re.fullmatch(
-        r"digits: .*\n.* has no checkpoint yet: it begins again\nerror: .*reals\.png.*: Is a directory; .*\n", said
+        r"digits: .*\n.* has no checkpoint yet: it begins again\nerror: .*reals\.png.*: Is a directory; .*\n", stderr
     )
 
 
-def test_ctrl_c_reaches_all_and_stops_with_a_checkpoint(tmp_path: Path, digits: Path) -> None:
-    """The terminal sends it to the launcher and to the processes, which the launcher then sends it to once more."""
+def test_ctrl_c_stops_all_processes_with_a_checkpoint(tmp_path: Path, digits: Path) -> None:
+    """The terminal sends it to the launcher and to the processes, and the launcher sends it to them again."""
     run = tmp_path / "run"
     settings = arguments(*TINY, *FAMILIES["mlp"], "images=10000000", "pace.tick=16", "pace.checkpoint=10000000")
     process = start("fit", "digits", "--data", digits, "--out", run, *settings)
@@ -100,8 +100,8 @@ def test_ctrl_c_reaches_all_and_stops_with_a_checkpoint(tmp_path: Path, digits: 
         assert time.monotonic() < deadline, process.communicate()
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    stdout, said = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert re.fullmatch(r".*/run: stopped after \d+ images\. Next: python -m training resume .*/run\n", stdout)
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     assert len(list((run / "checkpoints").glob("*.pt"))) == 1

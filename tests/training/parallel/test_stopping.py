@@ -1,4 +1,4 @@
-"""Ctrl-C that reaches a process twice, from the terminal and from its launcher, is one request to stop."""
+"""Ctrl-C from the terminal and again from the launcher is one request to stop."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import pytest
 from training.parallel import stopping
 
 
-def test_an_echo_is_no_second_request() -> None:
+def test_an_echo_is_not_a_second_request() -> None:
     with stopping.stop_requested() as received:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -31,7 +31,7 @@ def test_an_echo_after_the_training_does_not_interrupt_what_follows() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_handlers_are_put_back() -> None:
+def test_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with stopping.interruptible(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGTERM)

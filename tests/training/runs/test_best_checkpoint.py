@@ -13,9 +13,10 @@ from training.config.files import load_config
 from training.data.dataset import load_images
 from training.export import export
 from training.loop.fit import fit
-from training.loop.state import Best, TrainingState, checkpoints, read_newest
+from training.loop.state import Best, TrainingState
 from training.parallel.distributed import Processes
 from training.runs.best_checkpoint import load_best_generator
+from training.runs.checkpoints import checkpoints, load_checkpoint, read_newest
 from training.runs.folder import RunFolder
 from training.runs.reporter import Reporter
 
@@ -73,7 +74,7 @@ def test_a_killed_run_comes_to_the_same_best(tmp_path: Path, digits: Path) -> No
     killed = RunFolder.open(tmp_path / "killed")
     checkpoints(killed.checkpoints)[-1].unlink()  # killed after the checkpoint at 64, having scored beyond it
     state = TrainingState(killed.config, killed.labels, CPU)
-    state.load(read_newest(killed.checkpoints))
+    load_checkpoint(state, read_newest(killed.checkpoints))
     assert state.best == Best(score=3, images_seen=64, half_life=20)
     train(killed, state, Scripted(6, 5, 2, 4))
     assert state.best == Best(score=2, images_seen=128, half_life=20)

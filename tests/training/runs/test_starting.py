@@ -14,8 +14,8 @@ import training.runs.folder
 from tests.training.tiny_runs import FAMILIES, TINY, arguments, assert_same_weights
 from training.config.files import load_config
 from training.errors import TrainingError
-from training.loop.state import checkpoints
 from training.loop.step import TrainStep
+from training.runs.checkpoints import checkpoints
 from training.runs.folder import RunFolder, begin_run, open_start
 
 SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=64")

@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState
 
 from training.cli import main
-from training.loop.state import checkpoints
+from training.runs.checkpoints import checkpoints
 from training.tuning.search.queue import identity_of
 from training.tuning.search.storage import Journal
 

@@ -15,7 +15,7 @@ import pytest
 from tests.training.tuning.conftest import trials_of
 from training.cli import main
 from training.errors import TrainingError
-from training.loop.state import checkpoints
+from training.runs.checkpoints import checkpoints
 from training.tuning.search.trial import Stopped
 from training.tuning.workers import ONE_REQUEST_SECONDS, PARENT, run_workers, stop_with_parent
 

@@ -17,6 +17,7 @@ from training.loop.callbacks import passed_multiple
 from training.loop.fit import fit
 from training.loop.state import TrainingState
 from training.parallel.distributed import Processes
+from training.runs.checkpoints import load_checkpoint
 from training.runs.folder import RunFolder
 from training.runs.loggers import truncate_after
 from training.runs.reporter import Reporter
@@ -93,7 +94,7 @@ def train(path: Path, config: Config, own: Collection[str], workshop: TrialConte
     with _enough_memory(NOT_TO_TRAIN, workshop):
         state = TrainingState(run.config, labels, workshop.processes.device)
         if content := newest_checkpoint(run):
-            state.load(content)
+            load_checkpoint(state, content)
     truncate_after(run.scores, state.images_seen)
     try:
         for line in _by_time(_lines(run)):

@@ -7,7 +7,7 @@ from typing import Any
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.loop.state import read_newest
+from training.runs.checkpoints import read_newest
 from training.runs.folder import RunFolder
 from training.tuning.search.study_folder import MOVE_AWAY
 

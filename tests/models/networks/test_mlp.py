@@ -1,4 +1,4 @@
-"""Perceptrons take any small size, and are as deep and as wide as asked."""
+"""Perceptrons accept any small size, and have the configured depth and width."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from models.bundle import ImageSpec
 from models.networks.mlp import Discriminator, Generator, MlpConfig
 
 
-def test_any_small_size_will_do() -> None:
+def test_any_small_size_is_accepted() -> None:
     image = ImageSpec(height=28, width=20, channels=1)
     config = MlpConfig(noise_dim=8, width=16)
     images = Generator(config, image, 0)(torch.randn(2, 8))
@@ -23,7 +23,7 @@ def test_depth_counts_hidden_layers_and_width_their_units() -> None:
 
 
 def test_the_signal_keeps_its_size_through_many_layers() -> None:
-    """He's initialisation: without it, deep players start with vanishing images and logits."""
+    """Without He's initialisation, deep networks start with vanishing images and logits."""
     torch.manual_seed(0)
     generator = Generator(MlpConfig(noise_dim=64, width=256, depth=12), ImageSpec(height=8, width=8, channels=1), 0)
     assert 0.5 < generator.hidden(torch.randn(64, 64)).square().mean().sqrt() < 2

@@ -1,7 +1,7 @@
 """Layers with an equalised learning rate (Karras et al. 2018, arXiv:1710.10196, section 4.1).
 
-Weights are drawn from N(0, 1) and scaled by He's constant whenever they are used. Adam's steps do not depend on a
-gradient's scale, so all layers then learn at the same relative pace, whatever their fan-in.
+Weights are drawn from N(0, 1) and scaled by He's constant at every use. Adam's steps do not depend on the scale of a
+gradient. So all layers learn at the same relative speed, whatever their fan-in.
 """
 
 import math
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SLOPE = 0.2
-"""Of leaky ReLU below zero."""
+"""Slope of leaky ReLU below zero."""
 
 GAIN = math.sqrt(2)
-"""What a layer before a leaky ReLU multiplies by, to make up for the half that is (almost) lost.
+"""Gain of a layer before a leaky ReLU. It restores the variance that the activation removes.
 
-StyleGAN's code multiplies after the activation; leaky ReLU commutes with positive factors, and before it the factor
-joins one that is there anyway.
+StyleGAN's code multiplies after the activation. Leaky ReLU commutes with positive factors, so here the gain is part of
+the weight's scale and costs nothing.
 """
 
 
 class EqualizedLinear(nn.Module):
-    """Float [N, inputs] → float [N, outputs], times ``gain``; ``learning_rate`` multiplies that of the optimiser."""
+    """Float [N, inputs] → float [N, outputs], times ``gain``. ``learning_rate`` multiplies the optimiser's rate."""
 
     def __init__(
         self, inputs: int, outputs: int, *, gain: float = 1.0, learning_rate: float = 1.0, bias: float = 0.0
@@ -56,5 +56,5 @@ class EqualizedConv2d(nn.Module):
 
 
 def unit_second_moment(vectors: Tensor) -> Tensor:
-    """Vectors float [N, Z] → the same directions with a mean square of 1 (Karras et al. 2018, section 4.2)."""
+    """Rescales vectors float [N, Z] to a mean square of 1 (Karras et al. 2018, section 4.2)."""
     return vectors * (vectors.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()

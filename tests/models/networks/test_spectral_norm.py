@@ -1,4 +1,4 @@
-"""A normalised weight's largest singular value is 1, and stays 1 as the weight moves."""
+"""A normalised weight's largest singular value is 1, and stays 1 while the weight changes."""
 
 import copy
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from models.networks.spectral_norm import spectral_normalise
+from models.networks.layers.spectral_norm import spectral_normalise
 
 
 def largest_singular_value(weight: Tensor) -> float:
@@ -21,11 +21,11 @@ def test_the_largest_singular_value_becomes_one() -> None:
         expected = layer.weight.detach() / largest_singular_value(layer.weight)
         spectral_normalise(layer)
         for _ in range(50):
-            layer.weight  # noqa: B018 - each look is a step of the power iteration
+            layer.weight  # noqa: B018 - each access is a step of the power iteration
         torch.testing.assert_close(layer.weight.detach(), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_it_follows_a_weight_that_moves_as_pytorchs_own_does() -> None:
+def test_it_follows_a_changing_weight_as_pytorchs_implementation_does() -> None:
     torch.manual_seed(0)
     ours = nn.Linear(12, 8)
     theirs = copy.deepcopy(ours)
@@ -66,21 +66,21 @@ def test_evaluation_changes_no_state() -> None:
         assert torch.equal(value, before[name])
 
 
-def test_an_averaged_state_is_still_normalised() -> None:
-    """The average of unit vectors is shorter than 1; the averaged generator must not be scaled up by that."""
+def test_an_ema_state_is_still_normalised() -> None:
+    """An average of unit vectors is shorter than 1. That must not scale the EMA generator up."""
     torch.manual_seed(0)
     layer = nn.Linear(12, 8)
     spectral_normalise(layer)
-    average = copy.deepcopy(layer).eval()
+    ema = copy.deepcopy(layer).eval()
     for _ in range(100):
         with torch.no_grad():
             layer.parametrizations.weight.original.add_(0.03 * torch.randn(8, 12))
             layer.weight  # noqa: B018
-            for name, value in average.state_dict().items():
+            for name, value in ema.state_dict().items():
                 value.lerp_(layer.state_dict()[name], 0.05)
-    left = average.parametrizations.weight[0].left
-    assert left.norm() < 0.98, "the singular vector has to turn for this test to say anything"
-    assert abs(largest_singular_value(average.weight) - 1) < 0.02
+    left = ema.parametrizations.weight[0].left
+    assert left.norm() < 0.98, "the test has no effect unless the singular vector turns"
+    assert abs(largest_singular_value(ema.weight) - 1) < 0.02
 
 
 def test_bfloat16_around_it_does_not_round_it() -> None:

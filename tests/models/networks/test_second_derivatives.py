@@ -11,7 +11,7 @@ from models.networks.stylegan2 import Stylegan2Config
 
 
 def penalty(discriminator: nn.Module, images: Tensor) -> Tensor:
-    """R1 (Mescheder et al. 2018, equation 9): the mean squared norm of the logits' gradient by the images."""
+    """Returns R1 (Mescheder et al. 2018, equation 9): the mean squared norm of the logits' gradient by the images."""
     images = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
@@ -28,7 +28,7 @@ def test_the_gradient_of_a_penalty_is_its_slope(config: NetworkConfig) -> None:
     torch.manual_seed(0)
     discriminator = build_discriminator(config, ImageSpec(height=16, width=16, channels=3), 0)
     for name, module in list(discriminator.named_modules()):
-        if isinstance(module, nn.LeakyReLU):  # has kinks, which a finite difference trips over
+        if isinstance(module, nn.LeakyReLU):  # has kinks, which break finite differences
             discriminator.set_submodule(name, nn.Softplus())
     with torch.no_grad():
         for parameter in discriminator.parameters():

@@ -1,7 +1,6 @@
 """Resampling by two without aliasing: the filter [1, 3, 3, 1], which is bilinear interpolation.
 
-StyleGAN2 takes it from Zhang 2019 (arXiv:1904.11486); R3GAN asks for bilinear resampling (arXiv:2501.05441,
-section 3.3).
+StyleGAN2 takes it from Zhang 2019 (arXiv:1904.11486). R3GAN uses bilinear resampling (arXiv:2501.05441, section 3.3).
 """
 
 import torch
@@ -12,9 +11,9 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 class Blur(nn.Module):
-    """Float [N, C, H, W] → every channel filtered, float [N, C, H', W'] with H' = H + 2 · padding - 3.
+    """Filters every channel: float [N, C, H, W] → float [N, C, H', W'] with H' = H + 2 · padding - 3.
 
-    Beyond the edges all is 0. Elsewhere a constant becomes ``gain`` times itself.
+    Pixels beyond the edges count as 0. Away from the edges a constant is multiplied by ``gain``.
     """
 
     kernel: Tensor
@@ -29,7 +28,7 @@ class Blur(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Float [N, C, H, W] → float [N, C, H/2, W/2], filtered. Beyond the edges all is 0."""
+    """Filters and halves: float [N, C, H, W] → float [N, C, H/2, W/2]. Pixels beyond the edges count as 0."""
 
     kernel: Tensor
 
@@ -38,16 +37,16 @@ class Downsample(nn.Module):
         self.register_buffer("kernel", _kernel(channels, 1.0), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        # In float32, for CPUs take ten times as long over the gradient of a strided depthwise convolution in bfloat16.
+        # float32: on CPUs the gradient of a strided depthwise convolution takes ten times as long in bfloat16.
         with torch.autocast(features.device.type, enabled=False):
             output = functional.conv2d(features.float(), self.kernel, stride=2, padding=1, groups=len(self.kernel))
         return output.to(features.dtype)
 
 
 class Upsample(nn.Module):
-    """Float [N, C, H, W] → float [N, C, 2H, 2W], filtered.
+    """Doubles and filters: float [N, C, H, W] → float [N, C, 2H, 2W].
 
-    Edges go on as they end, so that a constant stays itself everywhere.
+    Edge pixels are repeated outwards, so a constant stays constant everywhere.
     """
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Resampling is the filter [1, 3, 3, 1], as a sum written out says, and does nothing to what is constant."""
+"""Resampling equals an explicit sum with the filter [1, 3, 3, 1], and keeps constants."""
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.networks.resample import Blur, Downsample, Upsample
+from models.networks.layers.resample import Blur, Downsample, Upsample
 
 WEIGHTS = np.array([1, 3, 3, 1]) / 8
 
@@ -35,7 +35,7 @@ def test_downsampling_keeps_every_second_pixel_of_the_blurred() -> None:
         np.testing.assert_allclose(result, filtered(pixels, 1)[::2, ::2], atol=1e-5)
 
 
-def test_upsampling_blurs_what_zeros_were_put_into() -> None:
+def test_upsampling_inserts_zeros_and_blurs() -> None:
     features = torch.randn(2, 3, 5, 4)
     for pixels, result in zip(by_channel(features), by_channel(Upsample()(features)), strict=True):
         edged = np.pad(pixels, 1, mode="edge")
@@ -44,7 +44,7 @@ def test_upsampling_blurs_what_zeros_were_put_into() -> None:
         np.testing.assert_allclose(result, 4 * filtered(spread, 2)[2:-3, 2:-3], atol=1e-5)
 
 
-def test_a_constant_stays_itself() -> None:
+def test_a_constant_stays_constant() -> None:
     constant = torch.full((1, 2, 8, 8), 0.7)
     torch.testing.assert_close(Upsample()(constant), torch.full((1, 2, 16, 16), 0.7))
     torch.testing.assert_close(Downsample(2)(constant)[..., 1:-1, 1:-1], torch.full((1, 2, 2, 2), 0.7))
@@ -52,7 +52,7 @@ def test_a_constant_stays_itself() -> None:
 
 
 def test_downsampling_bfloat16_gives_bfloat16() -> None:
-    """The detour through float32 must not make all that follows slow."""
+    """Computing in float32 inside must not turn later layers into float32, which is slow."""
     features = torch.randn(1, 2, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         output = Downsample(2)(features.bfloat16())

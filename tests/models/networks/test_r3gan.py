@@ -1,4 +1,4 @@
-"""R3GAN begins as its paper says: residual blocks that do nothing, and signals that keep their size."""
+"""R3GAN starts as in its paper: residual blocks are the identity, and signals keep their size."""
 
 from itertools import pairwise
 from typing import TypeVar
@@ -29,8 +29,8 @@ def square(side: int, channels: int = 3) -> ImageSpec:
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def lively(network: Network) -> Network:
-    """The network as training leaves it: residual blocks that do something, biases that are not 0."""
+def perturbed(network: Network) -> Network:
+    """Makes residual blocks differ from the identity and biases from 0, as training does."""
     for module in network.modules():
         if isinstance(module, ResidualBlock):
             nn.init.normal_(module.branch[-1].weight, 0.0, 0.2)
@@ -40,16 +40,16 @@ def lively(network: Network) -> Network:
 
 
 @pytest.mark.parametrize(("widths", "named"), [((20, 64), "width × expansion"), ((32, 36), "max_width × expansion")])
-def test_a_width_that_does_not_divide_into_groups_is_refused(widths: tuple[int, int], named: str) -> None:
+def test_a_width_that_does_not_divide_into_groups_is_rejected(widths: tuple[int, int], named: str) -> None:
     with pytest.raises(ValidationError, match=f"error, {named} must be a multiple of group_width"):
         R3ganConfig(width=widths[0], max_width=widths[1])
 
 
-def test_a_residual_block_begins_as_nothing() -> None:
+def test_a_residual_block_starts_as_the_identity() -> None:
     block = ResidualBlock(8, TINY, 1.0)
     features = torch.randn(2, 8, 6, 6)
     assert torch.equal(block(features), features)
-    assert not torch.allclose(lively(block)(features), features)
+    assert not torch.allclose(perturbed(block)(features), features)
 
 
 def test_a_residual_block_is_an_inverted_bottleneck_of_grouped_convolutions() -> None:
@@ -71,9 +71,9 @@ def test_blocks_are_scaled_by_their_number() -> None:
 
 @pytest.mark.parametrize("labels", [0, 3])
 def test_signals_keep_their_size_through_both_players(labels: int) -> None:
-    """The mean square of a stage's output, at first, is not far from that of the stage before.
+    """At initialisation, the mean square of each stage's output is close to that of the stage before.
 
-    Bilinear resampling of what is white, as the first feature maps are, costs about half; little of what is smooth.
+    Bilinear resampling halves the power of white noise, as in the first feature maps, and hardly that of smooth maps.
     """
     config = R3ganConfig(width=32, max_width=128)
     generator, discriminator = Generator(config, square(64), labels), Discriminator(config, square(64), labels)
@@ -90,7 +90,7 @@ def test_signals_keep_their_size_through_both_players(labels: int) -> None:
 
 
 def test_truncation_scales_the_noise() -> None:
-    generator = lively(Generator(TINY, square(16), 0)).eval()
+    generator = perturbed(Generator(TINY, square(16), 0)).eval()
     noise = torch.randn(2, 8)
     torch.testing.assert_close(generator(noise, None, torch.ones(2)), generator(noise))
     torch.testing.assert_close(generator(noise, None, torch.full((2,), 0.5)), generator(noise / 2))
@@ -111,7 +111,7 @@ def test_labels_steer_both_players() -> None:
 
 
 def test_bfloat16_and_channels_last_change_little() -> None:
-    generator, discriminator = lively(Generator(TINY, square(16), 5)), lively(Discriminator(TINY, square(16), 5))
+    generator, discriminator = perturbed(Generator(TINY, square(16), 5)), perturbed(Discriminator(TINY, square(16), 5))
     noise, label = torch.randn(4, 8), torch.tensor([0, 1, 2, 3])
     images = generator(noise, label)
     logits = discriminator(images, label)
@@ -123,15 +123,15 @@ def test_bfloat16_and_channels_last_change_little() -> None:
             module.register_forward_hook(lambda _, __, output: types.add(output.dtype))
     with torch.autocast("cpu", torch.bfloat16):
         rough, rough_logits = generator(noise, label), discriminator(images, label)
-    assert types == {torch.bfloat16}, "float32 between the blocks would cost the speed"
+    assert types == {torch.bfloat16}, "float32 between the blocks would be slow"
     assert (rough - images).abs().mean() < 0.03 * images.abs().mean()
     torch.testing.assert_close(rough_logits.float(), logits, atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize(("channels", "labels"), [(3, 0), (1, 3)])
 def test_it_exports(channels: int, labels: int) -> None:
-    network = ImageGenerator(lively(Generator(TINY, square(16, channels), labels))).eval()
+    network = ImageGenerator(perturbed(Generator(TINY, square(16, channels), labels))).eval()
     with torch.no_grad():
         images = network(torch.randn(2, 8), torch.zeros(2, dtype=torch.int64), torch.ones(2)).float()
-    assert images.std() > 10, "in flat grey any two graphs agree"
+    assert images.std() > 10, "for flat grey images any two graphs agree"
     assert measure_parity(network, to_onnx(network, 8, labels), 8, labels).max_difference <= 1

@@ -1,4 +1,4 @@
-"""StyleGAN2 computes what its papers say, makes one image per noise, and exports."""
+"""StyleGAN2 computes its papers' formulas, generates one image per noise vector, and exports."""
 
 import copy
 from itertools import pairwise
@@ -8,8 +8,8 @@ import torch
 from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
 
 from models.bundle import ImageSpec
-from models.networks.equalized import GAIN, EqualizedConv2d, EqualizedLinear
-from models.networks.resample import Blur
+from models.networks.layers.equalized import GAIN, EqualizedConv2d, EqualizedLinear
+from models.networks.layers.resample import Blur
 from models.networks.stylegan2 import (
     Discriminator,
     Generator,
@@ -34,8 +34,8 @@ def square(side: int, channels: int = 3) -> ImageSpec:
     return ImageSpec.model_validate({"height": side, "width": side, "channels": channels})
 
 
-def lively(generator: torch.nn.Module) -> Generator:
-    """The generator as training leaves it: noise that shows, and an average w."""
+def perturbed(generator: torch.nn.Module) -> Generator:
+    """Sets noise strengths and the average w to values other than 0, as training does."""
     assert isinstance(generator, Generator)
     with torch.no_grad():
         for name, parameter in generator.named_parameters():
@@ -47,7 +47,7 @@ def lively(generator: torch.nn.Module) -> Generator:
 
 @pytest.mark.parametrize("up", [False, True])
 def test_modulated_convolution_is_the_papers(up: bool) -> None:
-    """Equations 1 and 3, image by image, with weights of each image's own."""
+    """Equations 1 and 3, image by image, with separate weights for each image."""
     layer = StyledConv2d(5, 7, 8, 16 if up else 8, up=up).eval()
     torch.nn.init.normal_(layer.bias)
     torch.nn.init.constant_(layer.noise_strength, 0.3)
@@ -74,7 +74,7 @@ def test_equalised_layers_begin_with_unit_variance(learning_rate: float) -> None
 
 
 def test_a_learning_rate_multiplier_multiplies_the_step() -> None:
-    """Adam moves every weight alike, so a weight that is scaled by a hundredth moves its layer by as much less."""
+    """Adam moves every weight equally, so a weight scaled by 0.01 moves its layer 100 times less."""
     outputs = []
     for learning_rate in (1.0, 0.01):
         layer = EqualizedLinear(10, 1, learning_rate=learning_rate)
@@ -88,7 +88,7 @@ def test_a_learning_rate_multiplier_multiplies_the_step() -> None:
 
 
 @pytest.mark.parametrize(("images", "group"), [(8, 4), (6, 3), (7, 7), (2, 2), (1, 1), (16, 4)])
-def test_minibatch_deviation_compares_groups(images: int, group: int) -> None:
+def test_minibatch_std_dev_is_over_groups(images: int, group: int) -> None:
     features = torch.randn(images, 3, 4, 4)
     output = MinibatchStdDev(4)(features)
     assert torch.equal(output[:, :3], features)
@@ -112,7 +112,7 @@ def test_w_average_tracks_the_mean_of_w() -> None:
 
 
 def test_truncation_pulls_w_towards_its_average() -> None:
-    generator = lively(Generator(TINY, square(16), 3)).eval()
+    generator = perturbed(Generator(TINY, square(16), 3)).eval()
     noise, label = torch.randn(3, 8), torch.tensor([0, 1, 2])
     typical, half, full = (generator(noise, label, torch.full((3,), psi)) for psi in (0.0, 0.5, 1.0))
     torch.testing.assert_close(typical, typical[:1].expand(3, -1, -1, -1))
@@ -120,8 +120,8 @@ def test_truncation_pulls_w_towards_its_average() -> None:
     assert 0 < (half[0] - half[1]).abs().mean() < (full[0] - full[1]).abs().mean()
 
 
-def test_noise_is_constant_in_evaluation_alone() -> None:
-    generator = lively(Generator(TINY, square(16), 0))
+def test_noise_is_constant_in_evaluation_only() -> None:
+    generator = perturbed(Generator(TINY, square(16), 0))
     noise = torch.randn(2, 8)
     assert not torch.equal(generator(noise), generator(noise))
     generator.eval()
@@ -129,15 +129,15 @@ def test_noise_is_constant_in_evaluation_alone() -> None:
     assert generator(noise)[0, 0].std() > 0
 
 
-def test_an_averaged_generator_keeps_the_constant_noise() -> None:
-    """The trainer averages whatever is floating: right for the average w, harmless for the noise."""
+def test_an_ema_generator_keeps_the_constant_noise() -> None:
+    """The EMA averages all floating-point buffers: right for the average w, harmless for the noise."""
     generator = Generator(TINY, square(16), 0)
-    average = copy.deepcopy(generator).eval()
+    ema = copy.deepcopy(generator).eval()
     generator(torch.randn(4, 8))
-    for name, value in average.state_dict().items():
+    for name, value in ema.state_dict().items():
         value.lerp_(generator.state_dict()[name], 0.3)
-    torch.testing.assert_close(average.w_average, 0.3 * generator.w_average)
-    assert torch.equal(average.first.constant_noise, generator.first.constant_noise)
+    torch.testing.assert_close(ema.w_average, 0.3 * generator.w_average)
+    assert torch.equal(ema.first.constant_noise, generator.first.constant_noise)
 
 
 def test_labels_steer_both_players() -> None:
@@ -154,9 +154,9 @@ def test_labels_steer_both_players() -> None:
 
 
 def test_signals_keep_their_size_through_both_players() -> None:
-    """The mean square of a layer's output, at first, is not far from that of the layer before.
+    """At initialisation, the mean square of each layer's output is close to that of the layer before.
 
-    Blurring what a transposed convolution spread out costs the generator up to two thirds a stage, as in the paper.
+    Blurring after a transposed convolution removes up to two thirds of it per stage of the generator, as in the paper.
     """
     config = Stylegan2Config(width=16, max_width=64)
     generator, discriminator = Generator(config, square(64), 0), Discriminator(config, square(64), 0)
@@ -173,7 +173,7 @@ def test_signals_keep_their_size_through_both_players() -> None:
 
 
 def test_bfloat16_and_channels_last_change_little() -> None:
-    generator = lively(Generator(TINY, square(16), 5)).eval()
+    generator = perturbed(Generator(TINY, square(16), 5)).eval()
     discriminator = Discriminator(TINY, square(16), 5)
     noise, label = torch.randn(4, 8), torch.tensor([0, 1, 2, 3])
     images = generator(noise, label)
@@ -191,7 +191,7 @@ def test_bfloat16_and_channels_last_change_little() -> None:
 
 @pytest.mark.parametrize(("channels", "labels"), [(3, 0), (1, 3)])
 def test_it_exports(channels: int, labels: int) -> None:
-    network = ImageGenerator(lively(Generator(TINY, square(16, channels), labels))).eval()
+    network = ImageGenerator(perturbed(Generator(TINY, square(16, channels), labels))).eval()
     images = network(torch.randn(2, 8), torch.zeros(2, dtype=torch.int64), torch.ones(2)).float()
-    assert images.std() > 10, "in flat grey any two graphs agree"
+    assert images.std() > 10, "for flat grey images any two graphs agree"
     assert measure_parity(network, to_onnx(network, 8, labels), 8, labels).max_difference <= 1

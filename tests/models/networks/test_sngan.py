@@ -1,12 +1,12 @@
-"""SNGAN keeps its discriminator's weights at norm 1 and its players at the paper's sizes."""
+"""SNGAN's discriminator has weights of norm 1, and both networks have the paper's sizes."""
 
 import pytest
 import torch
 from torch import nn
 
 from models.bundle import ImageSpec
-from models.networks.conditional_norm import ConditionalBatchNorm
-from models.networks.conditioning import ProjectionHead
+from models.networks.layers.conditional_norm import ConditionalBatchNorm
+from models.networks.layers.conditioning import ProjectionHead
 from models.networks.sngan import Discriminator, Generator, SnganConfig, discriminator_blocks, generator_channels
 
 SMALL = SnganConfig(noise_dim=8, generator_width=8, discriminator_width=8)
@@ -37,7 +37,7 @@ def test_no_layer_of_the_discriminator_stretches_by_more_than_one(labels: int) -
 
 
 def test_projection_is_the_papers_equation() -> None:
-    """Miyato and Koyama 2018, equation 3, written out image by image."""
+    """Miyato and Koyama 2018, equation 3, computed image by image."""
     torch.manual_seed(0)
     head = ProjectionHead(6, 4)
     features, label = torch.randn(3, 6), torch.tensor([2, 0, 2])
@@ -65,7 +65,7 @@ def test_conditional_batch_norm_with_equal_embeddings_is_batch_norm() -> None:
     torch.testing.assert_close(conditional.eval()(features, torch.zeros(4, dtype=torch.int64)), plain.eval()(features))
 
 
-def test_an_images_scale_is_its_own_labels() -> None:
+def test_each_image_gets_the_scale_of_its_own_label() -> None:
     scale, shift = nn.Embedding(2, 3), nn.Embedding(2, 3)
     norm = ConditionalBatchNorm(3, scale, shift).eval()
     features = torch.randn(2, 3, 2, 2)
@@ -76,7 +76,7 @@ def test_an_images_scale_is_its_own_labels() -> None:
 
 
 def test_a_conditional_norm_keeps_the_type_of_its_features() -> None:
-    """A float32 scale would turn everything behind it into float32, and cost bfloat16 its speed."""
+    """A float32 scale would turn all later layers into float32, which is slow."""
     norm = ConditionalBatchNorm(3, nn.Embedding(2, 3), nn.Embedding(2, 3))
     assert norm(torch.randn(2, 3, 2, 2, dtype=torch.bfloat16), torch.tensor([1, 0])).dtype == torch.bfloat16
 

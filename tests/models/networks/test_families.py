@@ -1,4 +1,4 @@
-"""What every network family promises: shapes, ranges, labels that steer, and gradients that a trainer can use."""
+"""Every network family has the right shapes and ranges, responds to labels, and has gradients for the trainer."""
 
 import copy
 from typing import Any
@@ -13,13 +13,14 @@ from models.networks import (
     NetworkConfig,
     build_discriminator,
     build_generator,
-    discriminator_has_batch_norm,
+    family_of,
 )
 from models.networks.dcgan import DcganConfig
+from models.networks.layers.spectral_norm import SpectralNorm
 from models.networks.mlp import MlpConfig
 
 LINEAR_OUTPUT = ("stylegan2", "r3gan")
-"""Families whose pixels may lie beyond -1 … 1; the exported graph clamps them."""
+"""Families with pixels beyond -1 … 1; the exported graph clamps them."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +32,8 @@ def square(side: int, channels: int = 3) -> ImageSpec:
     return ImageSpec.model_validate({"height": side, "width": side, "channels": channels})
 
 
-def stirred(network: nn.Module) -> nn.Module:
-    """The network with every weight moved, so that no gate that starts at 0 hides what is behind it."""
+def perturbed(network: nn.Module) -> nn.Module:
+    """Adds noise to every weight, so that no gate that starts at 0 hides the layers behind it."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -40,7 +41,7 @@ def stirred(network: nn.Module) -> nn.Module:
 
 
 def test_every_family_has_a_small_configuration(small_networks: dict[str, dict[str, Any]]) -> None:
-    """Without one, the tests below would pass a family over."""
+    """Without one, the tests below would skip a family."""
     assert set(small_networks) == set(FAMILIES)
 
 
@@ -54,7 +55,7 @@ def test_shapes_and_ranges(small_network: NetworkConfig, side: int, channels: in
 @pytest.mark.parametrize("side", [8, 128, 256])
 def test_shapes_and_ranges_of_the_smallest_and_the_largest(small_network: NetworkConfig, side: int) -> None:
     if isinstance(small_network, MlpConfig) and side > 64:
-        with pytest.raises(ValueError, match="mlp makes images of up to 64 × 64"):
+        with pytest.raises(ValueError, match="mlp generates images of up to 64 × 64"):
             build_generator(small_network, square(side), 5)
     else:
         check_shapes_and_ranges(small_network, side, 3, 5)
@@ -73,8 +74,8 @@ def check_shapes_and_ranges(config: NetworkConfig, side: int, channels: int, lab
 
 
 def test_labels_steer_both_players(small_network: NetworkConfig) -> None:
-    generator = stirred(build_generator(small_network, square(16), 5)).eval()
-    discriminator = stirred(build_discriminator(small_network, square(16), 5)).eval()
+    generator = perturbed(build_generator(small_network, square(16), 5)).eval()
+    discriminator = perturbed(build_discriminator(small_network, square(16), 5)).eval()
     noise = torch.randn(1, small_network.noise_dim)
     one, other = (generator(noise, torch.tensor([label])) for label in (0, 1))
     assert not torch.equal(one, other)
@@ -85,9 +86,9 @@ def test_labels_steer_both_players(small_network: NetworkConfig) -> None:
         discriminator(one)
 
 
-def test_a_seed_draws_the_same_image_alone_and_among_others(small_network: NetworkConfig) -> None:
-    """No random operator, and no statistics of the batch, in evaluation mode."""
-    generator = stirred(build_generator(small_network, square(16), 5)).eval()
+def test_an_image_does_not_depend_on_the_rest_of_its_batch(small_network: NetworkConfig) -> None:
+    """Evaluation mode has no random operator and no batch statistics."""
+    generator = perturbed(build_generator(small_network, square(16), 5)).eval()
     noise, label = torch.randn(4, small_network.noise_dim), torch.arange(4)
     together = generator(noise, label)
     assert torch.equal(together, generator(noise, label))
@@ -97,8 +98,8 @@ def test_a_seed_draws_the_same_image_alone_and_among_others(small_network: Netwo
 @pytest.mark.parametrize("labels", [0, 5])
 def test_truncation_scales_the_noise(small_network: NetworkConfig, labels: int) -> None:
     if small_network.family == "stylegan2":
-        return  # truncates in w, which its own tests hold
-    generator = stirred(build_generator(small_network, square(16), labels)).eval()
+        return  # truncates in w; its own tests check that
+    generator = perturbed(build_generator(small_network, square(16), labels)).eval()
     noise, label = torch.randn(2, small_network.noise_dim), torch.tensor([0, 4]) if labels else None
     torch.testing.assert_close(generator(noise, label, torch.tensor([1.0, 1.0])), generator(noise, label))
     scaled = noise * torch.tensor([[0.5], [0.25]])
@@ -110,7 +111,7 @@ def test_truncation_scales_the_noise(small_network: NetworkConfig, labels: int) 
 def test_a_gradient_penalty_reaches_the_discriminators_weights(
     small_network: NetworkConfig, labels: int, bfloat16: bool
 ) -> None:
-    """R1 and its kind differentiate twice, in channels last and under autocast as the trainer runs it."""
+    """Gradient penalties differentiate twice, in channels last and under autocast, as in the trainer."""
     discriminator = build_discriminator(small_network, square(16), labels).to(memory_format=torch.channels_last)
     label = torch.arange(4) if labels else None
     images = torch.randn(4, 3, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -125,8 +126,8 @@ def test_a_gradient_penalty_reaches_the_discriminators_weights(
 
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_every_weight_learns(small_network: NetworkConfig, bfloat16: bool) -> None:
-    generator = stirred(build_generator(small_network, square(16), 5)).to(memory_format=torch.channels_last)
-    discriminator = stirred(build_discriminator(small_network, square(16), 5)).to(memory_format=torch.channels_last)
+    generator = perturbed(build_generator(small_network, square(16), 5)).to(memory_format=torch.channels_last)
+    discriminator = perturbed(build_discriminator(small_network, square(16), 5)).to(memory_format=torch.channels_last)
     label = torch.arange(10) % 5
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         logits = discriminator(generator(torch.randn(10, small_network.noise_dim), label), label).float()
@@ -137,8 +138,8 @@ def test_every_weight_learns(small_network: NetworkConfig, bfloat16: bool) -> No
 
 
 def test_a_copy_with_the_same_state_is_the_same_network(small_network: NetworkConfig) -> None:
-    """Checkpoints and the averaged generator hold a network's state, and nothing else of it."""
-    generator = stirred(build_generator(small_network, square(16), 5))
+    """Checkpoints and EMA generators store nothing but a network's state."""
+    generator = perturbed(build_generator(small_network, square(16), 5))
     noise, label = torch.randn(4, small_network.noise_dim), torch.arange(4)
     generator(noise, label)  # moves the batch statistics
     other = build_generator(small_network, square(16), 5)
@@ -149,29 +150,41 @@ def test_a_copy_with_the_same_state_is_the_same_network(small_network: NetworkCo
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 64), (28, 28), (512, 512)])
-def test_a_size_that_does_not_fit_is_refused(small_network: NetworkConfig, height: int, width: int) -> None:
+def test_a_size_that_does_not_fit_is_rejected(small_network: NetworkConfig, height: int, width: int) -> None:
     if isinstance(small_network, MlpConfig) and height <= 64:
-        return  # perceptrons take any small size
+        return  # perceptrons accept any small size
     image = ImageSpec(height=height, width=width, channels=1)
     for build in (build_generator, build_discriminator):
-        with pytest.raises(ValueError, match=rf"{small_network.family} makes .*, not {width} × {height}"):
+        with pytest.raises(ValueError, match=rf"{small_network.family} generates .*, not {width} × {height}"):
             build(small_network, image, 0)
 
 
 def mixes_a_batch(discriminator: nn.Module, images: Tensor) -> bool:
-    """Whether the first image's logit depends on the others."""
+    """Returns whether the first image's logit depends on the others."""
     (gradient,) = torch.autograd.grad(discriminator(images.requires_grad_())[0], images)
     return bool(gradient[1:].any())
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
-def test_a_dcgan_knows_whether_its_logits_depend_on_the_batch(norm: str) -> None:
+def test_normalises_over_batch_agrees_with_the_gradients_of_a_dcgan(norm: str) -> None:
     config = DcganConfig.model_validate({"noise_dim": 8, "width": 4, "discriminator_norm": norm})
     discriminator = build_discriminator(config, square(16), 0)
-    assert mixes_a_batch(discriminator, torch.randn(4, 3, 16, 16)) == discriminator_has_batch_norm(config)
+    assert mixes_a_batch(discriminator, torch.randn(4, 3, 16, 16)) == family_of(config).normalises_over_batch(config)
 
 
-def test_the_trainer_is_told_of_batch_norm_in_a_discriminator(small_network: NetworkConfig) -> None:
+def test_normalises_over_batch_agrees_with_the_layers(small_network: NetworkConfig) -> None:
     discriminator = build_discriminator(small_network, square(16), 0)
     found = any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules())
-    assert found == discriminator_has_batch_norm(small_network)
+    assert found == family_of(small_network).normalises_over_batch(small_network)
+
+
+def test_bounds_slope_agrees_with_the_layers(small_network: NetworkConfig) -> None:
+    discriminator = build_discriminator(small_network, square(16), 0)
+    found = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
+    assert found == family_of(small_network).bounds_slope(small_network)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
+def test_bounds_slope_follows_the_norm_of_a_dcgan(norm: str) -> None:
+    config = DcganConfig.model_validate({"noise_dim": 8, "width": 4, "discriminator_norm": norm})
+    assert family_of(config).bounds_slope(config) == (norm == "spectral")

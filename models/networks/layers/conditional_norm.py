@@ -1,4 +1,4 @@
-"""Batch normalisation whose scale and shift a condition decides (de Vries et al. 2017, arXiv:1707.00683)."""
+"""Batch normalisation with scale and shift from a condition (de Vries et al. 2017, arXiv:1707.00683)."""
 
 from torch import Tensor, nn
 
@@ -14,16 +14,16 @@ class ConditionalBatchNorm(nn.Module):
         self.shift = shift
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
-        """The result has the features' type, whatever the type of the condition."""
+        """Returns the type of the features, even if the condition's type is wider."""
         scale = (1 + self.scale(condition)).to(features.dtype)[:, :, None, None]
         shift = self.shift(condition).to(features.dtype)[:, :, None, None]
-        total: Tensor = self.norm(features) * scale + shift
-        return total
+        output: Tensor = self.norm(features) * scale + shift
+        return output
 
 
 class UnconditionalBatchNorm(nn.BatchNorm2d):
-    """Takes the condition's place for generators without one, so that a block need not know which it has."""
+    """Batch normalisation that ignores the condition, so that blocks call both kinds alike."""
 
     def forward(self, features: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Batch normalisation with one learnt scale and shift per channel."""
+        """Normalises with one learnt scale and shift per channel."""
         return super().forward(features)

@@ -1,0 +1,52 @@
+"""What a network family gives to the registry: a base for its configuration, and the record of its parts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from torch import nn
+
+from models.bundle import ImageSpec
+from models.strict import StrictModel
+
+
+class FamilyConfig(StrictModel):
+    """Settings of a family's networks. A family narrows ``family`` to its name and limits ``noise_dim``."""
+
+    family: str
+    noise_dim: int
+
+
+C = TypeVar("C", bound=FamilyConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(Generic[C]):
+    """One network family. ``generator`` and ``discriminator`` take the configuration, the images, the label count."""
+
+    config: type[C]
+    generator: Callable[[C, ImageSpec, int], nn.Module]
+    discriminator: Callable[[C, ImageSpec, int], nn.Module]
+    normalises_over_batch: Callable[[C], bool]
+    """Whether the discriminator's normalisation makes an image's logit depend on the rest of its batch.
+
+    A penalty on the gradient of single images is then undefined.
+    """
+    bounds_slope: Callable[[C], bool]
+    """Whether the discriminator's weights have spectral norm 1, which bounds how fast its logit can change."""
+
+    @property
+    def name(self) -> str:
+        """The value of the setting ``network.family``."""
+        name: str = self.config.model_fields["family"].default
+        return name
+
+
+def always(config: Any) -> bool:
+    """Returns True: a property that no setting of the family changes."""
+    return True
+
+
+def never(config: Any) -> bool:
+    """Returns False: a property that no setting of the family changes."""
+    return False

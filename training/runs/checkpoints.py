@@ -1,0 +1,106 @@
+"""Checkpoint files of a run."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from training.config.changeable import CHANGEABLE, DATA_SELECTION, FREE_TO_CHANGE
+from training.config.schema import Config
+from training.errors import TrainingError
+from training.files import atomic_file
+from training.loop.state import TrainingState
+
+KEPT_CHECKPOINTS = 2
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Returns the checkpoints in a folder, oldest first."""
+    return sorted(folder.glob("*.pt"))
+
+
+def save_checkpoint(state: TrainingState, folder: Path) -> None:
+    """Writes ``folder/IMAGES.pt`` whole or not at all, and removes all but the newest two.
+
+    Raises ``DivergenceError`` if a weight is NaN or infinite, and ``TrainingError`` if the file cannot be written.
+    """
+    state.check_finite()
+    folder.mkdir(exist_ok=True)
+    content = {**state.state_dict(), "configuration": state.config.model_dump(mode="json")}
+    write_tensors(folder / f"{state.images_seen:012d}.pt", content)
+    for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
+        old.unlink()
+
+
+def load_checkpoint(state: TrainingState, content: dict[str, Any]) -> None:
+    """Restores a state from the content of a checkpoint.
+
+    Raises ``TrainingError`` if the checkpoint was written under another configuration.
+    """
+    check_same_run(content["configuration"], state.config)
+    state.load_state_dict(content)
+
+
+def read_newest(folder: Path) -> dict[str, Any]:
+    """Returns the content of the newest readable checkpoint in a folder. Skips corrupt ones with a warning.
+
+    Raises ``TrainingError`` if there is none.
+    """
+    if not checkpoints(folder):
+        raise TrainingError(
+            f"{folder} holds no checkpoint yet; go on with the run: python -m training resume {folder.parent}"
+        )
+    for path in reversed(checkpoints(folder)):
+        try:
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load raises whatever its archive reader does
+            print(f"skipping the unreadable checkpoint {path.name}: {_brief(error)}", file=sys.stderr)
+            continue
+        return content
+    raise TrainingError(
+        f"no checkpoint in {folder} can be read; put back copies of them, or begin anew with another --out: "
+        f"python -m training fit {folder.parent / 'config.yaml'}"
+    )
+
+
+def check_same_run(before: dict[str, Any], config: Config) -> None:
+    """Raises ``TrainingError`` naming each setting that differs from a checkpoint and would change the run's course."""
+    now = config.model_dump(mode="json")
+    with suppress(ValidationError):  # if a setting no longer exists, the comparison below names it
+        # A checkpoint older than a setting was written under the setting's default.
+        before = Config.model_validate(before).model_dump(mode="json")
+    before, now = _without_data_selection(before), _without_data_selection(now)
+    changed = [
+        f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}"
+        for key in sorted(before.keys() | now.keys())
+        if key not in FREE_TO_CHANGE and before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise TrainingError(
+            f"config.yaml is not the one this run began with: {'; '.join(changed)}. Put it back, or begin a new run; "
+            f"resume --set changes {', '.join(sorted(CHANGEABLE))}"
+        )
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file of tensors whole or not at all. Raises ``TrainingError`` if it cannot."""
+    try:
+        with atomic_file(path, one_writer=True) as file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:  # torch's archive writer raises RuntimeError on a full disk
+        raise TrainingError(
+            f"cannot write {path.name} ({_brief(error)}); what was written before is untouched. "
+            "Make room, then resume the run"
+        ) from error
+
+
+def _without_data_selection(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**settings, "data": {key: value for key, value in settings["data"].items() if key not in DATA_SELECTION}}
+
+
+def _brief(value: object) -> str:
+    """Returns the value on one line of at most 200 characters."""
+    return " ".join(str(value).split())[:200]
