@@ -62,14 +62,14 @@ class ApiError(Exception):
 
     def __init__(
         self,
-        refusal: ErrorCode,
+        code: ErrorCode,
         sentence: str,
         *,
         detail: list[dict[str, Any]] | None = None,
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         super().__init__(sentence)
-        self.refusal = refusal
+        self.code = code
         self.sentence = sentence
         self.detail = detail or []
         self.headers = (*headers,)
@@ -77,7 +77,7 @@ class ApiError(Exception):
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return STATUS[self.refusal]
+        return STATUS[self.code]
 
     @property
     def body(self) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def invalid(field: str, problem: str) -> ApiError:
     return ApiError(ErrorCode.INVALID, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
 
 
-def retry_later(refusal: ErrorCode, sentence: str, seconds: int) -> ApiError:
+def retry_later(code: ErrorCode, sentence: str, seconds: int) -> ApiError:
     """A refusal that passes: the client is told after how many seconds to ask again."""
-    return ApiError(refusal, sentence, headers=[("Retry-After", str(seconds))])
+    return ApiError(code, sentence, headers=[("Retry-After", str(seconds))])
 
 
 def client_gone() -> ApiError:

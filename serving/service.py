@@ -33,7 +33,7 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             # BentoML has metrics kept in files. Only several processes need those: memory takes a third of the time.
             os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
-        from serving.app import Application, template_of
+        from serving.app import Application
         from serving.connection.connection import limit_connections
         from serving.http.tracing import traced
         from serving.inference.device import Devices, Hardware
@@ -52,8 +52,8 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             return runtime
 
         application = Application(super().to_asgi(is_main), create_runtime, settings)
-        outermost = traced(application, template_of)
-        # A span is of a request: what is refused before it is one would have none.
+        outermost = traced(application, application.router.label)
+        # When tracing is on, do not reject early: an early rejection has no span.
         limit_connections(
             application,
             rejects_early=outermost is application,

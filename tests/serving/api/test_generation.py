@@ -1,12 +1,11 @@
-"""What happens to a request before its noise is drawn, and what is measured of its encoding."""
+"""Limits are checked before noise is drawn, and the time of encoding is measured."""
 
+import importlib
 import json
 import time
 
 import pytest
 
-from serving.encoding import answers
-from serving.oip import endpoints as oip
 from tests.serving.in_process import InProcess, queue_of, request
 
 WALK = {"model": "mlp", "from": {"seed": 1}, "to": {"seed": 2}, "steps": 3}
@@ -29,17 +28,17 @@ def served(zoo):
 
 @pytest.fixture
 def no_noise(monkeypatch):
-    """Whoever draws noise fails."""
+    """Fails a test that draws noise."""
 
     def fail(*arguments):
-        raise AssertionError("noise was drawn for a request that is refused")
+        raise AssertionError("noise was drawn for a rejected request")
 
-    for name in ("inputs", "interpolation", "oip_inputs"):
+    for name in ("api.inputs", "api.interpolation", "oip.inputs"):
         monkeypatch.setattr(f"serving.{name}.noise_for_seeds", fail)
 
 
 @pytest.mark.parametrize("route", ASKED)
-def test_a_full_queue_refuses_before_noise_is_drawn(served, no_noise, route):
+def test_a_full_queue_rejects_before_noise_is_drawn(served, no_noise, route):
     queue = queue_of(served.runtime, "mlp")
     queue.images = 4
     try:
@@ -52,7 +51,7 @@ def test_a_full_queue_refuses_before_noise_is_drawn(served, no_noise, route):
 
 
 @pytest.mark.parametrize("route", ["/generate", "/interpolate", "/v2"])
-def test_too_many_pixels_are_refused_before_noise_is_drawn(served, no_noise, monkeypatch, route):
+def test_too_many_pixels_are_rejected_before_noise_is_drawn(served, no_noise, monkeypatch, route):
     monkeypatch.setattr(
         served.runtime, "settings", served.runtime.settings.model_copy(update={"max_pixels": 2 * 16 * 16})
     )
@@ -64,22 +63,22 @@ def test_too_many_pixels_are_refused_before_noise_is_drawn(served, no_noise, mon
 @pytest.mark.parametrize(
     ("file_format", "asked", "encoder"),
     [
-        ("png", request({"model": "mlp", "seeds": [1, 2, 3]}), "answers.encode"),
-        ("webp", request(WALK | {"layout": "animation"}, path="/interpolate"), "answers.encode_animation"),
+        ("png", request({"model": "mlp", "seeds": [1, 2, 3]}), "encoding.answers.encode"),
+        ("webp", request(WALK | {"layout": "animation"}, path="/interpolate"), "encoding.answers.encode_animation"),
         (
             "gif",
             request(WALK | {"layout": "animation", "format": "gif"}, path="/interpolate"),
-            "answers.encode_animation",
+            "encoding.answers.encode_animation",
         ),
-        ("npy", request({"model": "mlp", "seeds": [1, 2, 3]}, "Accept: application/x-npy"), "answers.npy"),
-        ("npy", request(WALK, "Accept: application/x-npy", path="/interpolate"), "answers.npy"),
-        ("tensor", request({"inputs": [SEEDS]}, path="/v2/models/mlp/infer"), "oip.image_numbers"),
+        ("npy", request({"model": "mlp", "seeds": [1, 2, 3]}, "Accept: application/x-npy"), "encoding.answers.npy"),
+        ("npy", request(WALK, "Accept: application/x-npy", path="/interpolate"), "encoding.answers.npy"),
+        ("tensor", request({"inputs": [SEEDS]}, path="/v2/models/mlp/infer"), "oip.endpoints.image_numbers"),
     ],
 )
 def test_the_time_of_encoding_is_counted_for_each_image(served, monkeypatch, file_format, asked, encoder):
     """An animation was counted as about 0 s, and a tensor not at all."""
-    module, name = encoder.split(".")
-    real = getattr({"answers": answers, "oip": oip}[module], name)
+    module, name = encoder.rsplit(".", 1)
+    real = getattr(importlib.import_module(f"serving.{module}"), name)
 
     def slow(*arguments):
         time.sleep(0.03)

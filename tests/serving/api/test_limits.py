@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.app import _ROUTES
 from serving.http import json_body
 from serving.http.auth import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES
+from serving.routes import ROUTES as TABLE
 
 JSON = {"Content-Type": "application/json"}
 ROUTES = [
-    (method, route.format(model="mlp", version=1, seed=1, format="png", file="icon.svg"))
-    for route, (method, _) in _ROUTES.items()
+    (route.method, route.template.format(model="mlp", version=1, seed=1, format="png", file="icon.svg"))
+    for route in TABLE
+    if route.handler is not None
 ]
 
 WALK = b'{"from": {"seed": 1}, "to": {"seed": 2}}'

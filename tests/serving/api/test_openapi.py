@@ -12,9 +12,10 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from serving import app
-from serving.api.openapi import document
 from serving.api.requests import GenerateRequest
+from serving.http.openapi import path_item
+from serving.http.routing import Route
+from serving.routes import ROUTES, document, show_openapi
 
 HERE = Path(__file__).parent
 
@@ -47,7 +48,12 @@ def test_every_route_is_described_and_no_other():
         path: {method.upper() for method in methods if method != "head"}
         for path, methods in document()["paths"].items()
     }
-    assert described == {path: {method} for path, (method, _) in app._ROUTES.items()}
+    assert described == {route.template: {route.method} for route in ROUTES if route.handler is not None}
+
+
+def test_a_route_without_a_description_fails():
+    with pytest.raises(AssertionError, match="/new has no description"):
+        path_item(Route(method="GET", template="/new", handler=show_openapi))
 
 
 @pytest.mark.parametrize(
