@@ -56,9 +56,12 @@ class Application:
         else:
             await self._bentoml(scope, receive, send)
 
-    def count_rejected(self, status: int) -> None:
-        """Counts what a connection rejected before there was a request."""
-        self._runtime.metrics.requests_of(OTHER, str(status)).inc()
+    def record_rejection(self, error: ApiError) -> RequestRecord:
+        """Records and counts what a connection rejected before there was a request; it has no duration."""
+        record = RequestRecord(request_id(()), OTHER, time.monotonic())
+        record.fail(error.code)
+        self._runtime.metrics.requests_of(OTHER, str(record.status)).inc()
+        return record
 
     def can_reject_early(self, method: bytes, address: bytes) -> bool:
         """Returns whether ``reject_early`` may return a response."""
@@ -66,7 +69,7 @@ class Application:
 
     def reject_early(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Response | None:
         """Returns the rejection of a request for images that finds a full queue; ``None`` for any other request."""
-        record = RequestRecord(request_id(headers), EARLY_REJECTED_ROUTE)
+        record = RequestRecord(request_id(headers), EARLY_REJECTED_ROUTE, time.monotonic())
         response = reject_early(self._runtime, self._authenticator, record, headers, body)
         if response is not None:
             response.raw_headers.append((b"x-request-id", record.id))
@@ -84,7 +87,7 @@ class Application:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         route, scope["path_params"] = self.router.match(scope["path"])
         scope["endpoint"] = route
-        record = RequestRecord(request_id(scope["headers"]), OTHER if route is None else route.label)
+        record = RequestRecord(request_id(scope["headers"]), OTHER if route is None else route.label, time.monotonic())
         scope["state"]["record"] = record
 
         async def send_recorded(message: Message) -> None:

@@ -3,9 +3,8 @@
 import functools
 import random
 import re
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.types import Scope
 
@@ -27,7 +26,9 @@ class RequestRecord:
 
     id: bytes
     route: str
-    started: float = field(default_factory=time.monotonic)
+    started: float
+    """In seconds of ``time.monotonic``."""
+
     model: str | None = None
     version: int | None = None
     images: int = 0

@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 from serving.app import Application
 from serving.config.settings import Settings
 from serving.connection.connection import Connection, limit_connections
+from serving.http.request_record import RequestRecord
 from serving.inference.device import Devices, Hardware
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
@@ -46,9 +47,14 @@ def queue_of(runtime, model):
     return runtime.scheduler_for(runtime.registry.find(model, None))._queue
 
 
+def json_bytes(content):
+    """JSON as a client sends it."""
+    return json.dumps(content).encode()
+
+
 def request(body, *headers, path="/generate"):
     """The bytes of a ``POST``; ``body`` is an object, or bytes that need not be JSON."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    content = body if isinstance(body, bytes) else json_bytes(body)
     lines = [f"POST {path} HTTP/1.1", "Host: figment", f"Content-Length: {len(content)}", *headers]
     if not any(header.lower().startswith("content-type:") for header in headers):
         lines.append("Content-Type: application/json")
@@ -113,6 +119,7 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 async def listening(app, deadline=30.0, keep_alive=75.0):
     """The address of a server with real sockets, whose application need not be Figment's."""
     app.connections = set()
+    app.record_rejection = lambda error: RequestRecord(b"id", "other", 0)
     limit_connections(app, rejects_early=False, deadline_seconds=deadline, keep_alive_seconds=keep_alive)
     config = Config(app, http=Connection, log_config=None)
     config.load()
