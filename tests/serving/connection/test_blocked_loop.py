@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 from serving.connection.client_state import cancel_on_disconnect
 from serving.connection.connection import Connection, limit_connections
 from serving.errors import ApiError
+from serving.http.request_record import RequestRecord
 
 LIMIT = 0.2
 SILENCE = 0.4
@@ -58,6 +59,7 @@ def served(request):
 
     async def main(talk):
         echo.connections = set()
+        echo.record_rejection = lambda error: RequestRecord(b"id", "other", 0)
         limit_connections(echo, rejects_early=False, deadline_seconds=LIMIT, keep_alive_seconds=SILENCE)
         config = Config(echo, http=Connection, log_config=None)
         config.load()
