@@ -20,7 +20,7 @@ OTHER = "other"
 
 
 class Access(enum.Enum):
-    """Who may use a route where the operator has set keys."""
+    """Who may use a route if the operator has set keys."""
 
     KEY = enum.auto()
     """Clients with a key."""
