@@ -1,15 +1,15 @@
-"""Every way in which a request can be refused, and the one table of the HTTP statuses that go with it."""
+"""Every error that a request can get, and the one table of their HTTP statuses."""
 
 import enum
 from collections.abc import Iterable
 from typing import Any
 
 OIP_ROOT = "/v2"
-"""The path of the Open Inference Protocol, whose errors are a sentence and nothing else."""
+"""The path of the Open Inference Protocol."""
 
 
 class ErrorCode(enum.Enum):
-    """Why a request gets no images."""
+    """The reason for which a request is rejected or fails."""
 
     NOT_HTTP = enum.auto()
     NOT_JSON = enum.auto()
@@ -44,7 +44,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID: 422,
     ErrorCode.HEADERS_TOO_LARGE: 431,
     ErrorCode.QUEUE_FULL: 429,
-    # Nobody is left to read this one: it exists for the metrics, under the number that proxies use.
+    # Sent to no client, which has disconnected: it labels the metrics with the number that proxies use.
     ErrorCode.DISCONNECTED: 499,
     ErrorCode.BROKEN: 500,
     ErrorCode.UNAVAILABLE: 503,
@@ -53,23 +53,22 @@ STATUS: dict[ErrorCode, int] = {
 
 
 class ApiError(Exception):
-    """A request is refused.
+    """Rejects a request.
 
-    ``sentence`` is for the client and names the field and what it may be; ``detail`` lists each fault as
-    ``{"loc": [...], "msg": ...}``; ``headers`` go with the answer (``Retry-After``, ``Allow``), and may
-    repeat a name.
+    ``sentence`` tells the client which field is invalid and which values it may have. ``detail`` lists each fault as
+    ``{"loc": [...], "msg": ...}``. ``headers`` belong to the response (``Retry-After``, ``Allow``); a name may repeat.
     """
 
     def __init__(
         self,
-        refusal: ErrorCode,
+        code: ErrorCode,
         sentence: str,
         *,
         detail: list[dict[str, Any]] | None = None,
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         super().__init__(sentence)
-        self.refusal = refusal
+        self.code = code
         self.sentence = sentence
         self.detail = detail or []
         self.headers = (*headers,)
@@ -77,7 +76,7 @@ class ApiError(Exception):
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return STATUS[self.refusal]
+        return STATUS[self.code]
 
     @property
     def body(self) -> dict[str, Any]:
@@ -86,31 +85,31 @@ class ApiError(Exception):
 
 
 def invalid(field: str, problem: str) -> ApiError:
-    """The refusal of one field's value."""
+    """Returns the error for an invalid value of one field."""
     return ApiError(ErrorCode.INVALID, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])
 
 
-def retry_later(refusal: ErrorCode, sentence: str, seconds: int) -> ApiError:
-    """A refusal that passes: the client is told after how many seconds to ask again."""
-    return ApiError(refusal, sentence, headers=[("Retry-After", str(seconds))])
+def retry_later(code: ErrorCode, sentence: str, seconds: int) -> ApiError:
+    """Returns a temporary error: ``Retry-After`` tells the client to wait for this many seconds."""
+    return ApiError(code, sentence, headers=[("Retry-After", str(seconds))])
 
 
 def client_gone() -> ApiError:
-    """The refusal that nobody is left to read."""
+    """Returns the error for a client that has disconnected."""
     return ApiError(ErrorCode.DISCONNECTED, "The client has gone.")
 
 
 def too_slow(seconds: float) -> ApiError:
-    """The refusal of a request that does not arrive."""
+    """Returns the error for a request that does not arrive in time."""
     sentence = f"A request must arrive within {seconds:g} seconds."
     return ApiError(ErrorCode.TOO_SLOW, sentence, headers=[("Connection", "close")])
 
 
 def is_oip(path: str) -> bool:
-    """Whether a path is one of the protocol's, existing or not."""
+    """Returns whether a path belongs to the Open Inference Protocol, even if it has no route."""
     return path == OIP_ROOT or path.startswith(f"{OIP_ROOT}/")
 
 
 def error_body(error: ApiError, path: str) -> dict[str, Any]:
-    """The JSON of a refusal at a path: on the protocol's, errors are a sentence and nothing else."""
+    """Returns an error as JSON; on paths of the Open Inference Protocol it holds only the sentence."""
     return {"error": error.sentence} if is_oip(path) else error.body

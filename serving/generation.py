@@ -1,40 +1,36 @@
-"""What every route that generates images shares: the checks before, the run on a device, and the headers after."""
+"""The steps that every route for images shares: find the engine, check the limits, run the device."""
 
 import asyncio
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from models.bundle import Card
 from serving.errors import ApiError, ErrorCode
+from serving.http.request_record import RequestRecord
 from serving.inference.engine import Engine, Inputs
 from serving.inference.pending import InferenceResult
 from serving.runtime import Runtime
 
-# Up to these sizes, work is done in less time than handing it to a thread takes.
+# Up to these sizes, the work takes less time than handing it to a thread.
 SMALL_BODY_BYTES = 16 * 1024
 SMALL_IMAGES = 8
 
 
-@dataclass(slots=True)
-class Generated:
-    """An answer: the card of its generator, its body, the seeds in it, and the seconds that each stage took."""
+def find_engine(runtime: Runtime, record: RequestRecord, model: str | None, version: int | None) -> Engine:
+    """Returns the engine of a model, by default of the default model's newest version.
 
-    card: Card
-    body: bytes
-    media_type: str
-    seeds: list[int] | None
-    queue_seconds: float
-    inference_seconds: float
-    encode_seconds: float
-
-
-def check_fits(runtime: Runtime, engine: Engine, images: int) -> None:
-    """Raises ``ApiError`` for more pixels than one request may ask for, and if the queue has no room.
-
-    Every route calls this before it draws noise: under load, noise for refused requests delays the others.
+    Raises ``ApiError`` if there is no such model or version.
     """
+    engine = runtime.registry.find(model, version)
+    record.model, record.version = engine.card.name, engine.card.version
+    return engine
+
+
+def check_fits(runtime: Runtime, record: RequestRecord, engine: Engine, images: int) -> None:
+    """Raises ``ApiError`` for more pixels than one request may ask for, or if the queue has no room.
+
+    Every route calls this before it draws noise: under load, noise for rejected requests delays the others.
+    """
+    record.images = images
     image, most = engine.card.image, runtime.settings.max_pixels
     if images * image.height * image.width > most:
         raise ApiError(
@@ -48,33 +44,23 @@ def check_fits(runtime: Runtime, engine: Engine, images: int) -> None:
 async def run(
     runtime: Runtime, engine: Engine, inputs: Inputs, finish: Callable[[InferenceResult], Any] | None = None
 ) -> Any:
-    """The images of ``inputs``, or what ``finish`` makes of them in an encoder thread.
+    """Generates the images of ``inputs``, and returns them, or the value of ``finish`` from an encoder thread.
 
-    Raises ``ApiError``, and may be cancelled.
+    Raises ``ApiError``. Cancellation drops the request's waiting images.
     """
-    thread = runtime.scheduler_for(engine)
-    ticket = thread.submit(inputs, finish)
+    scheduler = runtime.scheduler_for(engine)
+    pending = scheduler.submit(inputs, finish)
     try:
-        return await ticket.future
+        return await pending.future
     except asyncio.CancelledError:
-        thread.drop(ticket, "disconnected")
+        scheduler.drop(pending, "disconnected")
         raise
 
 
-def generation_headers(made: Generated) -> list[tuple[bytes, bytes]]:
-    """The headers that tell of images what their bytes do not."""
-    timing = b"queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f" % (
-        made.queue_seconds * 1000,
-        made.inference_seconds * 1000,
-        made.encode_seconds * 1000,
-    )
-    return [
-        *_model_headers(made.card.name, made.card.version),
-        (b"x-figment-seeds", ",".join(map(str, made.seeds or ())).encode()),
-        (b"server-timing", timing),
-    ]
-
-
-@functools.cache
-def _model_headers(model: str, version: int) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-    return (b"x-figment-model", model.encode()), (b"x-figment-version", b"%d" % version)
+def record_generation(
+    record: RequestRecord, result: InferenceResult, encode_seconds: float, seeds: list[int] | None
+) -> None:
+    """Records how long each stage took, and the seeds: ``None`` if the client sent noise."""
+    record.queue_seconds, record.inference_seconds = result.queue_seconds, result.inference_seconds
+    record.encode_seconds = encode_seconds
+    record.seeds = seeds

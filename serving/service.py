@@ -1,8 +1,7 @@
-"""The BentoML service: what ``bentoml serve`` and ``bentoml build`` load.
+"""The BentoML service, which ``bentoml serve`` and ``bentoml build`` load.
 
-BentoML gives the process, its configuration, packaging and clients. Requests for images take a short cut past
-its middleware, see ``serving.app``. The heavy imports wait until a worker needs them: BentoML's arbiter imports
-this file, too.
+BentoML provides the process, its configuration, packaging and clients. Requests for images bypass its middleware, see
+``serving.app``. Heavy imports wait until a worker needs them, since BentoML's arbiter imports this file, too.
 """
 
 import os
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class ShortCutService(Service[Any]):  # type: ignore[misc]
-    """A BentoML service with Figment's application before it."""
+    """A BentoML service behind Figment's application."""
 
     def to_asgi(self, is_main: bool = True) -> "ASGIApp":
-        """The application of a worker process."""
+        """Returns the application of a worker process."""
         settings = load_settings()
         if settings.workers == 1:
-            # BentoML has metrics kept in files. Only several processes need those: memory takes a third of the time.
+            # BentoML keeps metrics in files, which only several processes need: memory takes a third of the time.
             os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
-        from serving.app import Application, template_of
+        from serving.app import Application
         from serving.connection.connection import limit_connections
         from serving.http.tracing import traced
         from serving.inference.device import Devices, Hardware
@@ -41,19 +40,19 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
         from serving.runtime import Runtime
 
         configure_logging(settings.log_format)
-        if bentoml.server_context.worker_index is not None:  # or nobody's worker, whose parent may be a shell
+        if bentoml.server_context.worker_index is not None:  # without an index, the parent may be a shell
             end_with_parent()
 
         def create_runtime() -> Runtime:
             runtime = Runtime(settings, Metrics())
-            # BentoML counts its workers from 1, and shows every GPU to each of them.
+            # BentoML counts workers from 1, and every worker sees all GPUs.
             gpu = (bentoml.server_context.worker_index or 1) - 1
             runtime.start(Devices(settings.device, Hardware(settings.intra_op_threads, gpu, settings.cuda_graphs)))
             return runtime
 
         application = Application(super().to_asgi(is_main), create_runtime, settings)
-        outermost = traced(application, template_of)
-        # A span is of a request: what is refused before it is one would have none.
+        outermost = traced(application, application.router.label)
+        # When tracing is on, do not reject early: an early rejection has no span.
         limit_connections(
             application,
             rejects_early=outermost is application,
@@ -67,16 +66,16 @@ def _workers() -> int:
     try:
         return load_settings().workers
     except SettingsError:
-        return 1  # ``check_settings`` says what is wrong
+        return 1  # ``check_settings`` reports the error
 
 
 @bentoml.service(
     name="figment",
     service_class=ShortCutService,
-    workers=_workers(),  # one process per device: its queue and its batches are shared by all clients
-    metrics={"enabled": False},  # those label by raw path; ours are at /metrics
+    workers=_workers(),  # one process per device, so that all clients share its queue and batches
+    metrics={"enabled": False},  # BentoML's metrics label by raw path; Figment's are at /metrics
     logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": ".*"},  # by BentoML's own middleware, which is there even with no exporter: see traced
+    tracing={"excluded_urls": ".*"},  # BentoML's own middleware runs even without an exporter: see ``traced``
 )
 class Figment:
     """Images from tuned GAN generators."""
@@ -84,7 +83,7 @@ class Figment:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check_settings() -> None:
-        """Stops the start, in one sentence, where a setting is wrong: once, and not in every worker's restart."""
+        """Exits with one sentence if a setting is invalid: once, and not in every worker's restart."""
         try:
             settings = load_settings()
             check_folder(settings.models)
@@ -93,7 +92,7 @@ class Figment:
                 check_address(*address)
         except SettingsError as error:
             sys.exit(f"figment: {error}")
-        # Workers run in the project's folder. A relative path is meant from where this process was started.
+        # Workers run in the project's folder, but a relative path starts at this process's folder.
         os.environ[MODELS_VARIABLE] = str(Path.cwd() / settings.models)
         configure_logging(settings.log_format)  # of this process, too
 

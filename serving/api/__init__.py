@@ -1,0 +1,1 @@
+"""Figment's own routes: images by JSON or address, walks between images, models, health, and pages."""

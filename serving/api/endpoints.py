@@ -1,19 +1,18 @@
-"""What each route does: thin, between a request's headers and the code that knows no HTTP."""
+"""The endpoints of Figment's own routes: thin, between HTTP and the code that generates images."""
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from serving.api.generation import generate, generate_at, interpolate
-from serving.api.image_address import ImageAddress, matches
+from serving.api.generation import Encoded, generate, generate_at, interpolate
+from serving.api.image_address import ImageAddress
 from serving.connection.client_state import cancel_on_disconnect
-from serving.generation import Generated, generation_headers
 from serving.http.body import body_limit, check_is_json, read_body
-from serving.http.responses import RawResponse
+from serving.http.request_record import RequestRecord, record_of
+from serving.http.responses import RawResponse, etag_matches, etag_of
 from serving.metrics import CONTENT_TYPE
 from serving.runtime import Runtime
 
@@ -32,32 +31,38 @@ async def _images(
     runtime: Runtime,
     request: Request,
     receive: Receive,
-    make: Callable[[Runtime, bytes, str | None], Awaitable[Generated]],
+    answer: Callable[[Runtime, RequestRecord, bytes, str | None], Awaitable[Encoded]],
 ) -> Response:
+    record = record_of(request.scope)
     with runtime.track_request():
         check_is_json(request)
         limit = body_limit(runtime.settings.max_images, runtime.registry.longest_noise)
         with cancel_on_disconnect(request.scope):
             body = await read_body(request, receive, limit)
-            made = await make(runtime, body, request.headers.get("accept"))
-    return RawResponse(made.body, made.media_type, [*generation_headers(made), (b"vary", b"Accept")])
+            encoded = await answer(runtime, record, body, request.headers.get("accept"))
+    return RawResponse(encoded.body, encoded.media_type, [*record.generation_headers(), (b"vary", b"Accept")])
 
 
 async def show_image(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /images/{model}/{seed}.{format}``: one image, for browsers and caches."""
+    record = record_of(request.scope)
     with runtime.track_request():
-        address = ImageAddress(request.scope["path"], request.scope["query_string"].decode("latin-1"))
+        address = ImageAddress(request.scope["path_params"]["address"], request.scope["query_string"].decode("latin-1"))
         with cancel_on_disconnect(request.scope):
-            made = await generate_at(runtime, address)
-    # Of the very bytes: another processor's image may differ in a pixel, and then its tag differs, too.
-    etag = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
-    kept = address.cache_control(needs_key=bool(runtime.settings.api_keys))
-    headers = [*generation_headers(made), (b"etag", etag.encode()), (b"cache-control", kept.encode())]
-    if matches(etag, request.headers.get("if-none-match")):
+            encoded = await generate_at(runtime, record, address)
+    # Hash the bytes themselves: another processor's image may differ in a pixel, and then needs another ETag.
+    etag = etag_of(encoded.body)
+    cache_control = address.cache_control(needs_key=bool(runtime.settings.api_keys))
+    headers = [
+        *record.generation_headers(),
+        (b"etag", etag.encode()),
+        (b"cache-control", cache_control.encode()),
+    ]
+    if etag_matches(etag, request):
         not_modified = Response(status_code=304)
         not_modified.raw_headers += headers
         return not_modified
-    return RawResponse(made.body, made.media_type, headers)
+    return RawResponse(encoded.body, encoded.media_type, headers)
 
 
 async def list_models(runtime: Runtime, request: Request, receive: Receive) -> Response:
@@ -68,18 +73,17 @@ async def list_models(runtime: Runtime, request: Request, receive: Receive) -> R
 
 async def show_model(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /models/{model}``: the card of its newest version."""
-    name = request.scope["path"].rpartition("/")[2]
-    return JSONResponse(runtime.registry.find(name, None).card.model_dump(mode="json"))
+    return JSONResponse(runtime.registry.find(request.scope["path_params"]["model"], None).card.model_dump(mode="json"))
 
 
 async def show_alive(runtime: Runtime, request: Request, receive: Receive) -> Response:
-    """``GET /livez``: that the event loop turns, and that the devices' threads do."""
+    """``GET /livez``: whether the event loop and the devices' threads run."""
     runtime.check_alive()
     return JSONResponse({"status": "alive"})
 
 
 async def show_ready(runtime: Runtime, request: Request, receive: Receive) -> Response:
-    """``GET /readyz``: whether images can be asked for, of which models, and which bundles were refused."""
+    """``GET /readyz``: whether the service takes requests for images, its models and its rejected bundles."""
     if runtime.is_ready:
         return JSONResponse(runtime.status())
     return JSONResponse(runtime.status(), 503, {"Retry-After": str(runtime.retry_seconds)})

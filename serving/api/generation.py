@@ -1,85 +1,98 @@
-"""One request from its bytes to its answer's bytes; knows nothing of HTTP but the ``Accept`` header."""
+"""From a request's bytes to its response's bytes; of HTTP it knows only the ``Accept`` header."""
 
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from serving.api.composition import generated, walked
+from serving.api.composition import compose_generated, compose_interpolated
 from serving.api.image_address import ImageAddress
 from serving.api.inputs import prepare
-from serving.api.interpolation import prepare_walk, read_walk
-from serving.api.requests import GenerateRequest, read_request
+from serving.api.interpolation import prepare_walk, read_interpolate_request
+from serving.api.requests import GenerateRequest, read_generate_request
 from serving.encoding.answers import Answer, Picture
 from serving.encoding.negotiation import Offer, animation_offers, negotiate, offer_for, offers_of
-from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, Generated, check_fits, run
+from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, check_fits, find_engine, record_generation, run
 from serving.http.json_body import read_json
+from serving.http.request_record import RequestRecord
 from serving.inference.engine import Engine, Inputs
 from serving.inference.pending import InferenceResult
 from serving.runtime import Runtime
 
-# What a thread encodes at a time, in bytes of pixels: some milliseconds, between which other requests have their turns.
+# Bytes of pixels that a thread encodes at a time: some milliseconds, between which it serves other requests.
 _PART_BYTES = 2**16
 
 T = TypeVar("T")
 
 
-async def generate(runtime: Runtime, body: bytes, accept: str | None) -> Generated:
-    """Makes the images that a JSON body asks for.
+class Encoded(NamedTuple):
+    """The body of a response with images, and its media type."""
 
-    Raises ``ApiError``. If the task is cancelled, what waits of the request is never made.
+    body: bytes
+    media_type: str
+
+
+async def generate(runtime: Runtime, record: RequestRecord, body: bytes, accept: str | None) -> Encoded:
+    """Generates the images that a JSON body asks for.
+
+    Raises ``ApiError``. Cancellation drops the request's waiting images.
     """
-    request = await _read(runtime, read_request, body)
-    engine, offer = _let_in(runtime, request, accept)
-    return await _generate(runtime, engine, request, offer)
+    request = await _read(runtime, read_generate_request, body)
+    engine, offer = _accept(runtime, record, request, accept)
+    return await _generate(runtime, record, engine, request, offer)
 
 
-def ensure_capacity(runtime: Runtime, body: bytes, accept: str | None) -> None:
-    """Raises the ``ApiError`` that ``generate`` would before it makes anything, such as that a queue is full."""
-    _let_in(runtime, _read_json(read_request, body, runtime.settings.max_images), accept)
+def ensure_capacity(runtime: Runtime, record: RequestRecord, body: bytes, accept: str | None) -> None:
+    """Raises the ``ApiError`` that ``generate`` would raise before it generates, such as that a queue is full."""
+    _accept(runtime, record, _read_json(read_generate_request, body, runtime.settings.max_images), accept)
 
 
-async def generate_at(runtime: Runtime, address: ImageAddress) -> Generated:
-    """Makes the image at an address. Raises ``ApiError``, and may be cancelled, as ``generate``."""
-    engine = runtime.registry.find(address.model, address.version)
+async def generate_at(runtime: Runtime, record: RequestRecord, address: ImageAddress) -> Encoded:
+    """Generates the image at an address. Raises ``ApiError``, and may be cancelled like ``generate``."""
+    engine = find_engine(runtime, record, address.model, address.version)
     request = address.request(engine.card)
-    check_fits(runtime, engine, request.images)
-    return await _generate(runtime, engine, request, offers_of(request.format, one_image=True)[0])
+    check_fits(runtime, record, engine, request.images)
+    return await _generate(runtime, record, engine, request, offers_of(request.format, one_image=True)[0])
 
 
-async def interpolate(runtime: Runtime, body: bytes, accept: str | None) -> Generated:
-    """Makes the walk that a JSON body asks for. Raises ``ApiError``, and may be cancelled, as ``generate``."""
-    request = await _read(runtime, read_walk, body)
+async def interpolate(runtime: Runtime, record: RequestRecord, body: bytes, accept: str | None) -> Encoded:
+    """Generates the walk that a JSON body asks for. Raises ``ApiError``, and may be cancelled like ``generate``."""
+    request = await _read(runtime, read_interpolate_request, body)
     if request.layout == "animation":
         offer = negotiate(animation_offers(request.format), accept)
     else:
         offer = offer_for(request.format, request.layout == "grid", accept)
-    engine = runtime.registry.find(request.model, request.version)
-    check_fits(runtime, engine, request.steps)
+    engine = find_engine(runtime, record, request.model, request.version)
+    check_fits(runtime, record, engine, request.steps)
     walk = await _prepare(runtime, partial(prepare_walk, request, engine.card), request.steps)
-    compose = partial(walked, request, walk, offer, engine.card)
+    compose = partial(compose_interpolated, request, walk, offer, engine.card)
     ends = [end.seed for end in (request.start, request.to) if end.seed is not None]
-    return await _answer(runtime, engine, walk.inputs, compose, offer, ends)
+    return await _encode(runtime, record, engine, walk.inputs, compose, offer, ends)
 
 
-def _let_in(runtime: Runtime, request: GenerateRequest, accept: str | None) -> tuple[Engine, Offer]:
+def _accept(
+    runtime: Runtime, record: RequestRecord, request: GenerateRequest, accept: str | None
+) -> tuple[Engine, Offer]:
+    """Returns the request's engine and the form of its response. Raises ``ApiError`` if it must be rejected."""
     offer = offer_for(request.format, request.images == 1 or request.layout == "grid", accept)
-    engine = runtime.registry.find(request.model, request.version)
-    check_fits(runtime, engine, request.images)
+    engine = find_engine(runtime, record, request.model, request.version)
+    check_fits(runtime, record, engine, request.images)
     return engine, offer
 
 
-async def _generate(runtime: Runtime, engine: Engine, request: GenerateRequest, offer: Offer) -> Generated:
+async def _generate(
+    runtime: Runtime, record: RequestRecord, engine: Engine, request: GenerateRequest, offer: Offer
+) -> Encoded:
     prepared = await _prepare(runtime, partial(prepare, request, engine.card), request.images)
-    compose = partial(generated, request, prepared, offer, engine.card)
-    return await _answer(runtime, engine, prepared.inputs, compose, offer, prepared.seeds)
+    compose = partial(compose_generated, request, prepared, offer, engine.card)
+    return await _encode(runtime, record, engine, prepared.inputs, compose, offer, prepared.seeds)
 
 
 async def _read(runtime: Runtime, read: Callable[[Any, int], T], body: bytes) -> T:
-    most = runtime.settings.max_images
+    max_images = runtime.settings.max_images
     if len(body) <= SMALL_BODY_BYTES:
-        return _read_json(read, body, most)
-    return await runtime.encoder.run(partial(_read_json, read, body, most))
+        return _read_json(read, body, max_images)
+    return await runtime.encoder.run(partial(_read_json, read, body, max_images))
 
 
 def _read_json(read: Callable[[Any, int], T], body: bytes, max_images: int) -> T:
@@ -90,14 +103,16 @@ async def _prepare(runtime: Runtime, job: Callable[[], T], images: int) -> T:
     return job() if images <= SMALL_IMAGES else await runtime.encoder.run_exclusive(job)
 
 
-async def _answer(
+async def _encode(
     runtime: Runtime,
+    record: RequestRecord,
     engine: Engine,
     inputs: Inputs,
     compose: Callable[[InferenceResult], Answer],
     offer: Offer,
     seeds: list[int] | None,
-) -> Generated:
+) -> Encoded:
+    """Runs the device and encodes the images: a few beside the device's thread, many in parts."""
     image = engine.card.image
     part_images = max(1, _PART_BYTES // (image.height * image.width * image.channels))
     observe = runtime.metrics.encode_of(offer.format).observe
@@ -110,30 +125,23 @@ async def _answer(
             observe(time.monotonic() - started)
         return files
 
-    def finish(made: InferenceResult) -> tuple[InferenceResult, Answer, bytes | None]:
-        answer = compose(made)
+    def finish(result: InferenceResult) -> tuple[InferenceResult, Answer, bytes | None]:
+        answer = compose(result)
         if answer.is_one_file:
             started = time.monotonic()
             body = answer.body([])
-            runtime.metrics.observe_encode(offer.format, time.monotonic() - started, len(made.images))
-            return made, answer, body
-        small = len(answer.pictures) <= part_images
-        return made, answer, answer.body(encode(answer, answer.pictures)) if small else None
+            runtime.metrics.observe_encode(offer.format, time.monotonic() - started, len(result.images))
+            return result, answer, body
+        is_small = len(answer.pictures) <= part_images
+        return result, answer, answer.body(encode(answer, answer.pictures)) if is_small else None
 
-    made, answer, body = await run(runtime, engine, inputs, finish)
+    result, answer, body = await run(runtime, engine, inputs, finish)
     if body is None:
         pictures = answer.pictures
         parts = [pictures[start : start + part_images] for start in range(0, len(pictures), part_images)]
         encoded = await runtime.encoder.run_all([partial(encode, answer, part) for part in parts])
         body = await runtime.encoder.run(lambda: answer.body([file for files in encoded for file in files]))
     card = engine.card
-    runtime.metrics.images_of(card.name, str(card.version), offer.format).inc(len(made.images))
-    return Generated(
-        card,
-        body,
-        offer.media_type,
-        seeds,
-        made.queue_seconds,
-        made.inference_seconds,
-        time.monotonic() - made.finished,
-    )
+    runtime.metrics.images_of(card.name, str(card.version), offer.format).inc(len(result.images))
+    record_generation(record, result, time.monotonic() - result.finished, seeds)
+    return Encoded(body, offer.media_type)

@@ -1,4 +1,4 @@
-"""A request as the arrays its generator takes: seeds and labels looked up, everything checked against the card."""
+"""Turns a request into the arrays that its generator takes, validated against the model's card."""
 
 import secrets
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Card
-from models.noise import DEFAULT_TRUNCATION, labels_for_seeds, noise_for_seeds
+from models.noise import labels_for_seeds, noise_for_seeds
 from serving.api.requests import GenerateRequest, Label, SeedRanges
 from serving.errors import invalid
 from serving.inference.engine import Inputs
@@ -15,17 +15,14 @@ from serving.inference.engine import Inputs
 
 @dataclass(slots=True)
 class Prepared:
-    """What the device needs, and what the answer tells: the seeds, none where the client gave the noise."""
+    """The device's inputs, and the images' seeds: ``None`` if the client sent noise."""
 
     inputs: Inputs
     seeds: list[int] | None
 
 
 def prepare(request: GenerateRequest, card: Card) -> Prepared:
-    """The inputs of a request's images.
-
-    Raises ``ApiError`` for noise or labels that are not this generator's.
-    """
+    """Returns the inputs of a request's images. Raises ``ApiError`` for noise or labels that do not fit the model."""
     count = request.images
     seeds: list[int] | None
     if request.noise is not None:
@@ -34,15 +31,15 @@ def prepare(request: GenerateRequest, card: Card) -> Prepared:
         if request.count is not None:
             seeds = np.frombuffer(secrets.token_bytes(4 * count), np.uint32).tolist()
         else:
-            seeds = request.seeds.listed() if isinstance(request.seeds, SeedRanges) else request.seeds
+            seeds = request.seeds.to_list() if isinstance(request.seeds, SeedRanges) else request.seeds
         assert seeds is not None
         noise = noise_for_seeds(seeds, card.noise_dim)
-    truncation = np.full(count, DEFAULT_TRUNCATION if request.truncation is None else request.truncation, np.float32)
-    return Prepared(Inputs(noise, label_indices(request.labels, count, seeds, card), truncation), seeds)
+    labels = label_indices(request.labels, count, seeds, card)
+    return Prepared(Inputs(noise, labels, request.truncations(count)), seeds)
 
 
 def given_noise(rows: list[list[float]], card: Card, field: str = "noise") -> NDArray[np.float32]:
-    """A client's noise as float32 [N, Z]. Raises ``ApiError`` unless each row has Z numbers of 32 bits."""
+    """Returns a client's noise as float32 [N, Z]. Raises ``ApiError`` unless each row has Z numbers of 32 bits."""
     for index, row in enumerate(rows):
         if len(row) != card.noise_dim:
             raise invalid(field, f"{card.name} takes {card.noise_dim} numbers an image; row {index} has {len(row)}")
@@ -56,9 +53,10 @@ def given_noise(rows: list[list[float]], card: Card, field: str = "noise") -> ND
 def label_indices(
     given: Label | list[Label] | None, count: int, seeds: list[int] | None, card: Card
 ) -> NDArray[np.int64] | None:
-    """The labels of ``count`` images as int64 [N]: those given, or else their seeds'; none for a model without labels.
+    """Returns the labels of ``count`` images as int64 [N]: the given ones, otherwise those that the seeds imply.
 
-    Raises ``ApiError`` for labels that the model does not have, and where neither labels nor seeds are given.
+    Returns ``None`` for a model without labels. Raises ``ApiError`` for labels that the model does not have, and if
+    neither labels nor seeds are given.
     """
     if card.labels is None:
         if given is not None:
@@ -66,7 +64,7 @@ def label_indices(
         return None
     if given is None:
         if seeds is None:
-            # A seed implies its label; a vector of noise implies none, and any default would surprise somebody.
+            # A seed implies its label. Noise implies none, and a default would surprise clients.
             raise invalid("labels", f"{card.name} needs a label for each vector of noise: {_choice(card)}")
         return labels_for_seeds(seeds, card.num_labels)
     if not isinstance(given, list):

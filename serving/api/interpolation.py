@@ -1,4 +1,4 @@
-"""In-between images: what a client may ask of ``POST /interpolate``, and the walk from one noise to another."""
+"""The request model of ``POST /interpolate``, and the walk from one noise vector to another."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -9,30 +9,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from models.bundle import Card
-from models.noise import DEFAULT_TRUNCATION, MAX_SEED, noise_for_seeds
+from models.noise import MAX_SEED, noise_for_seeds
 from serving.api.inputs import given_noise, label_indices
-from serving.api.requests import Labels, Vector, given_as, too_many
-from serving.encoding.formats import (
-    ANIMATION_FORMAT_NAMES,
-    QUALITY_DESCRIPTION,
-    STILL_FORMAT_NAMES,
-    AnyFormat,
-    enumerate_names,
-)
+from serving.api.requests import BodyFields, Vector, require_not_null, too_many
+from serving.encoding.formats import ANIMATION_FORMAT_NAMES, STILL_FORMAT_NAMES, AnyFormat, enumerate_names
 from serving.http.validation import error_from_validation
 from serving.inference.engine import Inputs
 
-# Below this sine of their angle two directions are the same or opposite, and a great circle is not defined.
+# Below this sine of their angle, two directions count as equal or opposite: no unique great circle joins them.
 _SMALLEST_SINE = 1e-6
 
 
 class End(BaseModel):
-    """Where a walk begins or ends: a seed, or a noise vector of Z numbers."""
+    """One end of a walk: a seed, or a noise vector of Z numbers."""
 
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
-        json_schema_extra={"oneOf": [given_as("seed", "integer"), given_as("noise", "array")]},
+        json_schema_extra={"oneOf": [require_not_null("seed", "integer"), require_not_null("noise", "array")]},
     )
 
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
@@ -45,18 +39,12 @@ class End(BaseModel):
         return self
 
 
-class InterpolateRequest(BaseModel):
+class InterpolateRequest(BodyFields):
     """A walk from one image to another."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    model: str | None = Field(default=None, description="name of a model; the default model if not given")
-    version: int | None = Field(default=None, ge=1, description="version of the model; the newest if not given")
-    start: End = Field(alias="from", description="where the walk begins")
-    to: End = Field(description="where it ends")
-    steps: int = Field(default=9, ge=2, description="how many images, the first and the last included")
-    labels: Labels = Field(default=None, description="one label for all images or one each: numbers or names")
-    truncation: float | None = Field(default=None, ge=0, le=1, description="1 is none, smaller is more typical")
+    start: End = Field(alias="from", description="start of the walk")
+    to: End = Field(description="end of the walk")
+    steps: int = Field(default=9, ge=2, description="number of images, including the first and the last")
     layout: Literal["list", "grid", "animation"] = Field(
         default="list", description="list: each image; grid: a strip, one row of all; animation: a moving image"
     )
@@ -65,7 +53,6 @@ class InterpolateRequest(BaseModel):
         description=f"of an animation: {enumerate_names(ANIMATION_FORMAT_NAMES)}; "
         f"of a list or a strip: {enumerate_names(STILL_FORMAT_NAMES)}",
     )
-    quality: int | None = Field(default=None, ge=1, le=100, description=QUALITY_DESCRIPTION)
     frames_per_second: Annotated[float, Field(ge=1, le=50)] = Field(default=12, description="of an animation")
 
     @model_validator(mode="after")
@@ -79,16 +66,16 @@ class InterpolateRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Walk:
-    """What the device needs for a walk, and where on it each image is: 0 is its beginning, 1 its end."""
+    """The device's inputs, and each image's position on the walk: 0 is the start, 1 the end."""
 
     inputs: Inputs
     positions: list[float]
 
 
-def read_walk(body: Any, max_images: int) -> InterpolateRequest:
-    """The request in a decoded JSON body.
+def read_interpolate_request(body: Any, max_images: int) -> InterpolateRequest:
+    """Validates a decoded JSON body.
 
-    Raises ``ApiError`` with every fault that was found, or if it asks for more than ``max_images``.
+    Raises ``ApiError`` with all faults, or if the request asks for more than ``max_images``.
     """
     try:
         request = InterpolateRequest.model_validate(body)
@@ -100,27 +87,24 @@ def read_walk(body: Any, max_images: int) -> InterpolateRequest:
 
 
 def prepare_walk(request: InterpolateRequest, card: Card) -> Walk:
-    """The inputs of a walk's images; without a label they take that of the seed where it begins.
+    """Returns the inputs of a walk's images. Without labels, all take the label of the first seed.
 
-    Raises ``ApiError`` for noise or labels that are not this generator's.
+    Raises ``ApiError`` for noise or labels that the model does not take.
     """
     positions = np.linspace(0, 1, request.steps)
     noise = spherical(_noise(request.start, "from", card), _noise(request.to, "to", card), positions)
     seeds = None if request.start.seed is None else [request.start.seed] * request.steps
     label = label_indices(request.labels, request.steps, seeds, card)
-    truncation = np.full(
-        request.steps, DEFAULT_TRUNCATION if request.truncation is None else request.truncation, np.float32
-    )
-    return Walk(Inputs(noise, label, truncation), positions.tolist())
+    return Walk(Inputs(noise, label, request.truncations(request.steps)), positions.tolist())
 
 
 def spherical(
     start: NDArray[np.float32], end: NDArray[np.float32], positions: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Noise float32 [K, Z] on the way from ``start`` to ``end``, float32 [Z], at positions float64 [K] in 0 … 1.
+    """Returns noise float32 [K, Z] between ``start`` and ``end``, float32 [Z], at positions float64 [K] in 0 … 1.
 
-    Along the great circle between their directions, while the length changes evenly: a straight line would pass
-    closer to the origin than Gaussian noise ever is (White 2016, arXiv:1609.04468). The ends are exactly the ends.
+    The direction follows the great circle, and the length changes linearly. A straight line would pass closer to the
+    origin than Gaussian noise does (White 2016, arXiv:1609.04468). Positions 0 and 1 return the ends exactly.
     """
     a, b = start.astype(np.float64), end.astype(np.float64)
     lengths = np.linalg.norm(a), np.linalg.norm(b)

@@ -1,56 +1,42 @@
-"""The playground's files: read once, and answered under a policy that lets nothing in from other hosts."""
+"""Serves the playground's files, read once, under a policy that allows nothing from other hosts."""
 
-import hashlib
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from serving.api.image_address import matches
 from serving.errors import ApiError, ErrorCode
+from serving.http.responses import CachedContent
 from serving.runtime import Runtime
 
 INDEX = "/"
-TEMPLATE = "/playground/{file}"
-
-_FOLDER = Path(__file__).parents[1] / "playground"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-# `data:` and `blob:` are for images that come as JSON: those of a walk between two seeds.
-_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
+_FOLDER = Path(__file__).parents[1] / "playground"
+_HEADERS = {
+    # A minute only: the files keep their addresses in a new release.
+    "Cache-Control": "public, max-age=60",
+    # `data:` and `blob:` are for the images of a walk, which arrive as JSON.
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
-
-class _Page:
-    """One file, ready to be sent."""
-
-    def __init__(self, path: Path) -> None:
-        self.body = path.read_bytes()
-        self.media_type = MEDIA_TYPES[path.suffix]
-        self.etag = f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
-        self.headers = {
-            "ETag": self.etag,
-            # Short, since the files' addresses do not change with a new release.
-            "Cache-Control": "public, max-age=60",
-            "Content-Security-Policy": _POLICY,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-        }
-
-
-# By name, so that no request's path ever reaches the file system.
-_PAGES = {path.name: _Page(path) for path in sorted(_FOLDER.iterdir()) if path.suffix in MEDIA_TYPES}
+# By name, so that a request's path never reaches the file system.
+_PAGES = {
+    path.name: CachedContent(path.read_bytes(), MEDIA_TYPES[path.suffix], _HEADERS)
+    for path in sorted(_FOLDER.iterdir())
+    if path.suffix in MEDIA_TYPES
+}
 
 
 async def show_page(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /`` and ``GET /playground/{file}``: the playground."""
-    path = request.scope["path"]
-    page = _PAGES.get("index.html" if path == INDEX else path.removeprefix("/playground/"))
+    page = _PAGES.get(request.scope["path_params"].get("file", "index.html"))
     if page is None:
         raise ApiError(ErrorCode.NOT_FOUND, "The playground has no such file.")
-    if matches(page.etag, request.headers.get("if-none-match")):
-        return Response(status_code=304, headers=page.headers)
-    return Response(page.body, headers=page.headers, media_type=page.media_type)
+    return page.response(request)

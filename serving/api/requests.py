@@ -1,29 +1,30 @@
-"""What a client may ask for: the body of ``POST /generate``, checked as far as that goes without a model."""
+"""The request model of ``POST /generate``, validated without its generator."""
 
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationError, model_validator
+from pydantic import ConfigDict, Field, JsonValue, PlainValidator, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from models.noise import MAX_SEED
-from serving.encoding.formats import DEFAULT_FORMAT, QUALITY_DESCRIPTION, StillFormat
+from serving.encoding.formats import DEFAULT_FORMAT, StillFormat
 from serving.errors import ApiError, ErrorCode
 from serving.http.validation import error_from_validation
+from serving.request_fields import ImageFields
 
 Layout = Literal["list", "grid"]
 
 _RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", re.ASCII)
-# The notation as a schema can say it: that seeds are in range and ranges go forwards is beyond a pattern.
+# The notation for the JSON schema. A pattern cannot express the limits of seeds, nor that ranges ascend.
 _NOTATION = r"^ *[0-9]{1,10}(-[0-9]{1,10})? *(, *[0-9]{1,10}(-[0-9]{1,10})? *)*$"
 _SEED_PROBLEM = f"a seed is an integer in 0 … {MAX_SEED}"
 
 
 class SeedRanges:
-    """Seeds in StyleGAN's notation, ``"0-9,42"`` (both ends included), not yet written out."""
+    """Seeds in StyleGAN's notation, ``"0-9,42"`` (both ends included), kept as ranges."""
 
     def __init__(self, notation: str) -> None:
-        """Raises ``ValueError`` for what is not in the notation."""
+        """Raises ``ValueError`` if the text is not in the notation."""
         self.ranges: list[tuple[int, int]] = []
         for item in notation.split(","):
             match = _RANGE.fullmatch(item.strip(" "))
@@ -37,11 +38,11 @@ class SeedRanges:
             self.ranges.append((first, last))
 
     def __len__(self) -> int:
-        # Never larger than a sequence may be: a range has 2³² seeds at most, the body's length bounds their number.
+        # Fits in a sequence's length: a range has at most 2³² seeds, and the body's limit bounds the number of ranges.
         return sum(last - first + 1 for first, last in self.ranges)
 
-    def listed(self) -> list[int]:
-        """Every seed, in order."""
+    def to_list(self) -> list[int]:
+        """Returns every seed, in order."""
         return [seed for first, last in self.ranges for seed in range(first, last + 1)]
 
 
@@ -55,7 +56,7 @@ def _seeds(value: Any) -> list[int] | SeedRanges | None:
             raise ValueError("seeds are a list of integers, or a text like '0-9,42'")
         if not value:
             raise ValueError("at least one seed is needed")
-        # `type`, since a bool is an int to isinstance.
+        # `type`, since isinstance accepts a bool as an int.
         if not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in value):
             raise ValueError(_SEED_PROBLEM)
     except ValueError as error:
@@ -92,36 +93,42 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Vector = Annotated[list[Number], Field(fail_fast=True)]
 
 
-def given_as(name: str, *types: JsonValue) -> dict[str, JsonValue]:
-    """The schema of an object that has a field, and not as null, which is as good as not given."""
+def require_not_null(name: str, *types: JsonValue) -> dict[str, JsonValue]:
+    """Returns the schema of an object that has a field, and not as null: null equals absence."""
     return {"required": [name], "properties": {name: {"type": [*types]}}}
 
 
-class GenerateRequest(BaseModel):
-    """Which images to make, and how to send them. One of ``seeds``, ``noise`` and ``count`` is given."""
+class BodyFields(ImageFields):
+    """The fields that the JSON bodies of ``/generate`` and ``/interpolate`` share."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str | None = Field(default=None, description="name of a model; the default model if not given")
+    labels: Labels = Field(default=None, description="one label for all images or one each: numbers or names")
+
+
+class GenerateRequest(BodyFields):
+    """The images to generate and their form. Needs one of ``seeds``, ``noise`` and ``count``."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
         arbitrary_types_allowed=True,
         json_schema_extra={
-            "oneOf": [given_as("seeds", "array", "string"), given_as("noise", "array"), given_as("count", "integer")]
+            "oneOf": [
+                require_not_null("seeds", "array", "string"),
+                require_not_null("noise", "array"),
+                require_not_null("count", "integer"),
+            ]
         },
     )
 
-    model: str | None = Field(default=None, description="name of a model; the default model if not given")
-    version: int | None = Field(default=None, ge=1, description="version of the model; the newest if not given")
     seeds: Seeds = Field(default=None, description="integers in 0 … 2³²−1, or StyleGAN's notation '0-9,42'")
     noise: Annotated[list[Vector], Field(min_length=1, fail_fast=True)] | None = Field(
         default=None, description="one vector of Z numbers for each image"
     )
-    count: int | None = Field(default=None, ge=1, description="so many images of random seeds")
-    labels: Labels = Field(default=None, description="one label for all images or one each: numbers or names")
-    truncation: float | None = Field(default=None, ge=0, le=1, description="1 is none, smaller is more typical")
+    count: int | None = Field(default=None, ge=1, description="number of images of random seeds")
     format: StillFormat | None = Field(
         default=None, description=f"{DEFAULT_FORMAT} if neither this nor Accept says otherwise"
     )
-    quality: int | None = Field(default=None, ge=1, le=100, description=QUALITY_DESCRIPTION)
     layout: Layout | None = Field(default=None, description="list: each image; grid: one image of all")
 
     @model_validator(mode="after")
@@ -134,16 +141,16 @@ class GenerateRequest(BaseModel):
 
     @property
     def images(self) -> int:
-        """How many images are asked for."""
+        """The number of images."""
         if self.count is not None:
             return self.count
         return len(self.seeds if self.seeds is not None else self.noise or ())
 
 
-def read_request(body: Any, max_images: int) -> GenerateRequest:
-    """The request in a decoded JSON body.
+def read_generate_request(body: Any, max_images: int) -> GenerateRequest:
+    """Validates a decoded JSON body.
 
-    Raises ``ApiError`` with every fault that was found, or if it asks for more than ``max_images``.
+    Raises ``ApiError`` with all faults, or if the request asks for more than ``max_images``.
     """
     try:
         request = GenerateRequest.model_validate(body)
@@ -156,6 +163,6 @@ def read_request(body: Any, max_images: int) -> GenerateRequest:
 
 
 def too_many(field: str, images: int, max_images: int) -> ApiError:
-    """The refusal of a field that asks for more images than one request may."""
+    """Returns the error for a field that asks for too many images."""
     problem = f"{images} images are more than the {max_images} that one request may ask for"
     return ApiError(ErrorCode.TOO_LARGE, f"{field}: {problem}.", detail=[{"loc": [field], "msg": problem}])

@@ -9,7 +9,6 @@ This is the only module that uses the inside of uvicorn, httptools and llhttp.
 import asyncio
 import json
 import logging
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Protocol
@@ -29,6 +28,7 @@ from serving.connection.rejections import invalid_host, is_valid_host, not_a_pro
 from serving.connection.write_timeout import WriteTimeout
 from serving.errors import ApiError, client_gone, error_body, too_slow
 from serving.http.auth import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES, address_too_long, headers_too_large
+from serving.http.request_record import RequestRecord
 
 # Bounds the bytes outside of bodies that may arrive. ``serving.http.auth`` limits the parsed address and headers
 # exactly; this leaves space for the bytes that are not counted there.
@@ -43,8 +43,8 @@ class Application(Protocol):
 
     connections: set[asyncio.Transport]
 
-    def count_rejected(self, status: int) -> None:
-        """Counts a rejection before there was a request."""
+    def record_rejection(self, error: ApiError) -> RequestRecord:
+        """Records and counts what was rejected before there was a request."""
 
     def can_reject_early(self, method: bytes, address: bytes) -> bool:
         """Whether ``reject_early`` may return a response."""
@@ -354,16 +354,16 @@ class Connection(HttpToolsProtocol):
             self._finish()
 
     def _write_error(self, error: ApiError) -> None:
+        record = self.application.record_rejection(error)
         body = json.dumps(error_body(error, self.url.partition(b"?")[0].decode("latin-1"))).encode()
         headers = {
             b"content-type": b"application/json",
             b"content-length": str(len(body)).encode(),
-            b"x-request-id": uuid.uuid4().hex.encode(),
+            b"x-request-id": record.id,
             **{name.lower().encode(): value.encode() for name, value in error.headers},
             b"connection": b"close",
         }
         self._write(error.status, [*headers.items()], body)
-        self.application.count_rejected(error.status)
 
     def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes | memoryview) -> None:
         lines = [name + b": " + value + b"\r\n" for name, value in (*self.server_state.default_headers, *headers)]

@@ -1,24 +1,27 @@
-"""A request's body, within a limit that holds before anything is parsed, and only if it says that it is JSON."""
+"""Reads a request's body, within a limit on its length and only of the right media type."""
 
 from starlette.requests import Request
 from starlette.types import Receive
 
 from serving.errors import ApiError, ErrorCode, client_gone
 
-# The room for everything in a body but noise: seeds, labels and names of 1024 images fit many times.
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
+"""The length in bytes of the JSON before binary tensors: the name is from Triton's extension of the protocol."""
+
+# For everything but noise: seeds, labels and names of 1024 images fit many times.
 _BASE_BYTES = 64 * 1024
 
-# A float64 written out in full has 24 characters; a comma and some white space go with it.
+# A float64 has 24 characters at most; a comma and some white space follow it.
 _BYTES_PER_NUMBER = 32
 
 
 def body_limit(max_images: int, noise_dim: int) -> int:
-    """The bytes that the largest request which makes sense may have."""
+    """Returns the most bytes that a valid body can need."""
     return _BASE_BYTES + max_images * (noise_dim + 1) * _BYTES_PER_NUMBER
 
 
 def check_is_json(request: Request) -> None:
-    """Raises ``ApiError`` unless the body is declared to be JSON, and not compressed."""
+    """Raises ``ApiError`` unless the headers declare JSON that is not compressed."""
     if request.headers.get("content-type") != "application/json" and media_type_of(request) != "application/json":
         raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Content-Type: the body must be application/json.")
     check_is_plain(request)
@@ -33,17 +36,17 @@ def media_type_of(request: Request) -> str:
 
 
 def check_is_plain(request: Request) -> None:
-    """Raises ``ApiError`` if the body is declared to be compressed: it would have to be inflated to be measured."""
+    """Raises ``ApiError`` if the body is compressed: its length would be unknown until it is inflated."""
     for name, plain in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
         if request.headers.get(name, plain).lower() != plain:
             raise ApiError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"{name}: the body must not be compressed.")
 
 
 async def read_body(request: Request, receive: Receive, limit: int) -> bytes:
-    """The whole body; whether it comes in time is the connection's to see to.
+    """Returns the whole body. The connection limits the time that it may take.
 
-    Raises ``ApiError`` as soon as it is known to be longer than ``limit`` bytes, from its ``Content-Length`` or
-    from what has come, and if the client goes before its end.
+    Raises ``ApiError`` as soon as ``Content-Length`` or the received bytes exceed ``limit`` bytes, and if the client
+    disconnects.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > 15 or int(declared) > limit):

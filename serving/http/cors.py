@@ -1,4 +1,4 @@
-"""What pages of other origins may ask and read (CORS)."""
+"""Lets pages of allowed origins send requests and read responses (CORS)."""
 
 from collections.abc import Sequence
 
@@ -7,29 +7,30 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from serving.http.headers import GENERATION_HEADERS, HEADER_LENGTH
+from serving.http.body import JSON_LENGTH_HEADER
+from serving.http.request_record import GENERATION_HEADERS
 
-_SENT = ("Authorization", "Content-Type", "If-None-Match", "X-Request-ID", HEADER_LENGTH)
+_SENT = ("Authorization", "Content-Type", "If-None-Match", "X-Request-ID", JSON_LENGTH_HEADER)
 _METHOD = "Access-Control-Request-Method"
 _HEADERS = "Access-Control-Request-Headers"
 
 
 class CorsMiddleware(CORSMiddleware):
-    """Answers browsers' questions before a request, and lets the pages of some origins read what comes of it."""
+    """Answers preflights with a reason, and lets the pages of some origins read responses."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
-        """``origins`` are like ``https://example.com``; ``*`` is all."""
+        """``origins`` are like ``https://example.com``; ``*`` allows all."""
         super().__init__(
             app,
             allow_origins=origins,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=_SENT,
-            expose_headers=["ETag", "Retry-After", *GENERATION_HEADERS, "X-Request-ID", HEADER_LENGTH],
+            expose_headers=["ETag", "Retry-After", *GENERATION_HEADERS, "X-Request-ID", JSON_LENGTH_HEADER],
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Returns the answer to a preflight; a refusal is JSON, and names the origin, method or header at fault."""
-        # Starlette reads only the first line of a list, and takes an empty element for a header.
+        """Returns the response to a preflight; a rejection names the origin, method or header at fault, in JSON."""
+        # Join the lines and skip empty elements: Starlette reads the first line only, and rejects an empty name.
         names = [name.strip() for line in request_headers.getlist(_HEADERS) for name in line.split(",") if name.strip()]
         other = [line for line in request_headers.raw if line[0] != _HEADERS.lower().encode()]
         listed = [(_HEADERS.lower().encode(), ", ".join(names).encode("latin-1"))] if names else []
@@ -41,7 +42,7 @@ class CorsMiddleware(CORSMiddleware):
         return JSONResponse({"error": sentence, "detail": []}, response.status_code, kept)
 
     def _problem(self, request_headers: Headers, names: list[str]) -> str:
-        """Returns a sentence that names what is refused: the origin, the method, or one of these headers."""
+        """Returns the reason of a rejection: the origin, the method, or one of the headers ``names``."""
         if not self.is_allowed_origin(request_headers["origin"]):
             return "Origin: pages of this origin may not ask; FIGMENT_CORS_ORIGINS says whose may."
         if request_headers[_METHOD] not in self.allow_methods:

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it, from bytes: what Python's reader takes beyond that is refused."""
+"""Reads JSON strictly by RFC 8259; Python's own reader accepts more."""
 
 import json
 import re
@@ -8,22 +8,22 @@ import numpy as np
 
 from serving.errors import ApiError, ErrorCode
 
-# The deepest request that makes sense, nested noise by the inference protocol, has five.
+# The deepest valid request, nested noise of the inference protocol, has five levels.
 MAX_DEPTH = 32
 
-# What decides the depth, and what a string's end can hide behind.
+# All bytes but brackets, which decide the depth, and quotes and backslashes, which end strings.
 _OTHER_BYTES = bytes(set(range(256)) - set(b'[]{}"\\'))
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 
 
 def read_json(body: bytes) -> Any:
-    """The value of a JSON text in UTF-8.
+    """Returns the value of a JSON text in UTF-8.
 
-    Raises ``ApiError`` for anything else: ``NaN`` and its like, names that appear twice, bytes that are not
-    UTF-8, arrays and objects in one another more than ``MAX_DEPTH`` deep.
+    Raises ``ApiError`` for invalid JSON, NaN and infinities, repeated names in an object, bytes that are not UTF-8,
+    and more than ``MAX_DEPTH`` nested levels.
     """
-    # Nothing with fewer brackets can be deeper, and to count them takes no time.
+    # Count brackets first, which is fast: a text with fewer brackets cannot be deeper.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise _not_json(f"it is nested more than {MAX_DEPTH} levels deep")
     try:
@@ -35,7 +35,7 @@ def read_json(body: bytes) -> Any:
 
 
 def _depth(body: bytes) -> int:
-    """How many of a JSON text's brackets are open at once, at most; those in its strings do not count."""
+    """Returns the largest number of open brackets outside of strings."""
     if b"\\" in body:
         body = re.sub(rb"\\.", b"", body, flags=re.DOTALL)
     brackets = re.sub(rb'"[^"]*"', b"", body.translate(None, _OTHER_BYTES))

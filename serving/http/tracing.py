@@ -1,4 +1,4 @@
-"""A span around each request, where BentoML's configuration names an exporter (``tracing: exporter_type``)."""
+"""Traces each request if BentoML's configuration names an exporter (``tracing: exporter_type``)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,18 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from starlette.types import ASGIApp, Scope
 
 
-def traced(application: ASGIApp, template_of: Callable[[str], str]) -> ASGIApp:
-    """The application, in OpenTelemetry's middleware if that is asked for: it costs more than a small image does."""
+def traced(application: ASGIApp, route_label: Callable[[str], str]) -> ASGIApp:
+    """Returns the application, inside OpenTelemetry's middleware only if an exporter is set.
+
+    The middleware costs more than a small image.
+    """
     if not BentoMLContainer.tracing.exporter_type.get():
         return application
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
     def span(scope: Scope) -> tuple[str, dict[str, Any]]:
-        # By the route's template: a name for each path would be as many names as clients can think of.
-        return f"{scope['method']} {template_of(scope['path'])}", {}
+        # Name spans by route template: clients could otherwise create any number of names.
+        return f"{scope['method']} {route_label(scope['path'])}", {}
 
     provider = BentoMLContainer.tracer_provider.get()
     middleware: ASGIApp = OpenTelemetryMiddleware(

@@ -1,4 +1,4 @@
-"""What pydantic says of a value that does not fit, as one error of the API."""
+"""Turns pydantic's validation errors into errors of the API."""
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -7,7 +7,7 @@ from serving.errors import ApiError, ErrorCode
 
 
 def error_from_validation(error: ValidationError) -> ApiError:
-    """The refusal of what did not validate: its first fault as a sentence, all of them in detail."""
+    """Returns an error with the first fault as its sentence and the first 20 as its detail."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     detail = [{"loc": list(fault["loc"]), "msg": _problem(fault)} for fault in faults[:20]]
     where = ".".join(map(str, detail[0]["loc"][:3])) or "body"
@@ -15,5 +15,5 @@ def error_from_validation(error: ValidationError) -> ApiError:
 
 
 def _problem(fault: ErrorDetails) -> str:
-    # Pydantic's sentence for these names a class of this program.
+    # Pydantic's own sentence names a Python class.
     return "a JSON object is needed" if fault["type"] == "model_type" else fault["msg"]

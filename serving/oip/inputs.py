@@ -1,4 +1,4 @@
-"""What a generator's tensors are to the Open Inference Protocol: told as its metadata, and read as its inputs."""
+"""A generator's input tensors in the Open Inference Protocol: their metadata, and reading them from a request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Card
-from models.noise import DEFAULT_TRUNCATION, MAX_SEED, labels_for_seeds, noise_for_seeds
+from models.noise import MAX_SEED, labels_for_seeds, noise_for_seeds
 from serving.errors import ApiError, ErrorCode, invalid
 from serving.inference.engine import Inputs
-from serving.oip.messages import OUTPUT, InputTensor
+from serving.oip.messages import OUTPUT, InferRequest, InputTensor
 
-# MLServer's NumPy codec sends a vector as a column.
+# MLServer's NumPy codec sends a vector as a column, [N, 1].
 _COLUMN = (1,)
 
 
 @dataclass(frozen=True)
 class _Spec:
-    """An input: its datatypes, the first of which is told as metadata, and its shape behind N."""
+    """An input: its datatypes, the first one for the metadata, and its shape after N."""
 
     datatypes: tuple[str, ...]
     rest: tuple[int, ...] = ()
@@ -33,7 +33,7 @@ def _specs(card: Card) -> dict[str, _Spec]:
 
 
 def model_metadata(card: Card, versions: list[int]) -> dict[str, Any]:
-    """A generator as the protocol describes models; -1 stands for the number of images."""
+    """Returns a generator's metadata by the protocol; -1 stands for the number of images."""
     image = card.image
     return {
         "name": card.name,
@@ -48,9 +48,9 @@ def model_metadata(card: Card, versions: list[int]) -> dict[str, Any]:
 
 
 def count_images(tensors: Mapping[str, InputTensor], card: Card, max_images: int) -> int:
-    """How many images the tensors ask for: cheap, and all that is to be known before any of their data is read.
+    """Returns how many images the tensors ask for, without reading their data.
 
-    Raises ``ApiError`` if their names, datatypes or shapes are not this generator's, or there are too many.
+    Raises ``ApiError`` if names, datatypes or shapes do not match the generator, or if there are too many images.
     """
     specs = _specs(card)
     for name, tensor in tensors.items():
@@ -70,24 +70,25 @@ def count_images(tensors: Mapping[str, InputTensor], card: Card, max_images: int
     if count > max_images:
         raise ApiError(
             ErrorCode.TOO_LARGE,
-            f"inputs: {_shown(count)} images are more than the {max_images} one request may ask for.",
+            f"inputs: {_short(count)} images are more than the {max_images} one request may ask for.",
         )
     return count
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """What the device needs, and the seeds, none where the client gave the noise."""
+    """The device's inputs, and the images' seeds: ``None`` if the client sent noise."""
 
     inputs: Inputs
     seeds: list[int] | None
 
 
-def read_tensors(tensors: Mapping[str, InputTensor], card: Card, count: int) -> Tensors:
-    """The inputs of ``count`` images, from tensors that ``count_images`` has passed.
+def read_tensors(request: InferRequest, card: Card, count: int) -> Tensors:
+    """Returns the inputs of ``count`` images, after ``count_images`` has accepted the tensors.
 
-    Raises ``ApiError`` if their data do not fill their shapes, or have values that cannot be.
+    Raises ``ApiError`` if data do not fill their shape, or if a value is out of range.
     """
+    tensors = request.inputs
     seeds: list[int] | None = None
     if "seed" in tensors:
         given = tensors["seed"].array().reshape(count)
@@ -100,12 +101,11 @@ def read_tensors(tensors: Mapping[str, InputTensor], card: Card, count: int) -> 
         if not np.isfinite(noise).all():
             raise invalid("noise", "each number must be finite in 32 bits, that is be smaller than 3.4e38")
     given_truncation = tensors.get("truncation")
-    truncation = (
-        np.full(count, DEFAULT_TRUNCATION, np.float32)
-        if given_truncation is None
-        else given_truncation.array().reshape(count)
-    )
-    # What is no number is in no range.
+    if given_truncation is None:
+        truncation = request.fields.truncations(count)
+    else:
+        truncation = given_truncation.array().reshape(count)
+    # Negate the comparison, so that it rejects NaN, too.
     if not ((truncation >= 0) & (truncation <= 1)).all():
         raise invalid("truncation", "a number in 0 … 1")
     return Tensors(Inputs(noise, _labels(tensors.get("label"), card, seeds), truncation), seeds)
@@ -125,5 +125,5 @@ def _labels(tensor: InputTensor | None, card: Card, seeds: list[int] | None) -> 
     return labels
 
 
-def _shown(count: int) -> str:
+def _short(count: int) -> str:
     return str(count) if count < 10**20 else "10^20 or more"

@@ -1,6 +1,6 @@
-"""The messages of the Open Inference Protocol as bytes: JSON, and tensors in JSON or in binary after it.
+"""Reads and writes the messages of the Open Inference Protocol: JSON, with tensors in it or in binary behind it.
 
-Knows the protocol and its binary tensor extension, but no model: what the tensors mean is ``serving.oip.inputs``'s.
+This module knows the protocol and its binary tensor extension; ``serving.oip.inputs`` knows what the tensors mean.
 """
 
 import json
@@ -15,19 +15,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, P
 from pydantic_core import PydanticCustomError
 
 from serving.errors import ApiError, ErrorCode, invalid
-from serving.http.headers import HEADER_LENGTH
+from serving.http.body import JSON_LENGTH_HEADER
 from serving.http.json_body import read_json
 from serving.http.validation import error_from_validation
 from serving.inference.engine import Images
+from serving.request_fields import ImageFields
 
 OUTPUT = "images"
 
-# Little-endian, whatever the machine, as the extension has it.
+# Little-endian on every machine, as the extension demands.
 _DTYPES = {"UINT32": "<u4", "INT64": "<i8", "FP32": "<f4"}
 
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 
-# What Triton's clients may ask of an output beyond the protocol; to ignore these would be to answer something else.
+# Triton's additions to the protocol that change the output. They are rejected: ignoring one would send a wrong answer.
 _UNSUPPORTED_OUTPUT_PARAMETERS = ("classification", "shared_memory_region")
 
 
@@ -46,11 +47,14 @@ def _flag(parameters: dict[str, Any], name: str) -> bool | None:
     raise invalid(name, "true or false")
 
 
+# The shared fields that are parameters here: the path has the version, a tensor the truncation, and no file a quality.
+_PARAMETER_FIELDS = frozenset(ImageFields.model_fields) - {"version", "truncation", "quality"}
+
 Parameters = Annotated[dict[str, Any], PlainValidator(_parameters, json_schema_input_type=dict[str, JsonValue] | None)]
 
 
 def _version(value: Any) -> Any:
-    # `type`, since a bool is an int to isinstance.
+    # `type`, since isinstance accepts a bool as an int.
     return str(value) if type(value) is int else value
 
 
@@ -58,7 +62,7 @@ Version = Annotated[str, BeforeValidator(_version, json_schema_input_type=str | 
 
 
 class _Message(BaseModel):
-    """Ignores members and parameters that the protocol does not define; takes null for absent."""
+    """Ignores members and parameters that the protocol does not define; null equals absence."""
 
     model_config = ConfigDict(extra="ignore", strict=True, protected_namespaces=())
 
@@ -66,7 +70,7 @@ class _Message(BaseModel):
 
 
 class InputMessage(_Message):
-    """A tensor that is sent: its ``data`` in JSON, or as many bytes behind it as binary_data_size says."""
+    """A tensor in a request: its ``data`` in JSON, or binary_data_size bytes behind the JSON."""
 
     name: str
     datatype: str
@@ -75,26 +79,26 @@ class InputMessage(_Message):
 
 
 class OutputMessage(_Message):
-    """A tensor that is asked for: ``images``, in binary if the parameter binary_data says so."""
+    """A requested tensor: ``images``, in binary if the parameter binary_data is true."""
 
     name: str
 
 
 class InferMessage(_Message):
-    """A request for inference; the parameter binary_data_output asks for a binary answer."""
+    """A request for inference; the parameter binary_data_output asks for a binary response."""
 
-    # An id goes into logs and answers: no control characters, and no megabytes.
+    # No control characters, and no megabytes: an id goes into logs and responses.
     id: Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
-    # KServe's client writes the model into the body, too.
-    model_name: str | None = Field(default=None, description="if given, the path's model")
-    model_version: Version | None = Field(default=None, description="if given, the version that the path means")
+    # KServe's client repeats the model in the body.
+    model_name: str | None = Field(default=None, description="if given, must be the path's model")
+    model_version: Version | None = Field(default=None, description="if given, must be the version that the path means")
     inputs: Annotated[list[InputMessage], Field(min_length=1, max_length=16)]
     outputs: list[OutputMessage] | None = None
 
 
 @dataclass(frozen=True)
 class InputTensor:
-    """One input as it was sent: ``data`` is the list from the JSON, or the bytes from behind it."""
+    """One input: ``data`` is the list from the JSON, or the bytes behind the JSON."""
 
     name: str
     datatype: str
@@ -102,9 +106,9 @@ class InputTensor:
     data: list[Any] | memoryview
 
     def array(self) -> NDArray[Any]:
-        """The values, in ``shape`` and of ``datatype``; to be called once both are known to be sensible.
+        """Returns the values in ``shape`` and ``datatype``; the caller has validated both.
 
-        Raises ``ApiError`` if the data do not fill the shape, or are of another type.
+        Raises ``ApiError`` if the data do not fill the shape, or have another type.
         """
         dtype = np.dtype(_DTYPES[self.datatype])
         if isinstance(self.data, memoryview):
@@ -120,7 +124,7 @@ class InputTensor:
         if not all(type(value) in allowed for value in values):
             raise invalid(self.name, f"data must be numbers of type {self.datatype}, flat or nested as the shape")
         try:
-            # By way of 64 bits: a number too large for 32 becomes infinite, and is refused as such.
+            # Convert through 64 bits: a number too large for 32 becomes infinite, which a later check rejects.
             with np.errstate(over="ignore"):
                 array = np.array(values, np.float64 if dtype.kind == "f" else dtype).astype(dtype.newbyteorder("="))
         except OverflowError:
@@ -128,7 +132,7 @@ class InputTensor:
         return array.reshape(self.shape)
 
     def _flat(self, data: list[Any]) -> list[Any]:
-        """The values of data that are flat, or nested just as the shape is."""
+        """Returns the flat values of data that are flat or nested like the shape."""
         values, fits = data, True
         if data and isinstance(data[0], list):
             fits = len(data) == self.shape[0]
@@ -143,19 +147,20 @@ class InputTensor:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A request for inference: its inputs by name, and whether the output goes back in binary.
+    """A request for inference: its inputs by name, the shared fields, and whether the output is binary.
 
-    ``model`` and ``version`` are the body's, ``""`` where it names none.
+    ``model`` and ``version`` are those of the body, ``""`` if it names none.
     """
 
     id: str | None
     model: str
     version: str
     inputs: dict[str, InputTensor]
+    fields: ImageFields
     binary_output: bool
 
     def check_model(self, name: str, version: int) -> None:
-        """Raises ``ApiError`` if the body means another model or version than the path does."""
+        """Raises ``ApiError`` if the body names another model or version than the path."""
         if self.model not in ("", name):
             raise invalid("model_name", f"the path means {name!r}, the body {self.model[:64]!r}")
         if self.version not in ("", str(version)):
@@ -163,29 +168,37 @@ class InferRequest:
             raise invalid("model_version", f"{meant}; name the version in the path")
 
 
-def read_infer_request(body: bytes, header_length: str | None) -> InferRequest:
-    """The request in a body, of which the JSON takes as many bytes as the header says, or all.
+def read_infer_request(body: bytes, json_length: str | None) -> InferRequest:
+    """Reads a request from a body. ``json_length`` is the header with the length of its JSON; without it, all is JSON.
 
-    Raises ``ApiError`` if it is not of the protocol, or asks for an output that there is not.
+    Raises ``ApiError`` if the message is invalid, or asks for an unknown output.
     """
-    length = _json_length(header_length, len(body))
+    length = _json_length(json_length, len(body))
     try:
-        request = InferMessage.model_validate(read_json(body[:length]))
+        message = InferMessage.model_validate(read_json(body[:length]))
+        parameters = {name: message.parameters[name] for name in _PARAMETER_FIELDS & message.parameters.keys()}
+        fields = ImageFields.model_validate(parameters, strict=True)
     except ValidationError as error:
         raise error_from_validation(error) from None
-    inputs = _inputs(request.inputs, memoryview(body)[length:])
-    return InferRequest(request.id, request.model_name or "", request.model_version or "", inputs, _is_binary(request))
+    return InferRequest(
+        message.id,
+        message.model_name or "",
+        message.model_version or "",
+        _inputs(message.inputs, memoryview(body)[length:]),
+        fields,
+        _is_binary(message),
+    )
 
 
-def _json_length(header_length: str | None, size: int) -> int:
-    if header_length is None:
+def _json_length(json_length: str | None, size: int) -> int:
+    if json_length is None:
         return size
-    if not _LENGTH.fullmatch(header_length) or not 1 <= int(header_length) <= size:
+    if not _LENGTH.fullmatch(json_length) or not 1 <= int(json_length) <= size:
         raise ApiError(
             ErrorCode.NOT_JSON,
-            f"{HEADER_LENGTH}: the number of bytes of the body's JSON is needed, 1 … {size} for this body.",
+            f"{JSON_LENGTH_HEADER}: the number of bytes of the body's JSON is needed, 1 … {size} for this body.",
         )
-    return int(header_length)
+    return int(json_length)
 
 
 def _inputs(messages: list[InputMessage], binary: memoryview) -> dict[str, InputTensor]:
@@ -228,13 +241,13 @@ def _is_binary(request: InferMessage) -> bool:
 
 
 def image_numbers(image: Images) -> bytes:
-    """One image's pixels, uint8 [H, W, C], as they stand in a JSON list, without its brackets."""
+    """Returns one image's pixels, uint8 [H, W, C], as the content of a JSON list, without brackets."""
     return json.dumps(image.ravel().tolist(), separators=(",", ":"))[1:-1].encode()
 
 
 @dataclass(frozen=True)
 class ResponseHead:
-    """All of an answer but its pixels."""
+    """A response without its pixels."""
 
     model: str
     version: int
@@ -242,13 +255,13 @@ class ResponseHead:
     shape: tuple[int, ...]
 
     def with_numbers(self, images: list[bytes]) -> bytes:
-        """The answer in JSON alone, of every image's ``image_numbers``."""
-        # An empty list is written, and filled by hand: it spares a walk through megabytes of text.
+        """Returns the response in JSON, from every image's ``image_numbers``."""
+        # Write an empty list and fill it by hand: the JSON encoder would walk through megabytes of text.
         start, end = self._json({"data": []}).rsplit(b"[]", 1)
         return b"".join((start, b"[", b",".join(images), b"]", end))
 
     def with_bytes(self, images: Images) -> tuple[bytes, int]:
-        """The answer with binary pixels, and the length of its JSON."""
+        """Returns the response with binary pixels, and the length of its JSON."""
         head = self._json({"parameters": {"binary_data_size": images.nbytes}})
         return head + images.tobytes(), len(head)
 

@@ -8,7 +8,7 @@ const find = (id) => document.getElementById(id);
 const [modelSelect, seedsInput, truncationInput, grid] = ["model", "seeds", "truncation", "grid"].map(find);
 
 const DEFAULT_SEEDS = "0-39";
-// Beyond this many labels, chips are a wall; a list is not.
+// With more labels than this, a list is easier to use than chips.
 const MOST_CHIPS = 16;
 const TYPING_MS = 350;
 const SLIDING_MS = 120;
@@ -17,7 +17,7 @@ let cards = [];
 let card = null;
 let label = null;
 let seeds = [];
-let round = 0; // so that a late answer to an older question is not counted
+let round = 0; // so that a late response to an earlier request is not counted
 let timer = 0;
 
 const viewer = new Viewer(
@@ -73,7 +73,7 @@ function choose(chosen) {
   find("labels").hidden = card.labels === null;
   find("label-chips").replaceChildren(...(card.labels === null ? [] : labelControls()));
   chooseLabel(null);
-  grid.replaceChildren(); // another model's images may have another shape
+  grid.replaceChildren(); // the new model's images may have another shape
   grid.classList.toggle("small", Math.max(card.image.width, card.image.height) <= 128);
   grid.style.setProperty("--shape", `${card.image.width} / ${card.image.height}`);
   find("intended-use").textContent = card.intended_use;
@@ -110,7 +110,7 @@ function pickLabel(number) {
   draw();
 }
 
-/** Takes what is written for seeds; while someone types (`quietly`), what does not fit yet is no mistake. */
+/** Reads the seeds field. With `quietly`, while the user types, invalid text shows no error. */
 function applySeeds(quietly = false) {
   try {
     seeds = parseSeeds(seedsInput.value);
@@ -152,12 +152,12 @@ addEventListener("hashchange", () => card && restore());
 
 // ---- the grid
 
-/** Brings the grid to the controls' state. A tile whose seed stays keeps its image until the new one is there. */
+/** Draws the grid for the controls' state. A tile that keeps its seed shows its old image until the new one arrives. */
 function draw() {
   const thisRound = (round += 1);
   const began = performance.now();
   let arrived = 0;
-  let asked = false; // one failure's reason is enough
+  let asked = false; // show the reason of one failure only
   complain(null);
   find("truncation-value").value = truncation().toFixed(2);
   find("status").textContent = "Drawing …";
@@ -219,7 +219,7 @@ function open(tile) {
   remember();
 }
 
-/** One tile is reached by Tab, the others by arrow keys from there. */
+/** Tab reaches one tile; arrow keys reach the others. */
 function rove(tile) {
   for (const other of tiles()) other.tabIndex = other === tile ? 0 : -1;
 }
@@ -238,7 +238,7 @@ grid.addEventListener("keydown", (event) => {
   all[there].focus();
 });
 
-// ---- small things
+// ---- helpers
 
 function element(name, properties = {}) {
   return Object.assign(document.createElement(name), properties);

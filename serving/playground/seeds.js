@@ -1,11 +1,11 @@
-// What a seed is, and StyleGAN's notation for many of them: "0-15,42".
+// Seeds, and StyleGAN's notation for several: "0-15,42".
 
 export const MAX_SEED = 2 ** 32 - 1;
 
-// More would make one page heavy; the service itself has no such limit on addresses.
+// More images would make the page slow. The service has no such limit on addresses.
 const MOST = 256;
 
-/** The seeds a text names, in its order. Throws an Error whose message is for the reader. */
+/** Returns the seeds in a text, in its order. Throws an Error with a message for the user. */
 export function parseSeeds(text) {
   const seeds = new Set();
   for (const part of text.split(",").map((piece) => piece.trim())) {
@@ -23,7 +23,7 @@ export function parseSeeds(text) {
   return [...seeds];
 }
 
-/** As many seeds as before from somewhere else: one range, so that the text stays short enough to share. */
+/** Returns a random range of the same number of seeds: one range keeps the address short enough to share. */
 export function shuffledRange(count) {
   const [random] = crypto.getRandomValues(new Uint32Array(1));
   const first = Math.min(random, MAX_SEED - count + 1);

@@ -1,4 +1,4 @@
-// The service as this page uses it: addresses, requests, and what it says when it says no.
+// Requests to the service: addresses, bodies and errors.
 
 /** A picture is {card, seed, label (its number, or null for any), truncation}. */
 export function addressOf({ card, seed, label, truncation }) {
@@ -12,12 +12,12 @@ export function fileNameOf({ card, seed }) {
   return `${card.name}-${seed}.png`;
 }
 
-/** The number of the label that is drawn: without one the service takes it from the seed. */
+/** Returns the label's number: the given one, otherwise the one that the service derives from the seed. */
 export function labelOf({ card, seed, label }) {
   return card.labels === null ? null : label ?? seed % card.labels.length;
 }
 
-/** The same picture by POST, for a shell. Labels go by number, so nothing in it needs quoting. */
+/** Returns a curl command for the same picture. Labels are numbers, so that nothing needs quoting. */
 export function curlOf(picture) {
   const { card, seed, label, truncation } = picture;
   const body = { model: card.name, version: card.version, seeds: [seed] };
@@ -27,12 +27,12 @@ export function curlOf(picture) {
   return `curl -s ${url} -H 'content-type: application/json' -d '${JSON.stringify(body)}' -o ${fileNameOf(picture)}`;
 }
 
-/** What is loaded: {default, models}. Rejects with the service's sentence. */
+/** Fetches the loaded models: {default, models}. Rejects with the service's sentence. */
 export async function fetchModels() {
   return (await ask("models")).json();
 }
 
-/** The service's sentence on an image that did not load, or null if it loads now. */
+/** Fetches the service's sentence for an image that failed to load; null if it loads now. */
 export async function whyNot(address) {
   try {
     await ask(address);
@@ -42,7 +42,7 @@ export async function whyNot(address) {
   }
 }
 
-/** Images on the way from a picture to another seed: [{position, format, data}]. Rejects with the service's sentence. */
+/** Fetches the images between a picture and another seed: [{position, format, data}]. Rejects with the service's sentence. */
 export async function fetchWalk({ card, seed, label, truncation }, to, signal) {
   const body = {
     model: card.name, version: card.version, from: { seed }, to: { seed: to }, steps: 9, truncation, format: "png",

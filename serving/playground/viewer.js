@@ -5,7 +5,7 @@ import { MAX_SEED } from "./seeds.js";
 
 const find = (id) => document.getElementById(id);
 
-// How long an image is looked at before its walk is asked for: leafing through asks for none.
+// Milliseconds before the walk of a shown image is requested, so that browsing requests none.
 const SETTLE_MS = 250;
 
 export class Viewer {
@@ -18,13 +18,13 @@ export class Viewer {
   #pending = new AbortController();
   #timer = 0;
 
-  /** `step(seed, by)` is to show a neighbour; `closed()` hears that nothing is shown any more. */
+  /** `step(seed, by)` shows a neighbouring image; `closed()` is called when the dialog closes. */
   constructor(step, closed) {
     find("viewer-close").addEventListener("click", () => this.#dialog.close());
     find("previous").addEventListener("click", () => step(this.seed, -1));
     find("next").addEventListener("click", () => step(this.seed, 1));
     this.#dialog.addEventListener("click", (event) => {
-      if (event.target === this.#dialog) this.#dialog.close(); // a click beside it
+      if (event.target === this.#dialog) this.#dialog.close(); // a click outside of the dialog
     });
     this.#dialog.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -46,7 +46,7 @@ export class Viewer {
     return this.#picture?.seed ?? null;
   }
 
-  /** Shows a picture; `neighbour` is the seed that its walk goes to at first. */
+  /** Shows a picture; `neighbour` is the first target seed of its walk. */
   show(picture, neighbour) {
     const before = this.#picture;
     this.#picture = picture;
@@ -104,7 +104,7 @@ export class Viewer {
     } catch (error) {
       hint = error.message;
     }
-    if (signal.aborted) return; // another picture is shown by now
+    if (signal.aborted) return; // the dialog shows another picture by now
     this.#frames = frames;
     this.#position.disabled = !this.#frames;
     this.#position.max = (this.#frames?.length ?? 1) - 1;
@@ -114,10 +114,10 @@ export class Viewer {
 
   #showFrame() {
     const frame = this.#frames[this.#position.valueAsNumber];
-    const told = `${Math.round(frame.position * 100)} % of the way`;
+    const progress = `${Math.round(frame.position * 100)} % of the way`;
     this.#image.src = frame.position === 0 ? addressOf(this.#picture) : `data:image/${frame.format};base64,${frame.data}`;
-    this.#position.setAttribute("aria-valuetext", told);
-    find("walk-hint").textContent = frame.position === 0 ? "Drag to see what lies between." : told;
+    this.#position.setAttribute("aria-valuetext", progress);
+    find("walk-hint").textContent = frame.position === 0 ? "Drag to see what lies between." : progress;
   }
 }
 
@@ -125,11 +125,11 @@ async function copy(source, button) {
   const selection = getSelection();
   selection.selectAllChildren(source);
   try {
-    // Only pages from localhost or over TLS have a clipboard; elsewhere the old command still works.
+    // Only pages from localhost or over TLS have a clipboard; the old command works everywhere.
     if (navigator.clipboard) await navigator.clipboard.writeText(source.textContent);
     else if (!document.execCommand("copy")) return;
   } catch {
-    return; // the text stays selected, so a key copies it
+    return; // the text stays selected, so that the user can copy it with a key
   }
   selection.removeAllRanges();
   button.textContent = "Copied";

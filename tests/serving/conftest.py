@@ -1,4 +1,4 @@
-"""Small generators as bundles, and the service that serves them, in a process of its own."""
+"""Small generators as bundles, and the service that serves them in its own process."""
 
 import hashlib
 import os
@@ -57,8 +57,10 @@ _TRUNCATION = ("truncation", TensorProto.FLOAT, [])
 
 
 def mlp_generator(width=64, packed=True, half=False):
-    """Unconditional, 16×16 RGB, Z = 32. Weights that the graph computes cannot be packed by ONNX Runtime; ``half``
-    computes in 16 bits, between inputs and an output that stay what they are.
+    """Returns an unconditional generator, 16×16 RGB, Z = 32.
+
+    Without ``packed`` the graph computes its weights, which ONNX Runtime cannot pack. With ``half`` it computes in 16
+    bits; inputs and output keep their types.
     """
     state = np.random.RandomState(1)
     inits = {
@@ -96,7 +98,7 @@ def mlp_generator(width=64, packed=True, half=False):
 
 
 def conv_generator(width=32, size=16, repeat=0):
-    """Conditional, ``size``×``size`` grey, Z = 24; ``repeat`` convolutions more make it slow."""
+    """Returns a conditional generator, ``size``×``size`` grey, Z = 24; ``repeat`` more convolutions slow it down."""
     stride = size // 8
     state = np.random.RandomState(2)
     inits = {
@@ -159,7 +161,7 @@ def ship(root, name, version, generator, precision="fp32"):
 
 @pytest.fixture
 def no_settings(monkeypatch) -> None:
-    """An environment without settings of its own."""
+    """Removes all settings from the environment."""
     for name in [*os.environ]:
         if name.upper().startswith("FIGMENT_"):
             monkeypatch.delenv(name)
@@ -167,7 +169,7 @@ def no_settings(monkeypatch) -> None:
 
 @pytest.fixture(scope="session")
 def generators() -> SimpleNamespace:
-    """The makers of small generators, and ``ship``, which makes bundles of them."""
+    """Functions that return small generators, and ``ship``, which writes bundles of them."""
     return SimpleNamespace(mlp=mlp_generator, conv=conv_generator, ship=ship)
 
 
@@ -187,7 +189,7 @@ def zoo(tmp_path_factory, generators) -> Path:
 
 @pytest.fixture(scope="session")
 def slow_zoo(tmp_path_factory) -> Path:
-    """A generator that takes some milliseconds an image."""
+    """A generator that takes some milliseconds for an image."""
     root = tmp_path_factory.mktemp("slow")
     ship(root, "slow", 1, conv_generator(width=128, size=64, repeat=60))
     return root
@@ -216,7 +218,7 @@ class Server:
         return self._log.read_text()
 
     def wait(self, condition: Callable[[httpx.Response], bool], seconds: float = 40) -> httpx.Response:
-        """Waits for an answer of ``/readyz``."""
+        """Waits until a response of ``/readyz`` meets the condition."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
@@ -238,14 +240,14 @@ class Server:
         )
 
     def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
-        """Waits for something else to be true of it."""
+        """Waits until the condition is true."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, self.log
             time.sleep(0.02)
 
     def answer_with(self, status: int, path: str, seconds: float = 5) -> httpx.Response:
-        """Waits for an answer of this status at a path."""
+        """Waits for a response with this status at a path."""
         answers: list[httpx.Response] = []
         self.until(lambda: answers.append(httpx.get(self.url + path)) or answers[-1].status_code == status, seconds)
         return answers[-1]
@@ -263,7 +265,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory):
-    """Starts a service: a context manager, called with settings without their prefix, and perhaps a current folder."""
+    """Returns a context manager that starts a service; it takes a current folder and settings without their prefix."""
 
     @contextmanager
     def start(start_in: Path = ROOT, **settings: object) -> Iterator[Server]:

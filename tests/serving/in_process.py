@@ -1,4 +1,4 @@
-"""The service without a process of its own: its application, and its end of a connection, given bytes by hand."""
+"""The service in the test's process: its application, and the server's end of a connection fed with bytes."""
 
 import asyncio
 import json
@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 from serving.app import Application
 from serving.config.settings import Settings
 from serving.connection.connection import Connection, limit_connections
+from serving.http.request_record import RequestRecord
 from serving.inference.device import Devices, Hardware
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
@@ -46,9 +47,14 @@ def queue_of(runtime, model):
     return runtime.scheduler_for(runtime.registry.find(model, None))._queue
 
 
+def json_bytes(content):
+    """JSON as a client sends it."""
+    return json.dumps(content).encode()
+
+
 def request(body, *headers, path="/generate"):
     """The bytes of a ``POST``; ``body`` is an object, or bytes that need not be JSON."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    content = body if isinstance(body, bytes) else json_bytes(body)
     lines = [f"POST {path} HTTP/1.1", "Host: figment", f"Content-Length: {len(content)}", *headers]
     if not any(header.lower().startswith("content-type:") for header in headers):
         lines.append("Content-Type: application/json")
@@ -64,7 +70,7 @@ def configured(served, rejects_early=True):
 
 
 class InProcess:
-    """The application in an event loop that runs only while it is asked something."""
+    """The application in an event loop that runs only during a call."""
 
     def __init__(self, zoo, **settings):
         self._loop = asyncio.new_event_loop()
@@ -77,7 +83,7 @@ class InProcess:
         self._loop.close()
 
     def ask(self, data):
-        """The answer to a request's bytes: status, headers and body."""
+        """Returns the response to a request's bytes: status, headers and body."""
 
         async def main():
             client = Client(configured(self.application))
@@ -89,13 +95,13 @@ class InProcess:
         return self._loop.run_until_complete(main())
 
     def metric(self, name, **labels):
-        """A sample's value; 0 if there is none yet."""
+        """Returns a sample's value; 0 before the first one."""
         return self.runtime.metrics._registry.get_sample_value(name, labels) or 0
 
 
 GET = b"GET / HTTP/1.1\r\nHost: figment\r\n\r\n"
 
-# Bytes, more than what the kernel keeps for a client that does not read.
+# Bytes; the kernel buffers less for a client that does not read.
 LARGE = 30_000_000
 
 
@@ -111,8 +117,9 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 @asynccontextmanager
 async def listening(app, deadline=30.0, keep_alive=75.0):
-    """The address of a server with real sockets, whose application need not be Figment's."""
+    """Starts a server with real sockets for any application; yields its address."""
     app.connections = set()
+    app.record_rejection = lambda error: RequestRecord(b"id", "other", 0)
     limit_connections(app, rejects_early=False, deadline_seconds=deadline, keep_alive_seconds=keep_alive)
     config = Config(app, http=Connection, log_config=None)
     config.load()
@@ -136,7 +143,7 @@ def dialled(address, receive_buffer=None):
 
 
 async def read_to_end(client):
-    """What comes until the connection is closed."""
+    """Reads until the connection is closed."""
     content = bytearray()
     async with asyncio.timeout(10):
         while part := await asyncio.get_running_loop().sock_recv(client, 65536):
@@ -145,7 +152,7 @@ async def read_to_end(client):
 
 
 class Client(asyncio.Transport):
-    """A client's connection: what the server writes to it, write by write, and the answers in that."""
+    """A client's connection: the server's writes one by one, and the responses in them."""
 
     def __init__(self, config):
         super().__init__()
@@ -157,18 +164,18 @@ class Client(asyncio.Transport):
         self.server_end.connection_made(self)
 
     def send(self, data):
-        """Has these bytes arrive at the server, all at once."""
+        """Delivers these bytes to the server at once."""
         self.server_end.data_received(data)
 
     async def answered(self, times=1):
-        """The answers, once there are so many: status, headers and body of each."""
+        """Waits for this number of responses; returns status, headers and body of each."""
         async with asyncio.timeout(5):
             while len(self.answers) < times:
                 await asyncio.sleep(0.001)
         return self.answers
 
     def leave(self):
-        """Closes the connection, and keeps nothing of it."""
+        """Closes the connection."""
         self.server_end.connection_lost(None)
         del self.server_end, self._parser
 

@@ -1,4 +1,4 @@
-"""A full queue refuses at the connection, as it would have after the request was let in; nothing else does."""
+"""A full queue rejects requests at the connection, with the usual response; all other requests go the usual way."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ ROOMY = {"model": "conv", "seeds": [3], "format": "npy"}
 
 
 class Served:
-    """The service with one full queue, in an event loop that runs only while it is asked something."""
+    """The service with one full queue, in an event loop that runs only during a call."""
 
     def __init__(self, zoo, **settings):
         self.loop = asyncio.new_event_loop()
@@ -32,17 +32,17 @@ class Served:
         self.loop.close()
 
     def ask(self, *parts, times=1, rejects_early=True, prepare=lambda client: None):
-        """The answers to what arrives in these parts, and whether the last one was refused at the connection."""
+        """Returns the responses to these parts, and whether the connection rejected the last request."""
 
         async def main():
             client = Client(configured(self.application, rejects_early))
             prepare(client)
             for part in parts:
                 client.send(part)
-            reject_early = client.server_end.cycle is None
+            is_early = client.server_end.cycle is None
             answers = await client.answered(times)
             client.leave()
-            return answers, reject_early
+            return answers, is_early
 
         return self.loop.run_until_complete(main())
 
@@ -57,18 +57,18 @@ def served(zoo):
     served.close()
 
 
-def told(answer):
-    """An answer without what is another one in each."""
+def without_id(answer):
+    """Returns a response without its request id."""
     status, headers, body = answer
     return status, {**headers, "x-request-id": ""}, body
 
 
-def test_a_full_queue_refuses_at_the_connection_what_it_would_refuse(served):
-    (answer,), reject_early = served.ask(request(FULL))
-    (usual,), usually_shed = served.ask(request(FULL), rejects_early=False)
-    assert reject_early
-    assert not usually_shed
-    assert told(answer) == told(usual)
+def test_an_early_rejection_equals_the_usual_one(served):
+    (answer,), is_early = served.ask(request(FULL))
+    (usual,), usually_early = served.ask(request(FULL), rejects_early=False)
+    assert is_early
+    assert not usually_early
+    assert without_id(answer) == without_id(usual)
     assert answer[0] == 429
     assert answer[1]["retry-after"]
     assert "4 images wait already" in json.loads(answer[2])["error"]
@@ -81,12 +81,12 @@ def test_it_is_counted_once(served):
         return requests, times, served.metric("figment_dropped_images_total", model="mlp", reason="queue_full")
 
     before = counted()
-    _, reject_early = served.ask(request(FULL))
-    assert reject_early
+    _, is_early = served.ask(request(FULL))
+    assert is_early
     assert counted() == (before[0] + 1, before[1] + 1, before[2] + 2)
 
 
-def test_the_clients_own_request_id_is_told(served):
+def test_the_clients_own_request_id_comes_back(served):
     (answer,), _ = served.ask(request(FULL, "X-Request-ID: mine"))
     assert answer[1]["x-request-id"] == "mine"
 
@@ -104,20 +104,20 @@ def test_the_clients_own_request_id_is_told(served):
         (200, request(ROOMY)),
     ],
 )
-def test_all_others_are_let_in(served, status, asked):
-    (answer,), reject_early = served.ask(asked)
-    assert not reject_early
+def test_all_other_requests_go_the_usual_way(served, status, asked):
+    (answer,), is_early = served.ask(asked)
+    assert not is_early
     (usual,), _ = served.ask(asked, rejects_early=False)
     assert (answer[0], answer[2]) == (usual[0], usual[2])
     assert answer[0] == status
 
 
-def test_whoever_has_no_key_is_not_told_of_the_queue(zoo):
+def test_without_a_key_the_queue_stays_hidden(zoo):
     served = Served(zoo, api_keys=["a-key-of-some-length"])
     try:
         assert served.ask(request(FULL))[0][0][0] == 401
-        (answer,), reject_early = served.ask(request(FULL, "Authorization: Bearer a-key-of-some-length"))
-        assert (answer[0], reject_early) == (429, True)
+        (answer,), is_early = served.ask(request(FULL, "Authorization: Bearer a-key-of-some-length"))
+        assert (answer[0], is_early) == (429, True)
     finally:
         served.close()
 
@@ -143,13 +143,13 @@ def log_access(client):
         pytest.param([request(FULL)], log_access, id="there is an access log"),
     ],
 )
-def test_who_is_refused_the_usual_way(served, parts, prepare):
-    (answer,), reject_early = served.ask(*parts, prepare=prepare or (lambda client: None))
+def test_exceptions_are_rejected_the_usual_way(served, parts, prepare):
+    (answer,), is_early = served.ask(*parts, prepare=prepare or (lambda client: None))
     assert answer[0] == 429
-    assert not reject_early
+    assert not is_early
 
 
-def test_a_service_that_drains_says_so(served):
+def test_a_draining_service_answers_503(served):
     served.runtime.phase = Phase.DRAINING
     try:
         assert served.ask(request(FULL))[0][0][0] == 503
@@ -165,7 +165,7 @@ def test_room_again(served):
         served.full.images = 4
 
 
-def test_an_idle_connection_is_closed_after_a_refusal_and_not_while_another_request_is_in_hand(served):
+def test_keep_alive_starts_after_a_rejection_and_stops_for_a_request_in_flight(served):
     async def main():
         client = Client(configured(served.application))
         client.send(request(FULL))
@@ -193,7 +193,7 @@ REQUESTS = {
     statuses=st.lists(st.sampled_from([*REQUESTS]), min_size=1, max_size=6),
     cuts=st.lists(st.integers(0, 1000), max_size=6),
 )
-def test_requests_are_answered_in_their_order_however_they_arrive(served, statuses, cuts):
+def test_responses_keep_the_order_of_requests(served, statuses, cuts):
     data = b"".join(REQUESTS[status] for status in statuses)
     at = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
     parts = [data[start:stop] for start, stop in pairwise(at)]

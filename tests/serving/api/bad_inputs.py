@@ -1,4 +1,4 @@
-"""Everything bad that a client may send, as one table: what the service answers to it is in docs/refusals.md."""
+"""The table of bad inputs; docs/refusals.md has the service's answers."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import numpy as np
 SEEDS = "a seed is an integer in 0 … 4294967295"
 
 GENERATE = [
-    # the body's JSON, status, what the sentence says
+    # the body's JSON, status, part of the sentence
     ({}, 422, "one of seeds, noise and count"),
     ({"seeds": [1], "count": 1}, 422, "one of seeds, noise and count"),
     ([], 422, "body"),
@@ -148,7 +148,7 @@ BYTES = [
 
 
 def npy(array):
-    """An array's file, as an attacker may make it."""
+    """Returns an array's file as an attacker may write it."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=True)
     return buffer.getvalue()
@@ -158,7 +158,7 @@ OBJECTS = npy(np.array([{}], object))
 HUGE = npy(np.zeros(1, np.float32)).replace(b"(1,)", b"(1099511627776,)")
 
 MEDIA = [
-    # headers, status, what the sentence says
+    # headers, status, part of the sentence
     ({}, 415, "application/json"),
     ({"Content-Type": "text/plain"}, 415, "application/json"),
     ({"Content-Type": "application/vnd.bentoml+pickle"}, 415, "application/json"),
@@ -191,7 +191,7 @@ def truncation(*values):
 
 
 INFER_INPUTS = [
-    # inputs, status, what the sentence says
+    # inputs, status, part of the sentence
     ([], 422, "inputs"),
     ({}, 422, "inputs"),
     ([7], 422, "inputs"),
@@ -257,7 +257,7 @@ INFER_INPUTS = [
 ]
 
 INFER_MESSAGES = [
-    # body without its inputs, status, what the sentence says
+    # body without its inputs, status, part of the sentence
     ({"outputs": [{"name": "images"}] * 10_000}, 422, "once"),
     ({"outputs": [{"name": "other"}]}, 422, "one output is images"),
     ({"outputs": [{}]}, 422, "name"),
@@ -283,7 +283,7 @@ INFER_MESSAGES = [
 ]
 
 INFER_BYTES = [
-    # content, Inference-Header-Content-Length, status, what the sentence says
+    # content, Inference-Header-Content-Length, status, part of the sentence
     *(
         (content, None, 400, "not valid JSON")
         for content in (b"", b"{", b"[NaN]", b"[" * 60_000, b"\xff", OBJECTS, HUGE)
@@ -295,7 +295,7 @@ INFER_BYTES = [
 ]
 
 IMAGES = [
-    # address, status, what the sentence says
+    # address, status, part of the sentence
     ("/images/nobody/1.png", 404, "model: there is no model 'nobody'"),
     ("/images/mlp/1.png?version=9", 404, "version: 'mlp' has no version 9"),
     ("/images/mlp/1.gif", 404, "An image's address ends in"),
@@ -322,7 +322,7 @@ IMAGES = [
 ]
 
 PATHS = [
-    # method, address, status, what the sentence says
+    # method, address, status, part of the sentence
     ("GET", "/nowhere", 404, "nothing at this path"),
     ("GET", "/generate/", 404, "nothing at this path"),
     ("GET", "//livez", 404, "nothing at this path"),
@@ -350,7 +350,7 @@ PATHS = [
 HEAD = b"POST /generate HTTP/1.1\r\nHost: figment\r\nContent-Type: application/json\r\n"
 BODY = b'{"seeds": [1]}'
 
-# What one reader takes for a body, another may take for the next request: it is not read at all.
+# One reader may take for a body what another takes for the next request, so the service reads none of it.
 NO_HTTP = {
     "Content-Length and Transfer-Encoding": HEAD + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "the other way round": HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
@@ -367,7 +367,7 @@ NO_HTTP = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 }
 
-# What a parser may follow and a server must not.
+# Input that a lenient parser accepts and a server must not.
 NO_HOST = {
     "HTTP/1.1 without Host": b"GET /livez HTTP/1.1\r\n\r\n",
     "Host twice": b"GET /livez HTTP/1.1\r\nHost: figment\r\nHost: figment\r\n\r\n",
@@ -380,7 +380,7 @@ TUNNEL = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
 
 @dataclass(frozen=True)
 class Bad:
-    """A request, how the table shows it, and how it is refused; ``wire`` is for what no client library sends."""
+    """A request, its text in the table, and its rejection; ``wire`` holds bytes that no client library sends."""
 
     group: str
     shown: str
@@ -397,7 +397,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def short(content):
-    """Content as it goes into a cell."""
+    """Returns content as the text of a cell."""
     text = content if isinstance(content, str) else content.decode("latin-1")
     text = "".join(char if " " <= char <= "~" or char > "\xa0" else f"\\x{ord(char):02x}" for char in text)
     return text if len(text) <= 100 else f"{text[:60]} … {text[-30:]} ({len(content)} bytes)"
@@ -408,21 +408,21 @@ def shown_headers(headers):
 
 
 def rows():
-    """The table."""
+    """Returns the table."""
     for route, bodies in (("/generate", GENERATE), ("/interpolate", INTERPOLATE)):
         for body, status, says in bodies:
             text = json.dumps(body)
             yield Bad(f"POST {route}", short(text), status, says, "POST", route, text.encode(), JSON)
     for content, status in BYTES:
         for route in ("/generate", "/interpolate"):
-            # What is valid as JSON but not as such a request.
+            # Valid as JSON, but not as this request.
             says = "" if status == 422 else "not valid JSON"
             yield Bad(
                 "Bodies that are not JSON", f"{route}: {short(content)}", status, says, "POST", route, content, JSON
             )
     for headers, status, says in MEDIA:
-        told = shown_headers(headers)
-        yield Bad("Media types", told, status, says, "POST", "/generate", BODY, headers)
+        shown = shown_headers(headers)
+        yield Bad("Media types", shown, status, says, "POST", "/generate", BODY, headers)
     for inputs, status, says in INFER_INPUTS:
         text = json.dumps({"inputs": inputs})
         yield Bad("POST /v2/models/mlp/infer", short(text), status, says, "POST", INFER, text.encode(), JSON)
@@ -431,8 +431,8 @@ def rows():
         yield Bad("POST /v2/models/mlp/infer", short(text), status, says, "POST", INFER, text.encode(), JSON)
     for content, length, status, says in INFER_BYTES:
         headers = {} if length is None else {"Inference-Header-Content-Length": length}
-        told = short(content) + ("" if length is None else f", {shown_headers(headers)}")
-        yield Bad("POST /v2/models/mlp/infer", told, status, says, "POST", INFER, content, headers)
+        shown = short(content) + ("" if length is None else f", {shown_headers(headers)}")
+        yield Bad("POST /v2/models/mlp/infer", shown, status, says, "POST", INFER, content, headers)
     for content_type in ("application/vnd.bentoml+pickle", "text/plain"):
         headers = {"Content-Type": content_type}
         yield Bad(
@@ -441,7 +441,7 @@ def rows():
     for address, status, says in IMAGES:
         yield Bad("GET /images", short(address), status, says, "GET", address)
     for method, address, status, says in PATHS:
-        # Client libraries tidy paths up.
+        # Client libraries normalise paths.
         wire = f"{method} {address} HTTP/1.1\r\nHost: figment\r\nConnection: close\r\n\r\n".encode()
         shown = f"{method} {short(address)}"
         yield Bad("Paths and methods", shown, status, says, method, address, wire=wire)

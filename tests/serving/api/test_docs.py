@@ -1,4 +1,4 @@
-"""What the README and the guides tell people to type works as printed, against the generator that ships."""
+"""The commands in the README and the guides work as printed, with the models that ship."""
 
 import io
 import os
@@ -31,7 +31,7 @@ CURLS = [
 
 @pytest.fixture(scope="module")
 def shipped(serve):
-    """The service as ``make serve`` starts it, on another port."""
+    """The service as ``make serve`` starts it, but on another port."""
     with serve() as server:
         server.wait(lambda answer: answer.status_code == 200)
         yield server
@@ -41,7 +41,7 @@ def here(text, server):
     return text.replace("localhost:3000", server.url.removeprefix("http://"))
 
 
-def test_there_is_something_to_try():
+def test_the_guides_have_examples():
     assert len(CURLS) >= 5
     assert len(PYTHON) >= 3
     assert len(PAGES) >= 2

@@ -1,4 +1,4 @@
-"""What happens to a request before its noise is drawn, and what is measured of its encoding."""
+"""Limits are checked before noise is drawn, and the time of encoding is measured."""
 
 import json
 import pkgutil
@@ -28,17 +28,17 @@ def served(zoo):
 
 @pytest.fixture
 def no_noise(monkeypatch):
-    """Whoever draws noise fails."""
+    """Fails a test that draws noise."""
 
     def fail(*arguments):
-        raise AssertionError("noise was drawn for a request that is refused")
+        raise AssertionError("noise was drawn for a rejected request")
 
     for name in ("api.inputs", "api.interpolation", "oip.inputs"):
         monkeypatch.setattr(f"serving.{name}.noise_for_seeds", fail)
 
 
 @pytest.mark.parametrize("route", ASKED)
-def test_a_full_queue_refuses_before_noise_is_drawn(served, no_noise, route):
+def test_a_full_queue_rejects_before_noise_is_drawn(served, no_noise, route):
     queue = queue_of(served.runtime, "mlp")
     queue.images = 4
     try:
@@ -51,7 +51,7 @@ def test_a_full_queue_refuses_before_noise_is_drawn(served, no_noise, route):
 
 
 @pytest.mark.parametrize("route", ["/generate", "/interpolate", "/v2"])
-def test_too_many_pixels_are_refused_before_noise_is_drawn(served, no_noise, monkeypatch, route):
+def test_too_many_pixels_are_rejected_before_noise_is_drawn(served, no_noise, monkeypatch, route):
     monkeypatch.setattr(
         served.runtime, "settings", served.runtime.settings.model_copy(update={"max_pixels": 2 * 16 * 16})
     )

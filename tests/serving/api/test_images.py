@@ -1,4 +1,4 @@
-"""An image by address: what an ``<img>``, a browser's cache and a CDN need."""
+"""Images by address, for ``<img>``, browser caches and CDNs."""
 
 import io
 
@@ -24,7 +24,7 @@ def test_the_address_names_the_format(client, extension, media_type):
     assert picture(answer).shape[:2] == (16, 16)
 
 
-def test_it_is_the_image_that_a_post_gives(client):
+def test_the_image_equals_that_of_a_post(client):
     body = {"seeds": [7], "model": "conv", "labels": 3, "truncation": 0.5}
     posted = client.post("/generate", json=body)
     assert client.get("/images/conv/7.png?label=3&truncation=0.5").content == posted.content
@@ -32,12 +32,12 @@ def test_it_is_the_image_that_a_post_gives(client):
     assert client.get("/images/conv/7.png").content != posted.content
 
 
-def test_quality_counts(client):
+def test_quality_changes_the_size(client):
     low, high = (client.get(f"/images/mlp/1.jpg?quality={quality}").content for quality in (5, 95))
     assert len(low) < len(high)
 
 
-def test_only_a_version_makes_it_immutable(client):
+def test_only_addresses_with_a_version_are_immutable(client):
     assert client.get("/images/mlp/1.png?version=2").headers["cache-control"] == "public, max-age=31536000, immutable"
     newest = client.get("/images/mlp/1.png")
     assert newest.headers["cache-control"] == "public, max-age=60"
@@ -45,7 +45,7 @@ def test_only_a_version_makes_it_immutable(client):
     assert newest.content != client.get("/images/mlp/1.png?version=1").content
 
 
-def test_a_client_that_has_it_is_told_so(client):
+def test_a_client_that_has_the_image_gets_304(client):
     first = client.get("/images/mlp/1.png?version=2")
     etag = first.headers["etag"]
     assert etag.startswith('"'), "a strong tag"
@@ -60,27 +60,27 @@ def test_a_client_that_has_it_is_told_so(client):
     assert etag not in {client.get(other).headers["etag"] for other in others}
 
 
-def test_head_tells_the_same_without_the_image(client):
+def test_head_has_the_same_headers_without_the_image(client):
     got, asked = client.get("/images/mlp/1.png"), client.head("/images/mlp/1.png")
     assert asked.content == b""
     for name in ("etag", "content-length", "content-type", "cache-control"):
         assert asked.headers[name] == got.headers[name]
 
 
-def test_other_methods_are_refused(client):
+def test_other_methods_are_rejected(client):
     answer = client.post("/images/mlp/1.png")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_metrics_know_the_template_and_no_path(client):
+def test_metrics_use_the_template_as_label(client):
     client.get("/images/mlp/123454321.png")
     text = client.get("/metrics").text
     assert 'route="/images/{model}/{seed}.{format}"' in text
     assert "123454321" not in text
 
 
-def test_addresses_share_batches_with_posts_and_stay_the_same(service):
-    """Sixty-four at once through both routes give the bytes each gives alone."""
+def test_addresses_and_posts_in_one_batch_keep_their_bytes(service):
+    """Sixty-four at once through both routes return the same bytes as each alone."""
     import asyncio
 
     async def ask() -> list[bytes]:

@@ -1,4 +1,4 @@
-"""In-between images: the walk's mathematics, and POST /interpolate."""
+"""The mathematics of a walk, and POST /interpolate."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ positions = np.linspace(0, 1, 9)
 
 
 @given(start=vectors, end=vectors)
-def test_a_walk_is_finite_and_ends_exactly_where_it_should(start, end):
+def test_a_walk_is_finite_and_its_ends_are_exact(start, end):
     walk = spherical(start, end, positions)
     assert (walk.dtype, walk.shape) == (np.float32, (9, 6))
     assert np.isfinite(walk).all()
@@ -28,7 +28,7 @@ def test_a_walk_is_finite_and_ends_exactly_where_it_should(start, end):
     np.testing.assert_array_equal(walk[-1], end)
 
 
-def test_lengths_change_evenly_and_angles_too():
+def test_lengths_and_angles_change_linearly():
     start, end = noise_for_seeds([1, 2], 64)
     walk = spherical(start, end, positions).astype(float)
     lengths = np.linalg.norm(walk, axis=1)
@@ -38,7 +38,7 @@ def test_lengths_change_evenly_and_angles_too():
     np.testing.assert_allclose(angles, angles[0], rtol=1e-4)
 
 
-def test_a_straight_walk_would_be_shorter_in_the_middle():
+def test_a_straight_line_would_be_shorter_in_the_middle():
     start, end = noise_for_seeds([1, 2], 64)
     middle = np.linalg.norm(spherical(start, end, np.array([0.5]))[0])
     assert middle > 1.2 * np.linalg.norm((start + end) / 2)
@@ -51,7 +51,7 @@ def ask(client, accept="*/*", **body):
 WALK = {"from": {"seed": 3}, "to": {"seed": 4}, "steps": 5}
 
 
-def test_a_list_tells_positions_and_its_ends_are_the_seeds_images(client):
+def test_a_list_has_positions_and_its_ends_are_the_seeds_images(client):
     answer = ask(client, **WALK).json()
     assert (answer["model"], answer["version"]) == ("mlp", 2)
     assert [image["position"] for image in answer["images"]] == [0, 0.25, 0.5, 0.75, 1]
@@ -66,7 +66,7 @@ def test_a_list_tells_positions_and_its_ends_are_the_seeds_images(client):
     assert Image.open(io.BytesIO(files[1])).text["between"] == "3 to 4"
 
 
-def test_noise_walks_as_well(client):
+def test_a_walk_between_noise_vectors(client):
     noise = noise_for_seeds([3, 4], 32).tolist()
     by_noise = ask(client, "application/x-npy", **WALK | {"from": {"noise": noise[0]}, "to": {"noise": noise[1]}})
     by_seed = ask(client, "application/x-npy", **WALK)
@@ -74,11 +74,11 @@ def test_noise_walks_as_well(client):
     assert (by_seed.headers["x-figment-seeds"], by_noise.headers["x-figment-seeds"]) == ("3,4", "")
 
 
-def test_a_label_holds_all_the_way(client):
-    told = [image["label"] for image in ask(client, **WALK | {"model": "conv"}).json()["images"]]
-    assert told == ["three"] * 5, "that of the seed where the walk begins"
-    told = [image["label"] for image in ask(client, **WALK | {"model": "conv", "labels": 7}).json()["images"]]
-    assert told == ["seven"] * 5
+def test_all_images_have_the_label(client):
+    labels = [image["label"] for image in ask(client, **WALK | {"model": "conv"}).json()["images"]]
+    assert labels == ["three"] * 5, "that of the seed where the walk begins"
+    labels = [image["label"] for image in ask(client, **WALK | {"model": "conv", "labels": 7}).json()["images"]]
+    assert labels == ["seven"] * 5
 
 
 def test_a_strip_is_one_row(client):
@@ -86,14 +86,14 @@ def test_a_strip_is_one_row(client):
     assert image.size == (5 * 16, 16)
 
 
-def test_files_are_numbered_along_the_way(client):
+def test_files_are_numbered_in_order(client):
     archive = zipfile.ZipFile(io.BytesIO(ask(client, "application/zip", **WALK).content))
     assert archive.namelist() == [f"{index:04d}.png" for index in range(5)]
 
 
 @pytest.mark.parametrize("file_format", ["webp", "gif"])
 @pytest.mark.parametrize("model", ["mlp", "conv"])
-def test_an_animation_moves(client, file_format, model):
+def test_an_animation_has_different_frames(client, file_format, model):
     body = WALK | {"model": model, "layout": "animation", "format": file_format, "frames_per_second": 20}
     answer = ask(client, **body)
     assert answer.headers["content-type"] == f"image/{file_format}"
@@ -137,7 +137,7 @@ def test_accept_chooses_between_animations(client):
         ({"pace": 1}, 422, "pace"),
     ],
 )
-def test_what_is_no_walk_is_told(client, change, status, field):
+def test_an_invalid_walk_is_rejected(client, change, status, field):
     answer = ask(client, **WALK | change)
     assert answer.status_code == status, answer.text
     assert answer.json()["error"].startswith(f"{field}:"), answer.text

@@ -1,4 +1,4 @@
-"""Every limit on what a client may send, at it, over it and far over it, on every route."""
+"""Every limit on requests: at it, over it and far over it, on every route."""
 
 import contextlib
 import json
@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.app import _ROUTES
 from serving.http import json_body
 from serving.http.auth import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES
+from serving.routes import ROUTES as TABLE
 
 JSON = {"Content-Type": "application/json"}
 ROUTES = [
-    (method, route.format(model="mlp", version=1, seed=1, format="png", file="icon.svg"))
-    for route, (method, _) in _ROUTES.items()
+    (route.method, route.template.format(model="mlp", version=1, seed=1, format="png", file="icon.svg"))
+    for route in TABLE
+    if route.handler is not None
 ]
 
 WALK = b'{"from": {"seed": 1}, "to": {"seed": 2}}'
@@ -48,7 +49,7 @@ def test_body_limit_at_and_over_and_chunked(client, route, body):
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 @pytest.mark.parametrize(("depth", "is_read"), [(32, True), (33, False), (2_000, False), (40_000, False)])
 def test_depth(client, route, body, opening, closing, depth, is_read):
-    """At the limit the text is read, and its unknown member refused or, on /v2, ignored; beyond, nothing reads it."""
+    """At the limit, the unknown member is rejected or, on /v2, ignored; beyond it, the text is not parsed."""
     status = (200 if route.startswith("/v2") else 422) if is_read else 400
     deep = f'{{"unknown": {opening * (depth - 1)}1{closing * (depth - 1)}, '.encode() + body[1:]
     answer = client.post(route, content=deep, headers=JSON)
@@ -61,7 +62,7 @@ TEXTS = st.text(st.sampled_from('[]{}"\\a'))
 
 @settings(max_examples=50)
 @given(st.recursive(st.none() | TEXTS, lambda values: st.lists(values) | st.dictionaries(TEXTS, values)))
-def test_depth_is_the_values_whatever_its_texts_hold(value):
+def test_brackets_in_strings_do_not_count_as_depth(value):
     def depth(value):
         inside = value.values() if isinstance(value, dict) else value
         return 1 + max(map(depth, inside), default=0) if isinstance(value, dict | list) else 0
@@ -93,24 +94,24 @@ def test_pixels(small, route, count, status):
 
 
 def status_of(service, head):
-    """The status that a request without a body gets."""
+    """Returns the status of a request without a body."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
-        with contextlib.suppress(OSError):  # refused before it has all been sent
+        with contextlib.suppress(OSError):  # rejected before it has all been sent
             connection.sendall(head.encode())
         return int(connection.makefile("rb").readline().split()[1])
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_addresses(service, method, path):
-    for excess, refused in ((0, False), (1, True), (40_000, True), (100_000, True), (2**20, True)):
+    for excess, rejected in ((0, False), (1, True), (40_000, True), (100_000, True), (2**20, True)):
         query = "x" * (MAX_ADDRESS_BYTES - len(path) + excess)
         status = status_of(service, f"{method} {path}?{query} HTTP/1.1\r\nHost: figment\r\n\r\n")
-        assert (status == 414) == refused
+        assert (status == 414) == rejected
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_headers(service, method, path):
-    for length, refused in ((MAX_HEADER_BYTES, False), (MAX_HEADER_BYTES + 1, True), (2**20, True)):
+    for length, rejected in ((MAX_HEADER_BYTES, False), (MAX_HEADER_BYTES + 1, True), (2**20, True)):
         value = "x" * (length - len("HostfigmentX-Long"))
         status = status_of(service, f"{method} {path} HTTP/1.1\r\nHost: figment\r\nX-Long: {value}\r\n\r\n")
-        assert (status == 431) == refused
+        assert (status == 431) == rejected

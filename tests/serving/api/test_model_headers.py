@@ -1,4 +1,4 @@
-"""Every answer with images names the generator that made them, so that it can be asked for again."""
+"""Every response with images names the model that generated them, so that a client can repeat the request."""
 
 import pytest
 
@@ -13,19 +13,19 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_every_answer_with_images_names_model_and_version(client, name):
+def test_every_response_with_images_names_model_and_version(client, name):
     method, path, body = REQUESTS[name]
     answer = client.request(method, path, json=body)
     assert answer.status_code == 200
     assert (answer.headers["x-figment-model"], answer.headers["x-figment-version"]) == ("mlp", "2")
 
 
-def test_the_version_is_the_one_that_was_asked_for(client):
+def test_the_version_is_the_requested_one(client):
     answer = client.post("/generate", json={"seeds": [7], "version": 1})
     assert answer.headers["x-figment-version"] == "1"
 
 
-def test_an_answer_from_a_cache_names_them_too(client):
+def test_a_304_names_them_too(client):
     etag = client.get("/images/mlp/7.png").headers["etag"]
     answer = client.get("/images/mlp/7.png", headers={"If-None-Match": etag})
     assert answer.status_code == 304

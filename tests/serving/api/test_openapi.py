@@ -1,4 +1,4 @@
-"""The documentation is true: what it describes is what the service does."""
+"""The OpenAPI document describes the service as it behaves."""
 
 import base64
 import hashlib
@@ -12,16 +12,17 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from serving import app
-from serving.api.openapi import document
 from serving.api.requests import GenerateRequest
+from serving.http.openapi import path_item
+from serving.http.routing import Route
+from serving.routes import ROUTES, document, show_openapi
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
 def shipped(serve):
-    """A client of the service with the bundles that ship, which the examples speak of."""
+    """A client of the service with the bundles that ship: the examples use them."""
     with serve(intra_op_threads=2, encode_threads=2) as server:
         server.wait(lambda answer: answer.status_code == 200)
         with httpx.Client(base_url=server.url, timeout=30) as client:
@@ -47,7 +48,12 @@ def test_every_route_is_described_and_no_other():
         path: {method.upper() for method in methods if method != "head"}
         for path, methods in document()["paths"].items()
     }
-    assert described == {path: {method} for path, (method, _) in app._ROUTES.items()}
+    assert described == {route.template: {route.method} for route in ROUTES if route.handler is not None}
+
+
+def test_a_route_without_a_description_fails():
+    with pytest.raises(AssertionError, match="/new has no description"):
+        path_item(Route(method="GET", template="/new", handler=show_openapi))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +80,7 @@ def test_every_route_is_described_and_no_other():
         ({"count": 1, "colour": "red"}, False),
     ],
 )
-def test_the_schema_says_what_the_validator_does(body, valid):
+def test_the_schema_agrees_with_the_validator(body, valid):
     assert accepts(body) is valid
     if valid:
         GenerateRequest.model_validate(body)
@@ -120,7 +126,7 @@ def test_the_page_loads_nothing_from_other_hosts(client):
 
 
 def test_schemathesis_finds_nothing(service, tmp_path):
-    """All its checks, with data that fits the description and data that does not."""
+    """Runs all its checks, with valid and invalid data."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "--no-color"]
     command += ["run", f"{service.url}/openapi.json", "--checks", "all", "--max-examples", "25", "--seed", "1"]
     command += ["--continue-on-failure"]

@@ -1,4 +1,4 @@
-"""The playground, as a browser shows it."""
+"""The playground in a browser."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def browser():
 
 @pytest.fixture
 def problems():
-    """What went wrong in the page; a test that provokes it clears it."""
+    """The errors in the page's console; a test that provokes one clears the list."""
     return []
 
 
@@ -93,7 +93,7 @@ def test_seeds_are_in_stylegans_notation(visit, service):
     assert [re.search(r"(\d+)\.png", address)[1] for address in addresses(page)] == ["3", "4", "5", "42"]
 
 
-def test_shuffle_brings_as_many_others(visit):
+def test_shuffle_draws_the_same_number_of_seeds(visit):
     page = visit(CONV)
     arrived(page, 8)
     before = addresses(page)
@@ -136,7 +136,7 @@ def test_label_and_truncation_are_in_the_addresses_and_in_the_hash(visit, servic
         ("", "Write a seed"),
     ],
 )
-def test_bad_seeds_are_told_and_the_grid_stays(visit, text, sentence):
+def test_bad_seeds_show_an_error_and_the_grid_stays(visit, text, sentence):
     page = visit(CONV)
     arrived(page, 8)
     page.get_by_label("Seeds", exact=True).fill(text)
@@ -149,13 +149,13 @@ def test_bad_seeds_are_told_and_the_grid_stays(visit, text, sentence):
     expect(page.locator("#error")).to_be_hidden()
 
 
-def test_what_the_service_says_is_shown_and_can_be_tried_again(visit, problems):
-    refusal = {"error": "The queue is full.", "detail": []}
+def test_the_services_error_is_shown_with_a_retry(visit, problems):
+    rejection = {"error": "The queue is full.", "detail": []}
 
-    def refuse(page):
-        page.route("**/images/**", lambda route: route.fulfill(status=429, json=refusal))
+    def reject(page):
+        page.route("**/images/**", lambda route: route.fulfill(status=429, json=rejection))
 
-    page = visit(CONV, refuse)
+    page = visit(CONV, reject)
     expect(page.get_by_role("alert")).to_contain_text("The queue is full.")
     page.unroute("**/images/**")
     problems.clear()
@@ -186,7 +186,7 @@ def test_a_click_opens_the_image_with_its_address_and_curl_line(visit, service, 
     expect(visit(page.url.removeprefix(f"{service.url}/")).get_by_role("dialog", name="Seed 4")).to_be_visible()
 
 
-def test_all_of_it_by_keyboard(visit):
+def test_keyboard(visit):
     page = visit(CONV, viewport={"width": 600, "height": 800})
     arrived(page, 8)
     page.get_by_role("radio", name="any").focus()
@@ -238,7 +238,7 @@ def test_a_walk_to_another_seed(visit, client):
     assert asked == [(walk, "application/json") for walk in walks]
 
 
-def test_a_walk_shows_what_the_service_makes(visit, client):
+def test_a_walk_shows_the_services_images(visit, client):
     page = visit("#model=conv&seeds=3-4&open=3")
     slider = page.get_by_label("How far along the walk")
     expect(slider).to_be_enabled()
@@ -262,7 +262,7 @@ def test_a_phone_scrolls_in_one_direction_only(visit):
     assert page.locator("#viewer").evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
 
 
-def test_it_follows_the_readers_scheme_and_wish_for_rest(visit):
+def test_colour_scheme_and_reduced_motion(visit):
     grounds = set()
     for scheme in ("light", "dark"):
         page = visit(CONV, color_scheme=scheme, reduced_motion="reduce")
@@ -279,7 +279,7 @@ PREFIX = "/team/figment"
 
 
 def behind_a_prefix(service):
-    """A proxy that takes a prefix off each path: called with a page, whose every other request then has no answer."""
+    """A proxy that strips a prefix from each path; requests of the page without the prefix get no response."""
 
     def answer(route):
         path = route.request.url.removeprefix(service.url)
@@ -310,7 +310,7 @@ def test_the_docs_behind_a_path_prefix(visit, service):
     expect(box.locator("p", has_text="200 application/json")).to_be_visible()
     links = page.locator("p a").evaluate_all("links => links.map(link => link.href)")
     assert links == [f"{service.url}{PREFIX}/openapi.json", f"{service.url}{PREFIX}/"]
-    # A relative server is so to where the description is.
+    # A relative server URL resolves against the document's address.
     assert page.request.get(f"{service.url}/openapi.json").json()["servers"] == [{"url": "."}]
 
 
@@ -322,8 +322,8 @@ def locked(serve, zoo):
         yield server
 
 
-def test_where_keys_are_needed_the_browser_asks_for_one(browser, locked):
-    """The key goes in as the password, and the browser then sends it with every image and request of the pages."""
+def test_the_browser_asks_for_a_key(browser, locked):
+    """The user enters the key as password; the browser sends it with every image and request."""
     with browser.new_context(http_credentials={"username": "anybody", "password": "a-key"}) as context:
         page = context.new_page()
         page.set_default_timeout(10_000)
@@ -371,7 +371,7 @@ def test_there_are_no_other_files(client, name):
     assert "error" in answer.json()
 
 
-def test_metrics_know_the_templates(client):
+def test_metrics_use_the_templates(client):
     client.get("/")
     client.get("/playground/17171717.js")
     text = client.get("/metrics").text

@@ -1,4 +1,4 @@
-"""Keys, limits before anything is read, and answers to pages of other origins."""
+"""Keys, and pages of other origins (CORS)."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ def basic(credentials):
 
 
 def challenges(answer):
-    """The schemes that are offered: a browser reads one for each header, so a list in one would not do."""
+    """Returns the offered schemes, one for each header: a browser reads only the first scheme of a header."""
     return answer.headers.get_list("www-authenticate")
 
 
@@ -45,7 +45,7 @@ NO_KEYS = [{}, {"Authorization": "first-key"}, {"Authorization": "Basic first-ke
 
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize("headers", NO_KEYS)
-def test_without_a_key_nothing_is_told(locked, path, headers):
+def test_a_request_without_a_key_is_rejected(locked, path, headers):
     answer = locked.get(path, headers=headers)
     assert answer.status_code == 401
     assert challenges(answer) == ['Bearer realm="figment"', 'Basic realm="figment", charset="UTF-8"']
@@ -59,7 +59,7 @@ def test_the_inference_protocol_keeps_its_form(locked):
 
 
 @pytest.mark.parametrize("key", ["third-key", "first-key2", "first-ke", "FIRST-KEY", "first-key, second-key"])
-def test_a_wrong_key_is_told_apart(locked, key):
+def test_a_wrong_key_has_its_own_challenge(locked, key):
     answer = locked.get("/models", headers=bearer(key))
     assert answer.status_code == 401
     assert challenges(answer)[0] == 'Bearer realm="figment", error="invalid_token"'
@@ -76,7 +76,7 @@ def test_every_key_opens_every_route(locked, key):
 
 
 def test_shared_caches_keep_nothing_that_needs_a_key(locked):
-    """What a CDN may keep, it gives to those without a key."""
+    """A CDN would serve its copy to clients without a key."""
     for query, rest in (("", "max-age=60"), ("?version=2", "max-age=31536000, immutable")):
         answer = locked.get(f"/images/mlp/1.png{query}", headers=bearer(KEYS[0]))
         assert answer.headers["cache-control"] == f"private, {rest}"
@@ -87,14 +87,14 @@ def test_health_needs_no_key(locked, path):
     assert locked.get(path).status_code == 200
 
 
-def test_metrics_have_a_switch_of_their_own(serve, zoo):
+def test_metrics_have_their_own_setting(serve, zoo):
     with serve(models=zoo, default_model="mlp", max_batch=1, api_keys="k", public_metrics=True) as server:
         server.wait(lambda answer: answer.status_code == 200)
         assert httpx.get(f"{server.url}/metrics").status_code == 200
         assert httpx.get(f"{server.url}/models").status_code == 401
 
 
-def test_another_origins_page_may_ask_and_read(locked):
+def test_a_page_of_an_allowed_origin(locked):
     asked = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
@@ -107,10 +107,10 @@ def test_another_origins_page_may_ask_and_read(locked):
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     exposed = answer.headers["access-control-expose-headers"]
     assert {"X-Figment-Model", "X-Figment-Version", "X-Figment-Seeds"} <= {*exposed.split(", ")}
-    refused = locked.options("/generate", headers=asked | {"Origin": "https://other.example"})
-    assert refused.status_code == 400
-    assert refused.json().keys() == {"error", "detail"}
-    assert "access-control-allow-origin" not in refused.headers
+    rejected = locked.options("/generate", headers=asked | {"Origin": "https://other.example"})
+    assert rejected.status_code == 400
+    assert rejected.json().keys() == {"error", "detail"}
+    assert "access-control-allow-origin" not in rejected.headers
 
 
 def test_preflights_are_counted_and_have_an_id(locked):
@@ -133,7 +133,7 @@ def test_no_origin_is_allowed_unless_it_is_named(client):
 
 
 def preflight(origins=(ORIGIN,), **asked):
-    """The answer to a browser's question, by its headers without ``Access-Control-Request-``."""
+    """Returns the response to a preflight; the keywords are its headers without ``Access-Control-Request-``."""
     lines = [(b"origin", asked.pop("origin", ORIGIN).encode())]
     for name, value in asked.items():
         lines += [(f"access-control-request-{name}".encode(), line.encode()) for line in value.split("; ")]
@@ -158,8 +158,8 @@ def preflight(origins=(ORIGIN,), **asked):
     ],
 )
 @pytest.mark.parametrize("origins", [(ORIGIN,), ("*",)])
-def test_a_refused_question_says_what_may_not_be(origins, asked, says):
-    """An origin that is allowed was told that it is not, whatever was wrong."""
+def test_a_rejected_preflight_has_its_reason(origins, asked, says):
+    """The error named the origin, even if it was allowed and something else was wrong."""
     answer = preflight(origins, **asked)
     if origins == ("*",) and "origin" in asked:
         assert answer.status_code == (200 if asked["method"] == "POST" else 400)
@@ -181,5 +181,5 @@ def test_a_refused_question_says_what_may_not_be(origins, asked, says):
         ("x-other; content-type", 400),
     ],
 )
-def test_what_pages_may_send(headers, status):
+def test_allowed_headers(headers, status):
     assert preflight(method="POST", headers=headers).status_code == status

@@ -1,4 +1,4 @@
-"""A header in several lines: a list goes on in the next line (RFC 9110, 5.3), and what is no list is given once."""
+"""Headers in several lines: a list may continue in the next line (RFC 9110, 5.3); other headers may not repeat."""
 
 import json
 
@@ -61,13 +61,13 @@ def test_if_none_match_in_several_lines(served):
         (["Content-Encoding: identity", "Content-Encoding: gzip"], "Content-Encoding: the body must not be compressed"),
     ],
 )
-def test_what_says_how_to_read_a_body_is_said_once(served, path, lines, says):
+def test_headers_of_the_body_may_not_repeat(served, path, lines, says):
     status, _, body = served.ask(request(ONE, *lines, path=path))
     assert status == 415
     assert json.loads(body)["error"].startswith(says)
 
 
-def test_a_length_of_the_json_is_told_once(served):
+def test_the_length_of_the_json_may_not_repeat(served):
     inputs = [{"name": "seed", "shape": [1], "datatype": "INT64", "data": [1]}]
     line = "Inference-Header-Content-Length: 77"
     status, _, body = served.ask(request({"inputs": inputs}, line, line, path="/v2/models/mlp/infer"))

@@ -1,4 +1,4 @@
-"""A span for each request where an exporter is set, named by the route's template; else nothing at all."""
+"""Tracing: a span for each request, named by the route's template, if an exporter is set."""
 
 import asyncio
 
@@ -8,8 +8,12 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from serving.connection.connection import Connection
 from serving.http import tracing
+from serving.http.routing import Router
 from serving.http.tracing import traced
+from serving.routes import ROUTES
 from serving.service import Figment
+
+route_label = Router(ROUTES).label
 
 
 async def application(scope, receive, send):
@@ -28,21 +32,23 @@ def exporter_set():
         setting.set(value)
 
 
-def test_nothing_is_put_around_the_application_where_no_exporter_is_set():
-    assert traced(application) is application
+def test_no_middleware_without_an_exporter():
+    assert traced(application, route_label) is application
 
 
-@pytest.mark.parametrize(("around", "sheds"), [(lambda inner: inner, True), (lambda inner: application, False)])
-def test_only_what_has_no_span_is_refused_before_it_is_a_request(monkeypatch, around, rejects_early):
-    monkeypatch.setattr(Connection, "sheds", None, raising=False)
-    monkeypatch.setattr(tracing, "traced", around)
-    monkeypatch.setattr(Service, "to_asgi", lambda *_: application)  # it would make a provider without an exporter
+@pytest.mark.parametrize(
+    ("wrap", "rejects_early"), [(lambda inner, _: inner, True), (lambda inner, _: application, False)]
+)
+def test_requests_are_not_rejected_early_when_tracing_is_on(monkeypatch, wrap, rejects_early):
+    monkeypatch.setattr(Connection, "rejects_early", None, raising=False)
+    monkeypatch.setattr(tracing, "traced", wrap)
+    monkeypatch.setattr(Service, "to_asgi", lambda *_: application)  # it would create a provider without an exporter
     Figment.to_asgi()
     assert Connection.rejects_early is rejects_early
 
 
-def test_a_span_is_named_by_the_route(exporter_set):
-    around = traced(application)
+def test_a_span_has_the_name_of_its_route(exporter_set):
+    middleware = traced(application, route_label)
     provider = BentoMLContainer.tracer_provider.get()
     path = "/images/digits/42.png"
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
@@ -51,7 +57,7 @@ def test_a_span_is_named_by_the_route(exporter_set):
     async def nothing(*_):
         return {"type": "http.request"}
 
-    asyncio.run(around(scope, nothing, nothing))
+    asyncio.run(middleware(scope, nothing, nothing))
     provider.force_flush()
     (processor,) = provider._active_span_processor._span_processors
     spans = processor.span_exporter.get_finished_spans()

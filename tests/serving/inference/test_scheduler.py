@@ -165,7 +165,7 @@ def test_a_request_past_its_deadline_is_answered_in_time_while_the_device_is_stu
         late = scheduler.submit(inputs(1, 2))
         with pytest.raises(ApiError) as rejected:
             await late.future
-        assert rejected.value.refusal is ErrorCode.DEADLINE
+        assert rejected.value.code is ErrorCode.DEADLINE
         engine.gate.set()
         assert values(await scheduler.submit(inputs(7)).future) == [7]
         assert engine.batches == [[0], [7]]

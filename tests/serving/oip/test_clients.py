@@ -1,4 +1,4 @@
-"""Bodies as KServe's and MLServer's Python libraries write them are taken as they are."""
+"""The service accepts bodies as KServe's and MLServer's Python libraries write them."""
 
 import json
 
@@ -24,14 +24,14 @@ def infer(served, body, *headers, path="mlp"):
 
 
 def images_of(served, model, *seeds, **more):
-    """What ``POST /generate`` makes of the same seeds, as the protocol's flat list."""
+    """Returns the images of ``POST /generate`` for the same seeds, as the protocol's flat list."""
     body = {"model": model, "seeds": list(seeds), "format": "npy"} | more
     status, _, content = served.ask(request(body, "Accept: application/x-npy"))
     assert status == 200, content
     return np.frombuffer(content[128:], np.uint8).tolist()
 
 
-# KServe 0.21, InferRequest.to_rest: the model is named in the body, and what is not given is left out.
+# KServe 0.21, InferRequest.to_rest: names the model in the body, and leaves out absent fields.
 KSERVE = {
     "id": "4be4e82f-5500-420a-a5c5-ac86841e271b",
     "model_name": "conv",
@@ -114,7 +114,7 @@ def body(**more):
 
 
 @pytest.mark.parametrize("unknown", [1, None, "text", [1], {"a": {"b": [None]}}])
-def test_what_the_protocol_does_not_define_is_ignored_everywhere(unknown):
+def test_members_outside_of_the_protocol_are_ignored(unknown):
     seed = {
         "name": "seed",
         "shape": [1],
@@ -130,7 +130,7 @@ def test_what_the_protocol_does_not_define_is_ignored_everywhere(unknown):
     assert not given.binary_output
 
 
-def test_null_is_as_good_as_not_given():
+def test_null_equals_absence():
     nothing = {"id": None, "model_name": None, "model_version": None, "outputs": None}
     for parameters in (None, {}, {"binary_data_output": None}):
         assert read_infer_request(body(**nothing, parameters=parameters), None) == read_infer_request(body(), None)
@@ -157,7 +157,7 @@ def test_null_is_as_good_as_not_given():
         {"model_name": "", "model_version": ""},
     ],
 )
-def test_a_body_may_name_the_model_that_its_path_means(named):
+def test_a_body_may_repeat_the_paths_model(named):
     read_infer_request(body(**named), None).check_model("mlp", 2)
 
 
@@ -169,7 +169,7 @@ def test_a_body_may_name_the_model_that_its_path_means(named):
         ({"model_version": 0}, "model_version: the path means version 2 of mlp, the body '0'"),
     ],
 )
-def test_a_body_that_means_another_model_than_its_path_is_refused(named, says):
+def test_a_body_with_another_model_than_its_path_is_rejected(named, says):
     with pytest.raises(ApiError) as error:
         read_infer_request(body(**named), None).check_model("mlp", 2)
     assert error.value.status == 422

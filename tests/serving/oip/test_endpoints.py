@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: Triton's own client gets images, and whatever does not fit gets a 4xx and a sentence."""
+"""The Open Inference Protocol: Triton's own client gets images, and bad input gets a 4xx and a sentence."""
 
 import io
 import json
@@ -41,15 +41,15 @@ def seeds(*values, **more):
     return {"name": "seed", "shape": [len(values)], "datatype": "INT64", "data": list(values)} | more
 
 
-# --- what there is
+# --- metadata
 
 
 def test_server_and_health(triton_client):
     assert triton_client.is_server_live()
     assert triton_client.is_server_ready()
-    told = triton_client.get_server_metadata()
-    assert told["name"] == "figment"
-    assert told["extensions"] == ["binary_tensor_data"]
+    metadata = triton_client.get_server_metadata()
+    assert metadata["name"] == "figment"
+    assert metadata["extensions"] == ["binary_tensor_data"]
 
 
 def test_model_metadata_and_readiness(triton_client):
@@ -66,9 +66,9 @@ def test_model_metadata_and_readiness(triton_client):
         ],
         "outputs": [image],
     }
-    told = triton_client.get_model_metadata("mlp")
-    assert told["versions"] == ["1", "2"]
-    assert "label" not in [given["name"] for given in told["inputs"]]
+    metadata = triton_client.get_model_metadata("mlp")
+    assert metadata["versions"] == ["1", "2"]
+    assert "label" not in [given["name"] for given in metadata["inputs"]]
     assert triton_client.is_model_ready("mlp")
     assert triton_client.is_model_ready("mlp", "1")
     assert not triton_client.is_model_ready("mlp", "3")
@@ -96,8 +96,8 @@ def test_the_images_of_generate(client, triton_client, binary_in, binary_out):
     images = result.as_numpy("images")
     assert images.dtype == np.uint8
     assert np.array_equal(images, expected)
-    told = result.get_response()
-    assert (told["model_name"], told["model_version"], told["id"]) == ("conv", "1", "mine")
+    metadata = result.get_response()
+    assert (metadata["model_name"], metadata["model_version"], metadata["id"]) == ("conv", "1", "mine")
 
 
 def test_versions_and_default_labels(client, triton_client):
@@ -123,7 +123,7 @@ def test_noise_flat_nested_and_binary(client, triton_client, count):
     assert np.array_equal(images, expected)
 
 
-def test_answers_tell_what_generate_tells(client):
+def test_responses_have_the_headers_of_generate(client):
     answer = infer(client, {"inputs": [seeds(3, 4)], "parameters": {"binary_data_output": True}})
     assert answer.headers["x-figment-seeds"] == "3,4"
     assert answer.headers["server-timing"].startswith("queue;dur=")
@@ -135,7 +135,7 @@ def test_answers_tell_what_generate_tells(client):
     assert answer.content[length:] == by_generate(client, seeds=[3, 4]).tobytes()
 
 
-def test_metrics_are_by_template_and_count_tensors(client):
+def test_metrics_use_the_template_and_count_tensors(client):
     def value(name, **labels):
         families = text_string_to_metric_families(client.get("/metrics").text)
         samples = (sample for family in families for sample in family.samples)
@@ -152,7 +152,7 @@ def test_metrics_are_by_template_and_count_tensors(client):
     assert "scan" not in client.get("/metrics").text
 
 
-# --- refusals
+# --- rejections
 
 
 def assert_refused(answer, status, says=""):
@@ -181,12 +181,12 @@ def test_nan_as_number_and_in_binary(client):
 
 
 @pytest.mark.parametrize("size", [0, 7, 9, 16, -8, 2**62, 8.0, "8", True])
-def test_binary_data_size_is_not_the_bytes(client, size):
+def test_wrong_binary_data_size(client, size):
     given = {"name": "seed", "datatype": "INT64", "shape": [1], "parameters": {"binary_data_size": size}}
     assert_refused(infer(client, {"inputs": [given]}, binary=bytes(8)), 422, "")
 
 
-def test_bytes_that_are_nobodys(client):
+def test_bytes_without_an_input(client):
     given = {"name": "seed", "datatype": "INT64", "shape": [1], "parameters": {"binary_data_size": 8}}
     assert infer(client, {"inputs": [given]}, binary=bytes(8)).status_code == 200
     assert_refused(infer(client, {"inputs": [given]}, binary=bytes(9)), 422, "1 bytes after the JSON")

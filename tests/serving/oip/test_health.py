@@ -1,4 +1,4 @@
-"""The Open Inference Protocol where the service is not ready, crowded, late, or left by its clients."""
+"""The Open Inference Protocol when the service is not ready, the queue is full, a deadline passes or clients leave."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +11,7 @@ def infer(url, count, timeout=60.0):
     return httpx.post(f"{url}/v2/models/slow/infer", json={"inputs": [given]}, timeout=timeout)
 
 
-def assert_refused(answer, status):
+def assert_rejected(answer, status):
     assert answer.status_code == status, answer.text[:500]
     assert answer.json().keys() == {"error"}
 
@@ -22,11 +22,11 @@ def test_not_ready(serve, tmp_path):
         assert httpx.get(f"{server.url}/v2/health/live").status_code == 200
         answers = [httpx.get(f"{server.url}/v2/{path}") for path in ("health/ready", "models/slow/ready")]
         for answer in (*answers, infer(server.url, 1)):
-            assert_refused(answer, 503)
+            assert_rejected(answer, 503)
             assert int(answer.headers["retry-after"]) > 0
 
 
-def test_crowded_left_and_late(serve, slow_zoo):
+def test_full_queue_disconnect_and_deadline(serve, slow_zoo):
     settings = {"max_batch": 2, "queue_images": 100, "deadline_seconds": 0.4, "intra_op_threads": 1}
     with serve(models=slow_zoo, **settings) as server:
         server.wait(lambda answer: answer.status_code == 200)
@@ -38,7 +38,7 @@ def test_crowded_left_and_late(serve, slow_zoo):
         server.until(lambda: server.metric("figment_dropped_images_total", reason="disconnected") > 0)
         server.until(lambda: server.metric("figment_queued_images") == 0)
         assert server.metric("figment_requests_total", route="/v2/models/{model}/infer", code="499") == 1
-        assert_refused(infer(server.url, 256), 504)
+        assert_rejected(infer(server.url, 256), 504)
         assert server.metric("figment_dropped_images_total", reason="deadline") > 0
 
 
@@ -50,7 +50,7 @@ def test_full_queue(serve, slow_zoo):
         server.wait(lambda answer: answer.status_code == 200)
         many = pool.submit(infer, server.url, 200)
         server.until(lambda: server.metric("figment_queued_images") > 50)
-        refused = infer(server.url, 100)
-        assert_refused(refused, 429)
-        assert int(refused.headers["retry-after"]) >= 1
+        rejected = infer(server.url, 100)
+        assert_rejected(rejected, 429)
+        assert int(rejected.headers["retry-after"]) >= 1
         assert many.result().json()["outputs"][0]["shape"] == [200, 64, 64, 1]

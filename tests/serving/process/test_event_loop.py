@@ -9,6 +9,7 @@ import pytest
 from serving.api import endpoints
 from serving.config.settings import Settings
 from serving.connection.client_state import ClientState
+from serving.http.request_record import RequestRecord
 from serving.http.responses import IndexedRequest
 from serving.inference.device import Devices, Hardware
 from serving.metrics import Metrics
@@ -28,7 +29,7 @@ REQUESTS = {
 async def post(runtime, content, accept):
     headers = {"content-type": "application/json", "content-length": str(len(content)), "accept": accept}
     scope = {"type": "http", "method": "POST", "path": "/generate", "query_string": b""}
-    scope["state"] = {}
+    scope["state"] = {"record": RequestRecord(b"id", "/generate", 0)}
     ClientState().attach(scope)
     scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
     messages = [{"type": "http.request", "body": content}]

@@ -1,4 +1,4 @@
-"""What the service refuses, and how: never a 500, a stack trace, or harm to a neighbour."""
+"""Bad input gets a 4xx and a sentence: never a 500, a stack trace, or harm to other clients."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from tests.serving.api.bad_inputs import TABLE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "refusals.md"
 
-ABOUT = """# What is refused, and how
+ABOUT = """# Rejected requests
 
-Everything below is sent to a running service by a test, beside a client whose images must go on as if nothing had
-happened; the answers are what came back. `mlp` makes 16 × 16 images of 32 numbers and has no labels, `conv` takes 24
-numbers and ten labels. Long inputs are cut short here.
+A test sends everything below to a running service and writes down the answers. Meanwhile another client must get its
+images as usual. `mlp` generates 16 × 16 images from 32 numbers and has no labels; `conv` takes 24 numbers and has ten
+labels. Long inputs are shortened here.
 """
 
 
-def asked(service, client, bad):
-    """The status, headers and body of the answer."""
+def send(service, client, bad):
+    """Returns the status, headers and body of the response."""
     if not bad.wire:
         answer = client.request(bad.method, bad.address, content=bad.content, headers=bad.headers)
         return answer.status_code, answer.headers, answer.text
@@ -35,7 +35,7 @@ def asked(service, client, bad):
 
 
 class Neighbour(threading.Thread):
-    """A client that asks for the same image again and again."""
+    """A client that requests the same image again and again."""
 
     def __init__(self, url):
         super().__init__()
@@ -57,8 +57,8 @@ def cell(text):
     return text.replace("|", "\\|").replace("`", "'").replace("\n", " ")
 
 
-def test_everything_bad_is_refused_and_neighbours_are_unhurt(service, client):
-    """The whole table: each row gets its 4xx and a sentence in JSON, and docs/refusals.md says so."""
+def test_bad_input_is_rejected_and_other_clients_are_served(service, client):
+    """Each row of the table gets its 4xx and a sentence in JSON, and docs/refusals.md lists it."""
     expected = client.post("/generate", json={"seeds": [1]}).content
     neighbour = Neighbour(service.url)
     neighbour.start()
@@ -67,11 +67,11 @@ def test_everything_bad_is_refused_and_neighbours_are_unhurt(service, client):
         for group, bads in groupby(TABLE, key=lambda bad: bad.group):
             lines += [f"## {group}\n", "| sent | status | answer |", "|---|---|---|"]
             for bad in bads:
-                status, headers, text = asked(service, client, bad)
+                status, headers, text = send(service, client, bad)
                 assert status == bad.status, (bad.shown, text)
                 assert headers["content-type"] == "application/json", bad.shown
                 assert headers["x-request-id"], bad.shown
-                assert "cache-control" not in headers, "a mistake must not be kept for a year"
+                assert "cache-control" not in headers, "caches must not keep an error for a year"
                 body = json.loads(text)
                 assert body.keys() == ({"error"} if bad.address.startswith("/v2") else {"error", "detail"}), bad.shown
                 assert all(fault.keys() == {"loc", "msg"} for fault in body.get("detail", []))
@@ -102,7 +102,7 @@ def test_addresses_in_values_are_never_fetched(client):
             listener.accept()
 
 
-def test_unknown_paths_make_no_series(client):
+def test_unknown_paths_add_no_time_series(client):
     for path in ("/metrics", "/scan/0", "/models/scan0"):
         client.get(path)
     series = client.get("/metrics").text.count("\n")
@@ -117,7 +117,7 @@ def test_unknown_paths_make_no_series(client):
     ("method", "path", "allowed"),
     [("GET", "/generate", "POST"), ("DELETE", "/models/mlp", "GET, HEAD"), ("GET", "/v2/models/mlp/infer", "POST")],
 )
-def test_the_right_methods_are_told(client, method, path, allowed):
+def test_allow_names_the_methods(client, method, path, allowed):
     answer = client.request(method, path)
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 

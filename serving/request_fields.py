@@ -1,0 +1,29 @@
+"""The request fields that all routes for images share."""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from models.noise import DEFAULT_TRUNCATION
+from serving.encoding.formats import QUALITY_DESCRIPTION
+
+
+class ImageFields(BaseModel):
+    """The fields of ``/generate``, ``/interpolate``, ``/images`` and ``/v2``: a new one is declared here alone.
+
+    Bodies and queries inherit them. The inference protocol sends ``version`` in its path, ``truncation`` as a tensor,
+    and every other field as a parameter of the request.
+    """
+
+    version: int | None = Field(default=None, ge=1, description="version of the model; the newest if not given")
+    truncation: float | None = Field(default=None, ge=0, le=1, description="1 is none, smaller is more typical")
+    quality: int | None = Field(default=None, ge=1, le=100, description=QUALITY_DESCRIPTION)
+
+    @property
+    def truncation_or_default(self) -> float:
+        """The truncation, 0 … 1."""
+        return DEFAULT_TRUNCATION if self.truncation is None else self.truncation
+
+    def truncations(self, count: int) -> NDArray[np.float32]:
+        """Returns the truncation of each of ``count`` images, float32 [N]."""
+        return np.array([self.truncation_or_default] * count, np.float32)
