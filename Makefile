@@ -19,6 +19,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: serve test install lint format bench clean
 
+# At a keyboard no load balancer has to learn of the end: Ctrl-C does not linger.
 # A relative FIGMENT_MODELS is relative to the shell's folder. With make -C, that is not make's folder.
 serve: .venv/serving
 	@case "$(PORT)" in \
@@ -29,6 +30,7 @@ serve: .venv/serving
 		""|/*) ;; \
 		*) export FIGMENT_MODELS="$(or $(PWD),$(CURDIR))/$$FIGMENT_MODELS";; \
 	esac; \
+	export FIGMENT_LINGER_SECONDS="$${FIGMENT_LINGER_SECONDS:-0}"; \
 	exec $(BIN)/bentoml serve . --host "$(HOST)" --port "$(PORT)"
 
 install: .venv/everything
