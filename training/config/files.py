@@ -9,16 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from models.networks import FAMILIES
+from training.config.presets import PRESETS, preset_names
 from training.config.schema import Config
 from training.config.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from training.errors import TrainingError
-
-PRESETS = Path(__file__).parent / "presets"
-
-
-def preset_names() -> list[str]:
-    """The names of the presets that ship."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def load_config(preset_or_file: str, settings: Iterable[str] = ()) -> Config:

@@ -18,11 +18,6 @@ from training.config.schema import DataConfig
 from training.data.cache import IMAGES_FILE, LABELS_FILE, META_FILE, datasets_folder, hold
 from training.data.sources.read import Source, find_source
 
-DATA_HELP = (
-    "A folder of images (its folders are labels), a .parquet file or a folder of them, or the name of a Hugging Face "
-    "data set."
-)
-
 _RULES = 2
 """Raised when the same files would be read as other images; what was decoded under older rules is not used."""
 

@@ -15,30 +15,13 @@ from torch import nn
 from models.bundle import ImageSpec
 from models.networks import build_discriminator, build_generator
 from training.augment.adaptive import AdaptiveProbability
+from training.config.changeable import CHANGEABLE, DATA_SELECTION, FREE_TO_CHANGE
 from training.config.schema import Config, OptimizerConfig
 from training.errors import DivergenceError, TrainingError
 from training.objective.losses import LOSSES
 from training.objective.regularizers import lazy_adam
 
 KEPT_CHECKPOINTS = 2
-
-FREE_TO_CHANGE = {"images", "pace", "about", "name"}
-"""Settings of a run that may be another after a resume; any other would make it another run."""
-_READING = {"labels", "image_column", "label_column", "broken_share"}
-"""Settings of ``data`` that only decide which images are read: the fingerprint tells whether those are the run's."""
-
-CHANGEABLE = FREE_TO_CHANGE | {
-    "compile",
-    "discriminator_optimizer",
-    "ema.ramp",
-    "generator_optimizer",
-    "judge.every",
-    "precision",
-    "regularization",
-    *(f"data.{setting}" for setting in _READING),
-}
-"""Settings, and groups of them, that ``resume --set`` may change: they steer the next steps and shape nothing that a
-checkpoint holds. The change is recorded, so the run can still be told from one that had them from the start."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +191,7 @@ def check_same_run(before: dict[str, Any], config: Config) -> None:
 
 
 def _without_reading(settings: dict[str, Any]) -> dict[str, Any]:
-    return {**settings, "data": {key: value for key, value in settings["data"].items() if key not in _READING}}
+    return {**settings, "data": {key: value for key, value in settings["data"].items() if key not in DATA_SELECTION}}
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:

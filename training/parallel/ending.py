@@ -12,11 +12,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NoReturn, TextIO
-
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from training.errors import LostProcessError
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 CONNECT_SECONDS = 5
 LOOK_SECONDS = 0.5
@@ -101,8 +102,11 @@ def _parsed(value: bytes) -> tuple[int, int]:
     return int(rank), int(code)
 
 
-def _store() -> TCPStore | None:
+def _store() -> "TCPStore | None":
     """A connection of its own to the launcher's store; None where that cannot be reached."""
+    # PyTorch takes two seconds to import, and one process alone needs no store.
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
     try:
         return TCPStore(
             os.environ["MASTER_ADDR"],

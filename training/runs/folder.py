@@ -225,7 +225,7 @@ class RunLock:
     ) -> None:
         self._lock.release()
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Takes the lock. Raises ``TrainingError`` if another process has it, or the file system has no locks."""
         if not self._lock.try_acquire():
             raise TrainingError(f"another process is training in {self._run}; wait until it has ended, or stop it")

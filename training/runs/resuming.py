@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from training.config.changeable import CHANGEABLE
 from training.config.files import known_keys, lay_over, lay_settings_over, parse_config
 from training.config.schema import Config
 from training.errors import TrainingError
-from training.loop.state import CHANGEABLE, Best, TrainingState, check_same_run, checkpoints, read_newest
+from training.loop.state import Best, TrainingState, check_same_run, checkpoints, read_newest
 from training.runs.folder import RunFolder, RunStart, with_config, write_text
 from training.runs.loggers import METRICS_FILE
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from training.config.files import dump_config, known_keys, load_config, parse_config, preset_names
+from training.config.files import dump_config, known_keys, load_config, parse_config
+from training.config.presets import preset_names
 from training.errors import TrainingError
 from training.loop.state import TrainingState
 

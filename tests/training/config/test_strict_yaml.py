@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from training.config.files import dump_config, load_config, parse_config, preset_names, read_values
+from training.config.files import dump_config, load_config, parse_config, read_values
+from training.config.presets import preset_names
 from training.config.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from training.errors import TrainingError
 from training.runs.folder import RunFolder
-from training.tuning.space.space import SPACES, read_space
+from training.tuning.space.space import read_space
+from training.tuning.spaces import SPACES
 
 TEXT = "name: größe\nimages: 5\n"
 

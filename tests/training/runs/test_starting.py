@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import training.cli
 import training.runs.folder
+import training.train
 from tests.training.tiny_runs import FAMILIES, TINY, arguments, assert_same_weights
 from training.config.files import load_config
 from training.errors import TrainingError
@@ -90,14 +90,14 @@ def test_a_stop_before_the_training_says_how_to_go_on_and_goes_on_exactly(
     moment: str,
     number: signal.Signals,
 ) -> None:
-    run, honest = tmp_path / "run", getattr(training.cli, moment)
+    run, honest = tmp_path / "run", getattr(training.train, moment)
 
     def interrupted(*given: Any) -> Any:
         os.kill(os.getpid(), number)
         return honest(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.cli, moment, interrupted)
+        patch.setattr(training.train, moment, interrupted)
         with pytest.raises(SystemExit) as ended:
             train("fit", "digits", "--data", digits, "--out", run, *SETTINGS)
     assert ended.value.code == 0
@@ -113,7 +113,7 @@ def test_a_stop_while_the_judge_trains_says_how_to_go_on(
     tmp_path: Path, train: Train, digits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    monkeypatch.setattr(training.cli, "judge_for", lambda data: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(training.train, "judge_for", lambda data: os.kill(os.getpid(), signal.SIGTERM))
     settings = [setting for setting in SETTINGS if setting != "--set=judge=null"]
     with pytest.raises(SystemExit):
         train("fit", "digits", "--data", digits, "--out", run, *settings)
@@ -163,7 +163,7 @@ def test_a_start_that_fails_leaves_nothing_behind(
     def fails(data: Any) -> None:
         raise TrainingError("too few images")
 
-    monkeypatch.setattr(training.cli, "judge_for", fails)
+    monkeypatch.setattr(training.train, "judge_for", fails)
     settings = [setting for setting in SETTINGS if setting != "--set=judge=null"]
     with pytest.raises(TrainingError, match="too few images; or train without a judge"):
         train("fit", "digits", "--data", digits, "--out", run, *settings)

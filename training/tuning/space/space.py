@@ -18,8 +18,7 @@ from training.config.files import known_keys, lay_over, parse_config, read_value
 from training.config.schema import Config
 from training.config.strict_yaml import dump_yaml, read_yaml
 from training.errors import TrainingError
-
-SPACES = Path(__file__).parents[1] / "spaces"
+from training.tuning.spaces import SPACES, space_names
 
 SAME_FOR_ALL = {"name", "seed", "images", "data", "precision", "judge", "pace", "about"}
 """Settings that must not vary within a study: scores would no longer compare, or say nothing of the generator."""
@@ -188,7 +187,7 @@ def read_space(name_or_file: str) -> tuple[Space, list[str]]:
     if not path.is_file():
         raise TrainingError(
             f"there is no space {name_or_file!r}; those that ship are "
-            f"{', '.join(sorted(path.stem for path in SPACES.glob('*.yaml')))}, and a file's name ends in .yaml"
+            f"{', '.join(space_names())}, and a file's name ends in .yaml"
         )
     values = read_yaml(path)
     faults: list[str] = []
