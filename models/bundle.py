@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AwareDatetime, Field, JsonValue, ValidationError
+
+from models.strict import StrictModel
 
 GENERATOR_FILE = "generator.onnx"
 CARD_FILE = "card.json"
@@ -36,11 +38,7 @@ class BundleUnreadableError(BundleError):
     """
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ImageSpec(_Strict):
+class ImageSpec(StrictModel):
     """The images a generator makes: uint8 [height, width, channels]."""
 
     height: int = Field(ge=1)
@@ -48,7 +46,7 @@ class ImageSpec(_Strict):
     channels: Literal[1, 3]
 
 
-class DatasetRecord(_Strict):
+class DatasetRecord(StrictModel):
     """The images a generator was trained on."""
 
     name: str
@@ -56,7 +54,7 @@ class DatasetRecord(_Strict):
     images: int = Field(ge=1)
 
 
-class TrainingRecord(_Strict):
+class TrainingRecord(StrictModel):
     """How a generator was made."""
 
     dataset: DatasetRecord
@@ -66,7 +64,7 @@ class TrainingRecord(_Strict):
     source_revision: str | None = Field(description="git commit of the trainer, where it ran from a checkout")
 
 
-class Score(_Strict):
+class Score(StrictModel):
     """One measurement of a generator, with the protocol that gives the number its meaning."""
 
     metric: str
@@ -77,14 +75,14 @@ class Score(_Strict):
     ceiling: float | None = Field(description="the same metric for noise against real images")
 
 
-class Parity(_Strict):
+class Parity(StrictModel):
     """How far ONNX Runtime's images were from PyTorch's at export."""
 
     max_difference: int = Field(ge=0, le=255, description="largest difference of a pixel, in steps of 255")
     batch_sizes: tuple[int, ...]
 
 
-class TuningRecord(_Strict):
+class TuningRecord(StrictModel):
     """The search that a generator has come out of."""
 
     study: str
@@ -98,7 +96,7 @@ class TuningRecord(_Strict):
     preset_objectives: tuple[float, ...] = Field(description="of the preset's, on the same seeds")
 
 
-class Card(_Strict):
+class Card(StrictModel):
     """What a generator is: the content of ``card.json``."""
 
     schema_version: Literal[1] = 1

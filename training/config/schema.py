@@ -6,10 +6,11 @@ Amounts are counted in real images seen by the discriminator, so that runs of di
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from models.bundle import Name
 from models.networks import NetworkConfig, discriminator_has_batch_norm, discriminator_has_spectral_norm
+from models.strict import StrictModel
 from training.augment.augmentation import Policy
 from training.objective.losses import LOSSES
 
@@ -17,10 +18,6 @@ Labels = Literal["first_folder", "last_folder", "none"]
 """Which folder is an image's label."""
 Images = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _colour(value: Any) -> str:
@@ -36,7 +33,7 @@ def _colour(value: Any) -> str:
     )
 
 
-class DataConfig(_Strict):
+class DataConfig(StrictModel):
     """How images of the data set become training images."""
 
     resolution: Annotated[int, Field(ge=8, le=1024, description="side of the square training images, in pixels")]
@@ -73,7 +70,7 @@ class DataConfig(_Strict):
         return self
 
 
-class RegularizationConfig(_Strict):
+class RegularizationConfig(StrictModel):
     """What holds the discriminator back. 0 leaves a term out."""
 
     r1: Annotated[float, Field(ge=0, description="γ of ½ γ E‖∇D(x)‖² on reals (Mescheder et al. 2018)")] = 0
@@ -94,7 +91,7 @@ class RegularizationConfig(_Strict):
         return self.interval > 1 and bool(self.r1 or self.r2)
 
 
-class AdaptiveConfig(_Strict):
+class AdaptiveConfig(StrictModel):
     """Augmentation whose probability follows the discriminator's overfitting (ADA: Karras et al. 2020)."""
 
     target: Annotated[float, Field(gt=0, lt=1, description="of E sign(D(x)) on reals")] = 0.6
@@ -102,7 +99,7 @@ class AdaptiveConfig(_Strict):
     max_probability: Annotated[Share, Field(description="beyond about 0.8 augmentations leak into the images")] = 0.8
 
 
-class AugmentationConfig(_Strict):
+class AugmentationConfig(StrictModel):
     """How a small data set is made to look larger."""
 
     flip: Annotated[bool, Field(description="mirror reals at random; for data without left and right")] = False
@@ -112,7 +109,7 @@ class AugmentationConfig(_Strict):
     adaptive: AdaptiveConfig | None = None
 
 
-class OptimizerConfig(_Strict):
+class OptimizerConfig(StrictModel):
     """Adam (Kingma and Ba 2015), its learning rate over the budget, and a bound on the gradient."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)]
@@ -125,7 +122,7 @@ class OptimizerConfig(_Strict):
     clip_norm: Annotated[float | None, Field(gt=0, description="gradients longer than this are scaled to it")] = None
 
 
-class EmaConfig(_Strict):
+class EmaConfig(StrictModel):
     """Moving averages of the generator's weights; one of them is what gets exported."""
 
     half_lives: Annotated[
@@ -140,14 +137,14 @@ class EmaConfig(_Strict):
         return self
 
 
-class JudgeConfig(_Strict):
+class JudgeConfig(StrictModel):
     """How often, and on how many images, the data set's own judge scores the averaged generators."""
 
     every: Annotated[Images, Field(description="images seen between two scorings")]
     samples: Annotated[int, Field(ge=500, le=50_000, description="images generated for each score")] = 2_000
 
 
-class PaceConfig(_Strict):
+class PaceConfig(StrictModel):
     """How often, in images seen, the run reports and saves."""
 
     tick: Annotated[Images, Field(description="a line of metrics")]
@@ -155,14 +152,14 @@ class PaceConfig(_Strict):
     checkpoint: Annotated[Images, Field(description="a checkpoint")]
 
 
-class AboutConfig(_Strict):
+class AboutConfig(StrictModel):
     """What the exported generator's card tells its users."""
 
     licence: str
     intended_use: str
 
 
-class Config(_Strict):
+class Config(StrictModel):
     """A whole training run."""
 
     name: Name

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from rich.progress import track
 from torch import Tensor
 
+from models.strict import StrictModel
 from training.console import console
 from training.data.cache import FEATURES_ENDING, hold, judges_folder, keep_bound
 from training.data.dataset import TrainingImages
@@ -30,10 +30,8 @@ HELD_OUT = 2_000
 _BATCH = 500
 
 
-class Bounds(BaseModel):
+class Bounds(StrictModel):
     """What real images and noise score, by metric: the scale on which a score has a meaning."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     floor: dict[str, float]
     floor_samples: int
