@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.strict import StrictModel
 from training.console import console
-from training.data.cache import FEATURES_ENDING, hold, judges_folder, keep_bound
+from training.data.cache import FEATURES_ENDING, evict, judges_folder, mark_in_use
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.judge.network import FEATURES, Judge
@@ -135,11 +135,11 @@ def _cut(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 def _kept(path: Path, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-    if not hold(path):
+    if not mark_in_use(path):
         content = io.BytesIO()
         np.save(content, make())
         write_atomic(path, content.getvalue())
-        hold(path)
-        keep_bound()
+        mark_in_use(path)
+        evict()
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r")
     return kept

@@ -37,29 +37,29 @@ def whole(tmp_path_factory: pytest.TempPathFactory, train: Train, digits: Path) 
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """The next run is killed after so many steps."""
-    honest, taken = TrainStep.step, [0]
+    original, taken = TrainStep.step, [0]
 
     def step(self: TrainStep, batch: Any) -> Any:
         if taken[0] == steps:
             raise Killed
         taken[0] += 1
-        return honest(self, batch)
+        return original(self, batch)
 
     monkeypatch.setattr(TrainStep, "step", step)
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2])
-def test_a_kill_while_the_folder_is_written_leaves_what_fit_takes(
+def test_a_kill_while_the_folder_is_written_leaves_one_that_fit_accepts(
     tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    config, honest, done = load_config("digits"), training.runs.folder.write_text, []
+    config, original, done = load_config("digits"), training.runs.folder.write_text, []
 
     def write(path: Path, text: str) -> None:
         if len(done) == writes:
             path.with_name(path.name + ".tmp").write_text(text[:7])
             raise Killed
         done.append(path)
-        honest(path, text)
+        original(path, text)
 
     with monkeypatch.context() as patch:
         patch.setattr(training.runs.folder, "write_text", write)
@@ -90,11 +90,11 @@ def test_a_stop_before_the_training_says_how_to_go_on_and_goes_on_exactly(
     moment: str,
     number: signal.Signals,
 ) -> None:
-    run, honest = tmp_path / "run", getattr(training.train, moment)
+    run, original = tmp_path / "run", getattr(training.train, moment)
 
     def interrupted(*given: Any) -> Any:
         os.kill(os.getpid(), number)
-        return honest(*given)
+        return original(*given)
 
     with monkeypatch.context() as patch:
         patch.setattr(training.train, moment, interrupted)
@@ -179,7 +179,7 @@ def test_nothing_is_written_into_a_folder_of_other_things(tmp_path: Path, train:
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
-def test_hours_are_not_lost_in_silence(tmp_path: Path, train: Train, digits: Path) -> None:
+def test_a_run_without_its_checkpoints_does_not_restart_by_itself(tmp_path: Path, train: Train, digits: Path) -> None:
     """Without its checkpoints a run that had some does not begin again by itself."""
     run = tmp_path / "run"
     begin = ["fit", "digits", "--data", digits, "--out", run, *SETTINGS, "--images=96", "--set=pace.checkpoint=32"]
