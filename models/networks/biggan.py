@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
@@ -19,7 +19,6 @@ from models.networks.conditioning import ProjectionHead, needed, scaled
 from models.networks.residual import DownBlock, UpBlock
 from models.networks.sizes import BASE_RESOLUTION, num_upsamples
 from models.networks.spectral_norm import spectral_normalise
-from models.strict import StrictModel
 
 GENERATOR_CHANNELS = {
     8: (4, 4),
@@ -42,8 +41,10 @@ DISCRIMINATOR_CHANNELS = {
 """Image side → channels, in widths, of the blocks; see ``halving_blocks``."""
 
 
-class BigganConfig(StrictModel):
+class BigganConfig(BaseModel):
     """Sizes of a BigGAN; the defaults are the authors' for CIFAR-10."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["biggan"] = "biggan"
     noise_dim: Annotated[

@@ -9,18 +9,19 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from models.bundle import ImageSpec
 from models.networks.conditioning import ProjectionHead, needed, scaled
 from models.networks.sizes import BASE_RESOLUTION, num_upsamples
 from models.networks.spectral_norm import spectral_normalise
-from models.strict import StrictModel
 
 
-class DcganConfig(StrictModel):
+class DcganConfig(BaseModel):
     """Sizes of a DCGAN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["dcgan"] = "dcgan"
     noise_dim: Annotated[int, Field(ge=1, le=4096, description="length of the noise vector")] = 64

@@ -8,19 +8,20 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from models.bundle import ImageSpec
 from models.networks.conditioning import ProjectionHead, needed, scaled
-from models.strict import StrictModel
 
 LARGEST_SIDE = 64
 SLOPE = 0.2
 
 
-class MlpConfig(StrictModel):
+class MlpConfig(BaseModel):
     """Sizes of a pair of multilayer perceptrons."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["mlp"] = "mlp"
     noise_dim: Annotated[int, Field(ge=1, le=4096, description="length of the noise vector")] = 64

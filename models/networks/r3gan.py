@@ -8,14 +8,13 @@ from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from models.bundle import ImageSpec
 from models.networks.conditioning import needed, scaled
 from models.networks.resample import Downsample, Upsample
 from models.networks.sizes import BASE_RESOLUTION, channel_widths
-from models.strict import StrictModel
 
 FAMILY = "r3gan"
 
@@ -26,8 +25,10 @@ GAIN = (2 / (1 + SLOPE**2)) ** 0.5
 """He's gain of a layer before a leaky ReLU (He et al. 2015, arXiv:1502.01852, equation 15)."""
 
 
-class R3ganConfig(StrictModel):
+class R3ganConfig(BaseModel):
     """Sizes of an R3GAN. The paper's networks for CIFAR-10 are 768 wide throughout, with 2 blocks a stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["r3gan"] = "r3gan"
     noise_dim: Annotated[int, Field(ge=1, le=4096, description="length of the noise vector")] = 64

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
@@ -19,11 +19,12 @@ from models.networks.conditioning import ProjectionHead, needed, scaled
 from models.networks.residual import DownBlock, UpBlock
 from models.networks.sizes import BASE_RESOLUTION, num_upsamples
 from models.networks.spectral_norm import spectral_normalise
-from models.strict import StrictModel
 
 
-class SnganConfig(StrictModel):
+class SnganConfig(BaseModel):
     """Sizes of an SNGAN; the defaults are the paper's (appendix B.4, CIFAR-10)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["sngan"] = "sngan"
     noise_dim: Annotated[int, Field(ge=1, le=4096, description="length of the noise vector")] = 128

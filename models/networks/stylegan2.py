@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +19,6 @@ from models.networks.conditioning import needed
 from models.networks.equalized import GAIN, SLOPE, EqualizedConv2d, EqualizedLinear, unit_second_moment
 from models.networks.resample import Blur, Downsample, Upsample
 from models.networks.sizes import BASE_RESOLUTION, channel_widths
-from models.strict import StrictModel
 
 FAMILY = "stylegan2"
 
@@ -30,8 +29,10 @@ W_AVERAGE_KEEP = 0.998
 """Share of the average w that a training batch leaves as it was."""
 
 
-class Stylegan2Config(StrictModel):
+class Stylegan2Config(BaseModel):
     """Sizes of a StyleGAN2. The paper's networks for CIFAR-10 have 512 of everything, and 2 mapping layers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["stylegan2"] = "stylegan2"
     noise_dim: Annotated[int, Field(ge=1, le=4096, description="length of the noise vector z")] = 128
