@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AwareDatetime, Field, JsonValue, ValidationError
+
+from models.strict import StrictModel
 
 GENERATOR_FILE = "generator.onnx"
 CARD_FILE = "card.json"
@@ -34,11 +36,7 @@ class BundleUnreadableError(BundleError):
     """A bundle's files could not be read, but may be later: no permission, too many open files, a lost mount."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ImageSpec(_Strict):
+class ImageSpec(StrictModel):
     """The shape of a generator's images: uint8 [height, width, channels]."""
 
     height: int = Field(ge=1)
@@ -46,7 +44,7 @@ class ImageSpec(_Strict):
     channels: Literal[1, 3]
 
 
-class DatasetRecord(_Strict):
+class DatasetRecord(StrictModel):
     """The data set that a generator was trained on."""
 
     name: str
@@ -54,7 +52,7 @@ class DatasetRecord(_Strict):
     images: int = Field(ge=1)
 
 
-class TrainingRecord(_Strict):
+class TrainingRecord(StrictModel):
     """The training that a generator comes from."""
 
     dataset: DatasetRecord
@@ -64,7 +62,7 @@ class TrainingRecord(_Strict):
     source_revision: str | None = Field(description="git commit of the trainer, where it ran from a checkout")
 
 
-class Score(_Strict):
+class Score(StrictModel):
     """One score of a generator, with the protocol that makes it comparable."""
 
     metric: str
@@ -75,14 +73,14 @@ class Score(_Strict):
     ceiling: float | None = Field(description="the same metric for noise against real images")
 
 
-class Parity(_Strict):
+class Parity(StrictModel):
     """The difference between ONNX Runtime's images and PyTorch's at export."""
 
     max_difference: int = Field(ge=0, le=255, description="largest difference of a pixel, in steps of 255")
     batch_sizes: tuple[int, ...]
 
 
-class TuningRecord(_Strict):
+class TuningRecord(StrictModel):
     """The tuning study that a generator's settings come from."""
 
     study: str
@@ -96,7 +94,7 @@ class TuningRecord(_Strict):
     preset_objectives: tuple[float, ...] = Field(description="of the preset, on the same seeds")
 
 
-class Card(_Strict):
+class Card(StrictModel):
     """The properties of a generator: the content of ``card.json``."""
 
     schema_version: Literal[1] = 1

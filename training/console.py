@@ -1,4 +1,4 @@
-"""Where progress is shown: on standard error, and drawn only where a person looks at a terminal."""
+"""The console for progress: standard error, with progress bars on a terminal only."""
 
 from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""A run → a bundle: the averaged generator as an ONNX graph, checked image by image against PyTorch."""
+"""Exports a run's EMA generator as a bundle: an ONNX graph, compared image by image with PyTorch."""
 
 import copy
 import hashlib
@@ -47,7 +47,7 @@ PARITY_BATCHES = (1, 2, 3, 7, 16)
 Precision = Literal["fp32", "fp16"]
 
 MAX_DIFFERENCE: dict[Precision, int] = {"fp32": 1, "fp16": 2}
-"""How far, in steps of 255, a pixel of ONNX Runtime may be from PyTorch's in float32."""
+"""Largest allowed difference between a pixel of ONNX Runtime and PyTorch's in float32, in steps of 255."""
 
 
 def export(
@@ -58,19 +58,19 @@ def export(
     tuning: TuningRecord | None = None,
     scores: tuple[Score, ...] = (),
 ) -> Path:
-    """Writes the run's averaged generator as the next version of a bundle below ``to``, and returns its folder.
+    """Writes the run's best EMA generator as the next version of a bundle below ``to``, and returns its folder.
 
-    ``fp16`` halves the file, and the time on a GPU with tensor cores; inputs stay float32. ``tuning`` and ``scores``
-    go into the card.
+    ``fp16`` halves the file, and the time on a GPU with tensor cores; inputs stay float32. The card records ``tuning``
+    and ``scores``.
 
-    Raises ``TrainingError`` if the name is none, if ONNX Runtime and PyTorch disagree, or if it cannot be written.
+    Raises ``TrainingError`` if the name is invalid, if ONNX Runtime and PyTorch differ, or if writing fails.
     """
-    name = _checked_name(name or run.config.name)
-    trained = load_best_generator(run)
-    network = ImageGenerator(trained.network).eval()
+    name = _check_name(name or run.config.name)
+    best = load_best_generator(run)
+    network = ImageGenerator(best.network).eval()
     noise_dim = run.config.network.noise_dim
 
-    graph = to_onnx(network if precision == "fp32" else halved(trained.network), noise_dim, run.labels)
+    graph = to_onnx(network if precision == "fp32" else in_float16(best.network), noise_dim, run.labels)
     parity = measure_parity(network, graph, noise_dim, run.labels)
     if parity.max_difference > MAX_DIFFERENCE[precision]:
         raise TrainingError(
@@ -93,7 +93,7 @@ def export(
             dataset=DatasetRecord(name=run.data.name, fingerprint=run.data.fingerprint, images=run.data.images),
             configuration=run.config.model_dump(mode="json"),
             seed=run.config.seed,
-            images_seen=trained.images_seen,
+            images_seen=best.images_seen,
             source_revision=run.source_revision,
         ),
         tuning=tuning,
@@ -102,9 +102,9 @@ def export(
         licence=run.config.about.licence,
         intended_use=run.config.about.intended_use,
     )
-    session = _session(graph)
+    session = _open_session(graph)
     try:
-        check_signature(card, map(_tensor, session.get_inputs()), map(_tensor, session.get_outputs()))
+        check_signature(card, map(_to_tensor, session.get_inputs()), map(_to_tensor, session.get_outputs()))
         return write_bundle(to, card, graph, _samples_png(session, card))
     except BundleError as error:
         raise TrainingError(f"not exported: {error}") from error
@@ -113,11 +113,11 @@ def export(
 
 
 def to_onnx(network: nn.Module, noise_dim: int, labels: int) -> bytes:
-    """The network as one ONNX file with a dynamic batch and constant weights.
+    """Converts the network into one ONNX file with a dynamic batch and constant weights.
 
-    Raises ``TrainingError`` if the graph draws random numbers: then a seed would not say what the image is.
+    Raises ``TrainingError`` if the graph draws random numbers, since a seed would no longer determine the image.
     """
-    # Two examples, for the exporter takes a size of 0 or 1 to be fixed.
+    # Two examples, since the exporter treats a size of 0 or 1 as fixed.
     noise, truncation = torch.zeros(2, noise_dim), torch.ones(2)
     label = torch.zeros(2, dtype=torch.int64) if labels else None
     batch = torch.export.Dim("N")
@@ -169,11 +169,11 @@ def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @torch.no_grad()
 def with_plain_weights(network: nn.Module) -> nn.Module:
-    """A copy in which every parametrised weight, such as a spectrally normalised one, is what it now evaluates to."""
+    """Returns a copy that holds the present values of parametrised weights, such as spectrally normalised ones."""
     plain = copy.deepcopy(network).eval()
     for module in plain.modules():
         if parametrize.is_parametrized(module):
-            # remove_parametrizations would take the property off the class that the copy shares with the original.
+            # remove_parametrizations would delete the property from the class, which the original uses too.
             values = {name: getattr(module, name) for name in module.get_submodule("parametrizations")._modules}
             module.__class__ = parametrize.type_before_parametrizations(module)
             del module.parametrizations
@@ -182,28 +182,28 @@ def with_plain_weights(network: nn.Module) -> nn.Module:
     return plain
 
 
-def halved(generator: nn.Module) -> nn.Module:
-    """A copy of the generator with all that it computes in float16, and images as ``ImageGenerator`` makes them."""
-    return ImageGenerator(_Halved(with_plain_weights(generator).half())).eval()
+def in_float16(generator: nn.Module) -> nn.Module:
+    """Returns an ``ImageGenerator`` with a copy of the generator that computes in float16."""
+    return ImageGenerator(_Float16(with_plain_weights(generator).half())).eval()
 
 
-class _Halved(nn.Module):
+class _Float16(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, noise: torch.Tensor, label: torch.Tensor | None, truncation: torch.Tensor) -> torch.Tensor:
         images: torch.Tensor = self.generator(noise.half(), label, truncation.half())
-        return images.float()  # scaled and rounded to 255 steps in full precision
+        return images.float()  # so scaling and rounding to 255 steps happen in full precision
 
 
 @torch.no_grad()
 def measure_parity(network: nn.Module, graph: bytes, noise_dim: int, labels: int) -> Parity:
-    """The largest difference of a pixel between PyTorch and ONNX Runtime over ``PARITY_BATCHES``.
+    """Returns the largest difference of a pixel between PyTorch and ONNX Runtime over ``PARITY_BATCHES``.
 
-    Truncation runs from 0 to 1 within each batch, so that it is compared as well.
+    Truncation runs from 0 to 1 within each batch, so the comparison covers it.
     """
-    session = _session(graph)
+    session = _open_session(graph)
     largest = 0
     for size in PARITY_BATCHES:
         noise = noise_for_seeds(range(size), noise_dim)
@@ -212,14 +212,14 @@ def measure_parity(network: nn.Module, graph: bytes, noise_dim: int, labels: int
         expected = network(
             torch.from_numpy(noise), None if label is None else torch.from_numpy(label), torch.from_numpy(truncation)
         ).numpy()
-        images = _run(session, noise, label, truncation)
+        images = _generate(session, noise, label, truncation)
         largest = max(largest, int(np.abs(images.astype(np.int16) - expected.astype(np.int16)).max()))
     return Parity(max_difference=largest, batch_sizes=PARITY_BATCHES)
 
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    # The exporter tells of packages it looked for and of its own deprecations: nothing the user could act on.
+    # The exporter reports missing packages and its own deprecations, which the user cannot act on.
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -231,7 +231,7 @@ def _quiet_exporter() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _checked_name(name: str) -> str:
+def _check_name(name: str) -> str:
     try:
         return TypeAdapter(Name).validate_python(name)
     except ValidationError:
@@ -240,13 +240,13 @@ def _checked_name(name: str) -> str:
         ) from None
 
 
-def _session(graph: bytes) -> Any:
+def _open_session(graph: bytes) -> Any:
     import onnxruntime
 
     return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 
-def _run(
+def _generate(
     session: Any,
     noise: NDArray[np.float32],
     label: NDArray[np.int64] | None,
@@ -257,7 +257,7 @@ def _run(
     return images
 
 
-def _tensor(node: Any) -> Tensor:
+def _to_tensor(node: Any) -> Tensor:
     dtype = node.type.removeprefix("tensor(").removesuffix(")")
     return Tensor(node.name, {"float": "float32"}.get(dtype, dtype), tuple(node.shape))
 
@@ -265,7 +265,7 @@ def _tensor(node: Any) -> Tensor:
 def _samples_png(session: Any, card: Card) -> bytes:
     noise, label = grid_inputs(card.noise_dim, card.num_labels)
     truncation = np.ones(len(noise), dtype=np.float32)
-    images = _run(session, noise.numpy(), None if label is None else label.numpy(), truncation)
+    images = _generate(session, noise.numpy(), None if label is None else label.numpy(), truncation)
     file = io.BytesIO()
     image_grid(images, min(card.num_labels, 10) or 10).save(file, "PNG")
     return file.getvalue()

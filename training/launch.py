@@ -1,7 +1,7 @@
-"""``python -m training.launch``: torchrun for commands of the trainer, whose failures are one sentence.
+"""``python -m training.launch``: torchrun for commands of the trainer, with one-line errors.
 
 Takes torchrun's options and then a command: ``python -m training.launch --nproc-per-node 4 fit cifar10 --data …``.
-torchrun itself does, too; it only adds a report of its own to what the failing process says.
+Plain torchrun works as well, but adds a long report of its own to the failing process's message.
 """
 
 import logging
@@ -13,14 +13,14 @@ from torch.distributed.run import parse_args, run
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Starts the processes and waits; exits with the code of the first that failed, or 128 + the signal's number."""
+    """Runs the processes. Exits with the code of the first one that failed, or 128 + the signal's number."""
     options = parse_args(sys.argv[1:] if arguments is None else arguments)  # type: ignore[no-untyped-call]
     options.module = True
     options.training_script, options.training_script_args = (
         "training",
         [options.training_script, *options.training_script_args],
     )
-    logging.disable(logging.ERROR)  # the processes speak for themselves, and an error of torchrun's own is raised
+    logging.disable(logging.ERROR)  # the processes print their own errors, and torchrun's own are raised
     try:
         run(options)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:

@@ -1,4 +1,4 @@
-"""Locks that the system lets go of when their holder dies, however it dies."""
+"""File locks, which the system releases when their holder ends, even after a kill."""
 
 import errno
 import fcntl
@@ -9,29 +9,29 @@ from types import TracebackType
 from training.errors import TrainingError
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""What file systems without locks answer."""
+"""Error numbers of file systems without locks."""
 
 
 class FileLock:
-    """An exclusive lock on a file, for processes of one machine and of all that share the folder."""
+    """An exclusive lock on a file, between processes of all machines that share its folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
 
     def try_acquire(self) -> bool:
-        """Takes the lock if nobody has it, and says whether it did.
+        """Takes the lock if it is free. Returns whether it did.
 
-        Raises ``TrainingError`` where the file system has no locks.
+        Raises ``TrainingError`` if the file system has no locks.
         """
         return self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def acquire(self) -> bool:
-        """Takes the lock as soon as nobody has it. Raises ``TrainingError`` where the file system has no locks."""
+        """Waits for the lock and takes it. Raises ``TrainingError`` if the file system has no locks."""
         return self._lock(fcntl.LOCK_EX)
 
     def release(self) -> None:
-        """Lets go of the lock."""
+        """Releases the lock, if this object holds it."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -45,11 +45,11 @@ class FileLock:
     ) -> None:
         self.release()
 
-    def _lock(self, how: int) -> bool:
+    def _lock(self, operation: int) -> bool:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(file, how)
+            fcntl.flock(file, operation)
         except BlockingIOError:
             os.close(file)
             return False

@@ -30,7 +30,7 @@ def bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return export(RunFolder.open(finished_run), tmp_path_factory.mktemp("zoo"))
 
 
-def test_the_card_tells_how_it_was_made(bundle: Path, finished_run: Path) -> None:
+def test_the_card_records_the_training(bundle: Path, finished_run: Path) -> None:
     card = read_bundle(bundle).card
     assert (card.name, card.version, card.labels) == ("digits", 1, tuple("0123456789"))
     assert card.training.images_seen == 512
@@ -48,7 +48,7 @@ def test_the_graph_is_one_file_of_plain_operators(bundle: Path) -> None:
     assert graph.opset_import[0].version == read_bundle(bundle).card.opset
 
 
-def test_the_images_are_those_of_the_averaged_generator(bundle: Path, finished_run: Path) -> None:
+def test_the_images_are_those_of_the_ema_generator(bundle: Path, finished_run: Path) -> None:
     run = RunFolder.open(finished_run)
     image = ImageSpec(height=32, width=32, channels=1)
     generator = build_generator(run.config.network, image, 10).eval()
@@ -112,7 +112,7 @@ def test_a_bundle_that_disagrees_is_not_written(
     assert not (tmp_path / "zoo").exists()
 
 
-def test_a_graph_that_draws_random_numbers_is_refused() -> None:
+def test_a_graph_that_draws_random_numbers_is_rejected() -> None:
     class Noisy(torch.nn.Module):
         def forward(self, noise: torch.Tensor, label: None, truncation: torch.Tensor) -> torch.Tensor:
             return noise + torch.randn_like(noise) * truncation.unsqueeze(1)

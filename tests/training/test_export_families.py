@@ -7,12 +7,12 @@ import torch
 from models.bundle import ImageSpec
 from models.networks import NetworkConfig, build_generator
 from models.networks.biggan import BigganConfig
-from training.export import MAX_DIFFERENCE, halved, measure_parity, to_onnx
+from training.export import MAX_DIFFERENCE, in_float16, measure_parity, to_onnx
 from training.runs.sampling import ImageGenerator
 
 
 @pytest.mark.parametrize("labels", [0, 3])
-def test_onnx_runtime_draws_what_pytorch_draws(small_network: NetworkConfig, labels: int) -> None:
+def test_onnx_runtime_matches_pytorch(small_network: NetworkConfig, labels: int) -> None:
     torch.manual_seed(0)
     generator = build_generator(small_network, ImageSpec(height=16, width=16, channels=3), labels)
     network = ImageGenerator(generator).to(memory_format=torch.channels_last)
@@ -31,11 +31,11 @@ def test_onnx_runtime_draws_what_pytorch_draws(small_network: NetworkConfig, lab
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_half_precision_draws_nearly_the_same(small_network: NetworkConfig) -> None:
+def test_half_precision_is_close(small_network: NetworkConfig) -> None:
     torch.manual_seed(0)
     generator = build_generator(small_network, ImageSpec(height=16, width=16, channels=3), 3).eval()
     full = ImageGenerator(generator).eval()
-    graph = to_onnx(halved(generator), small_network.noise_dim, 3)
+    graph = to_onnx(in_float16(generator), small_network.noise_dim, 3)
     types = {tensor.data_type for tensor in onnx.load_from_string(graph).graph.initializer if len(tensor.dims) > 1}
     assert onnx.TensorProto.FLOAT16 in types
     assert onnx.TensorProto.FLOAT not in types

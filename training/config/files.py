@@ -1,4 +1,4 @@
-"""Where a configuration comes from and goes: presets, YAML files, ``--set``, and words for what is wrong in them."""
+"""Reads and writes configurations: presets, YAML files, ``--set``; explains what is wrong in them."""
 
 import difflib
 import typing
@@ -9,40 +9,24 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from models.networks import FAMILIES
+from training.config.presets import PRESETS, preset_names
 from training.config.schema import Config
 from training.config.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from training.errors import TrainingError
 
-PRESETS = Path(__file__).parent / "presets"
-
-
-def preset_names() -> list[str]:
-    """The names of the presets that ship."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
 
 def load_config(preset_or_file: str, settings: Iterable[str] = ()) -> Config:
-    """The configuration of a preset's name or a YAML file, with ``key=value`` settings laid over it.
+    """Returns the configuration of a preset or a YAML file, with ``key=value`` settings applied.
 
     Keys are dotted (``data.resolution``), values are YAML. Raises ``TrainingError``.
     """
     values, source = read_values(preset_or_file)
-    lay_settings_over(values, settings)
+    apply_settings(values, settings)
     return parse_config(values, source)
 
 
-def lay_settings_over(values: dict[str, Any], settings: Iterable[str]) -> None:
-    """Sets each ``key=value``. Raises ``TrainingError`` if one is not of that form."""
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not (key and equals):
-            raise TrainingError(f"--set takes key=value, not {setting!r}")
-        # A # begins a colour here: nobody writes a comment behind --set.
-        lay_over(values, key, text if text.startswith("#") else parse_yaml(text, f"--set {key}"))
-
-
 def read_values(preset_or_file: str) -> tuple[dict[str, Any], str]:
-    """What a preset's name or a YAML file says, unchecked, and words for where it stands. Raises ``TrainingError``."""
+    """Returns the unchecked values of a preset or a YAML file, and how messages call it. Raises ``TrainingError``."""
     is_file = preset_or_file.endswith((".yaml", ".yml"))
     path = Path(preset_or_file) if is_file else PRESETS / f"{preset_or_file}.yaml"
     if not path.is_file():
@@ -57,38 +41,20 @@ def read_values(preset_or_file: str) -> tuple[dict[str, Any], str]:
     return values, source
 
 
-def parse_config(values: Any, source: str) -> Config:
-    """Checks a configuration. Raises ``TrainingError`` naming every fault, with the nearest key to an unknown one."""
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise TrainingError(f"{source}: {'; '.join(described(error))}") from error
-    if faults := list(_booleans_for_numbers(values, config.model_dump())):
-        raise TrainingError(f"{source}: {'; '.join(faults)}")
-    return config
+def apply_settings(values: dict[str, Any], settings: Iterable[str]) -> None:
+    """Sets each ``key=value`` in ``values``. Raises ``TrainingError`` for a setting of another form."""
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not (key and equals):
+            raise TrainingError(f"--set takes key=value, not {setting!r}")
+        # A leading # begins a colour here. In YAML it would begin a comment, which nobody writes behind --set.
+        set_key(values, key, text if text.startswith("#") else parse_yaml(text, f"--set {key}"))
 
 
-def _booleans_for_numbers(given: Any, taken: Any, key: str = "") -> Iterator[str]:
-    """Where a boolean was given and pydantic took it for 0 or 1."""
-    if isinstance(given, bool) and not isinstance(taken, bool):
-        yield f"{key}: input should be a number, not {str(given).lower()}"
-    elif isinstance(given, dict) and isinstance(taken, dict):
-        for name, value in given.items():
-            yield from _booleans_for_numbers(value, taken.get(name), f"{key}.{name}" if key else name)
-    elif isinstance(given, list) and isinstance(taken, list | tuple):
-        for value, each in zip(given, taken, strict=False):
-            yield from _booleans_for_numbers(value, each, key)
-
-
-def dump_config(config: Config) -> str:
-    """The configuration as YAML that ``load_config`` reads back equal."""
-    return dump_yaml(config.model_dump(mode="json"))
-
-
-def lay_over(values: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a dotted key. Raises ``TrainingError`` if what it is below of holds no settings."""
+def set_key(values: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key. Raises ``TrainingError`` if one of its parents is a plain value."""
     if key == "network.family" and isinstance(network := values.get("network"), dict) and network["family"] != value:
-        # The sizes of another family mean nothing to this one, which has defaults of its own.
+        # Another family has sizes of its own, with defaults, so only the noise's size stays.
         values["network"] = {"noise_dim": network["noise_dim"]}
     *parents, last = key.split(".")
     for parent in parents:
@@ -101,29 +67,64 @@ def lay_over(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
-def described(error: ValidationError) -> list[str]:
-    """Every fault of a configuration in words, with the nearest key to an unknown one."""
-    return [_describe(fault) for fault in error.errors()]
+def value_at(values: Any, key: str) -> Any:
+    """Returns the value of a dotted key, or None where it is missing."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
 
 
-def _describe(fault: Any) -> str:
-    # In a choice of families pydantic puts the family's name into the path; to the user it is no part of the key.
-    where = ".".join(str(part) for part in fault["loc"] if part not in FAMILIES)
-    if fault["type"] != "extra_forbidden":
-        message = fault["msg"].removeprefix("Value error, ")
-        return f"{where}: {message[0].lower()}{message[1:]}" if where else message
-    return unknown_setting(where)
+def parse_config(values: Any, source: str) -> Config:
+    """Checks a configuration. Raises ``TrainingError`` with every error, and the nearest key to an unknown one."""
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise TrainingError(f"{source}: {'; '.join(error_messages(error))}") from error
+    if errors := list(_booleans_for_numbers(values, config.model_dump())):
+        raise TrainingError(f"{source}: {'; '.join(errors)}")
+    return config
 
 
-def unknown_setting(key: str) -> str:
-    """Words for a key that no configuration has, with the nearest one that is known."""
+def dump_config(config: Config) -> str:
+    """Returns the configuration as YAML that ``load_config`` reads back equal."""
+    return dump_yaml(config.model_dump(mode="json"))
+
+
+def error_messages(error: ValidationError) -> list[str]:
+    """Returns one message per error of a configuration, with the nearest key to an unknown one."""
+    return [_error_message(details) for details in error.errors()]
+
+
+def unknown_key(key: str) -> str:
+    """Returns the message for a key that no configuration has, with the nearest known key."""
     nearest = difflib.get_close_matches(key, known_keys(), n=1)
     return f"there is no setting {key}" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
 def known_keys() -> list[str]:
-    """Every dotted key that a configuration may have, of every family."""
+    """Returns every dotted key that a configuration of any family may have, sorted."""
     return sorted(set(_keys(Config)))
+
+
+def _error_message(details: Any) -> str:
+    # For a union of families, pydantic's location holds the family's name, which is no part of the user's key.
+    where = ".".join(str(part) for part in details["loc"] if part not in FAMILIES)
+    if details["type"] == "extra_forbidden":
+        return unknown_key(where)
+    message = details["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[0].lower()}{message[1:]}" if where else message
+
+
+def _booleans_for_numbers(given: Any, parsed: Any, key: str = "") -> Iterator[str]:
+    """Yields a message for each boolean that pydantic has parsed as 0 or 1."""
+    if isinstance(given, bool) and not isinstance(parsed, bool):
+        yield f"{key}: input should be a number, not {str(given).lower()}"
+    elif isinstance(given, dict) and isinstance(parsed, dict):
+        for name, value in given.items():
+            yield from _booleans_for_numbers(value, parsed.get(name), f"{key}.{name}" if key else name)
+    elif isinstance(given, list) and isinstance(parsed, list | tuple):
+        for value, parsed_value in zip(given, parsed, strict=False):
+            yield from _booleans_for_numbers(value, parsed_value, key)
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

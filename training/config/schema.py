@@ -1,33 +1,30 @@
-"""What a run is made of: a strict model that is checked before anything starts and written beside the result.
+"""The configuration of a run: checked before anything starts, and written beside the result.
 
-Amounts are counted in real images seen by the discriminator, so that runs of different batch sizes compare.
+Amounts are counted in real images that the discriminator has seen, so runs of different batch sizes compare.
 """
 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from models.bundle import Name
 from models.networks import NetworkConfig, family_of
+from models.strict import StrictModel
 from training.augment.augmentation import Policy
 from training.objective.losses import LOSSES, LossName
 from training.objective.schedules import Schedule
 
 Labels = Literal["first_folder", "last_folder", "none"]
-"""Which folder is an image's label."""
+"""Which of an image's folders is its label."""
 Images = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _colour(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"white|black|#[0-9a-f]{6}", value.lower()):
         return value.lower()
-    # By type, since a bool is an int to Python.
+    # Tests the type, since a bool is an int in Python.
     levels = [level for level in value if type(level) is int and 0 <= level <= 255] if type(value) is list else []
     if levels == value and len(levels) == 3:
         return "#{:02x}{:02x}{:02x}".format(*levels)
@@ -37,8 +34,8 @@ def _colour(value: Any) -> str:
     )
 
 
-class DataConfig(_Strict):
-    """How images of the data set become training images."""
+class DataConfig(StrictModel):
+    """How images of the data set become training images: size, channels, labels."""
 
     resolution: Annotated[int, Field(ge=8, le=1024, description="side of the square training images, in pixels")]
     channels: Annotated[Literal[1, 3], Field(description="1 = grey, 3 = RGB")]
@@ -47,90 +44,97 @@ class DataConfig(_Strict):
         Field(description="pad = centre on black, nothing resampled; crop = centre square, resized (Lanczos)"),
     ]
     broken_share: Annotated[
-        float, Field(ge=0, lt=1, description="files that cannot be decoded are passed over up to this share of all")
+        float, Field(ge=0, lt=1, description="skip files that cannot be decoded, up to this share of all files")
     ] = 0.01
-    background: Annotated[
-        str, BeforeValidator(_colour), Field(description="what shows through transparent images: a colour")
-    ] = "white"
+    background: Annotated[str, BeforeValidator(_colour), Field(description="the colour behind transparent images")] = (
+        "white"
+    )
     labels: Annotated[
         Labels,
         Field(
-            description="which folder is an image's label: the first below DATA or the last; none = no labels, "
-            "of Parquet files and the Hub, too"
+            description="which folder is an image's label: the first below DATA, or the last; none = no labels, "
+            "for Parquet files and the Hub too"
         ),
     ] = "first_folder"
     image_column: Annotated[
-        str | None, Field(description="of Parquet files and the Hub, where several hold images")
+        str | None, Field(description="for Parquet files and the Hub, if several columns hold images")
     ] = None
     label_column: Annotated[
-        str | None, Field(description="of Parquet files and the Hub, where several hold labels")
+        str | None, Field(description="for Parquet files and the Hub, if several columns hold labels")
     ] = None
 
     @model_validator(mode="after")
-    def _grey_on_grey(self) -> "DataConfig":
+    def _check_background(self) -> "DataConfig":
         levels = re.findall("..", self.background[1:]) if self.background.startswith("#") else []
         if self.channels == 1 and len(set(levels)) > 1:
             raise ValueError(f"background {self.background} is a colour, and data.channels 1 holds grey images only")
         return self
 
 
-class RegularizationConfig(_Strict):
-    """What holds the discriminator back. 0 leaves a term out."""
+class RegularizationConfig(StrictModel):
+    """Regularisation of the discriminator. 0 switches a term off."""
 
     r1: Annotated[float, Field(ge=0, description="γ of ½ γ E‖∇D(x)‖² on reals (Mescheder et al. 2018)")] = 0
-    r2: Annotated[float, Field(ge=0, description="γ of the same on fakes")] = 0
+    r2: Annotated[float, Field(ge=0, description="γ of the same penalty on fakes")] = 0
     interval: Annotated[
         int, Field(ge=1, le=64, description="steps from one R1 and R2 to the next (lazy: Karras et al. 2020)")
     ] = 1
     gradient_penalty: Annotated[float, Field(ge=0, description="λ of λ E(‖∇D‖ - 1)² (Gulrajani et al. 2017)")] = 0
-    label_smoothing: Annotated[float, Field(ge=0, le=0.5, description="reals aim at 1 less this; one-sided")] = 0
-    instance_noise: Annotated[
-        float, Field(ge=0, le=2, description="σ of the noise on all that the discriminator sees, pixels being -1 … 1")
+    label_smoothing: Annotated[
+        float, Field(ge=0, le=0.5, description="subtracted from the target 1 of reals; one-sided")
     ] = 0
-    instance_noise_until: Annotated[Share, Field(description="share of the budget after which it has faded to 0")] = 0.5
+    instance_noise: Annotated[
+        float, Field(ge=0, le=2, description="σ of noise on every image that the discriminator sees; pixels are -1 … 1")
+    ] = 0
+    instance_noise_until: Annotated[Share, Field(description="share of the budget at which σ reaches 0")] = 0.5
 
     @property
     def lazy(self) -> bool:
-        """Whether R1 and R2 have a phase, and so a step of the optimiser, of their own."""
+        """Whether R1 and R2 have a phase of their own, with its own step of the optimiser."""
         return self.interval > 1 and bool(self.r1 or self.r2)
 
 
-class AdaptiveConfig(_Strict):
+class AdaptiveConfig(StrictModel):
     """Augmentation whose probability follows the discriminator's overfitting (ADA: Karras et al. 2020)."""
 
-    target: Annotated[float, Field(gt=0, lt=1, description="of E sign(D(x)) on reals")] = 0.6
-    images_to_one: Annotated[Images, Field(description="the probability goes from 0 to 1 in so many images")] = 500_000
+    target: Annotated[float, Field(gt=0, lt=1, description="target of E sign(D(x)) on reals")] = 0.6
+    images_to_one: Annotated[Images, Field(description="images in which the probability can rise from 0 to 1")] = (
+        500_000
+    )
     max_probability: Annotated[Share, Field(description="beyond about 0.8 augmentations leak into the images")] = 0.8
 
 
-class AugmentationConfig(_Strict):
-    """How a small data set is made to look larger."""
+class AugmentationConfig(StrictModel):
+    """Augmentation of the images, for small data sets."""
 
-    flip: Annotated[bool, Field(description="mirror reals at random; for data without left and right")] = False
+    flip: Annotated[bool, Field(description="mirror reals at random; for data where left and right are equal")] = False
     diff_augment: Annotated[
-        tuple[Policy, ...], Field(description="on all that the discriminator sees (Zhao et al. 2020)")
+        tuple[Policy, ...], Field(description="on every image that the discriminator sees (Zhao et al. 2020)")
     ] = ()
     adaptive: AdaptiveConfig | None = None
 
 
-class OptimizerConfig(_Strict):
-    """Adam (Kingma and Ba 2015), its learning rate over the budget, and a bound on the gradient."""
+class OptimizerConfig(StrictModel):
+    """Adam (Kingma and Ba 2015), its learning-rate schedule, and gradient clipping."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     beta1: Annotated[float, Field(ge=0, lt=1)]
     beta2: Annotated[float, Field(ge=0, lt=1)]
-    schedule: Annotated[Schedule, Field(description="from 1 to final_share")] = "constant"
-    final_share: Annotated[float, Field(ge=0, le=1, description="of the learning rate, at the end of the budget")] = 0
-    clip_norm: Annotated[float | None, Field(gt=0, description="gradients longer than this are scaled to it")] = None
+    schedule: Annotated[Schedule, Field(description="of the learning rate, from 1 to final_share")] = "constant"
+    final_share: Annotated[
+        float, Field(ge=0, le=1, description="share of the learning rate at the end of the budget")
+    ] = 0
+    clip_norm: Annotated[float | None, Field(gt=0, description="scale longer gradients to this norm")] = None
 
 
-class EmaConfig(_Strict):
-    """Moving averages of the generator's weights; one of them is what gets exported."""
+class EmaConfig(StrictModel):
+    """Exponential moving averages (EMA) of the generator's weights. One of them is exported."""
 
     half_lives: Annotated[
-        tuple[Images, ...], Field(min_length=1, description="images after which a weight's share has halved, each")
+        tuple[Images, ...],
+        Field(min_length=1, description="images after which a weight's share in the average has halved; one per EMA"),
     ]
-    ramp: Annotated[Share, Field(description="a half-life is at most this share of the images seen so far")]
+    ramp: Annotated[Share, Field(description="limits each half-life to this share of the images seen so far")]
 
     @model_validator(mode="after")
     def _distinct(self) -> "EmaConfig":
@@ -139,40 +143,40 @@ class EmaConfig(_Strict):
         return self
 
 
-class JudgeConfig(_Strict):
-    """How often, and on how many images, the data set's own judge scores the averaged generators."""
+class JudgeConfig(StrictModel):
+    """How often the data set's own judge scores the EMA generators, and on how many images."""
 
-    every: Annotated[Images, Field(description="images seen between two scorings")]
+    every: Annotated[Images, Field(description="images seen from one scoring to the next")]
     samples: Annotated[int, Field(ge=500, le=50_000, description="images generated for each score")] = 2_000
 
 
-class PaceConfig(_Strict):
-    """How often, in images seen, the run reports and saves."""
+class PaceConfig(StrictModel):
+    """Intervals, in images seen, at which the run reports and saves."""
 
-    tick: Annotated[Images, Field(description="a line of metrics")]
-    samples: Annotated[Images, Field(description="a grid of samples and the plots")]
-    checkpoint: Annotated[Images, Field(description="a checkpoint")]
+    tick: Annotated[Images, Field(description="from one line of metrics to the next")]
+    samples: Annotated[Images, Field(description="from one sample grid to the next, with the plots")]
+    checkpoint: Annotated[Images, Field(description="from one checkpoint to the next")]
 
 
-class AboutConfig(_Strict):
-    """What the exported generator's card tells its users."""
+class AboutConfig(StrictModel):
+    """Texts for the card of the exported generator."""
 
     licence: str
     intended_use: str
 
 
-class Config(_Strict):
+class Config(StrictModel):
     """A whole training run."""
 
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     images: Annotated[Images, Field(description="the budget: real images seen by the discriminator")]
-    batch_size: Annotated[int, Field(ge=2, le=65536, description="of all processes together")]
-    discriminator_steps: Annotated[int, Field(ge=1, le=20, description="of the discriminator to one of G")] = 1
-    conditional: Annotated[bool, Field(description="whether labels steer the generator")]
+    batch_size: Annotated[int, Field(ge=2, le=65536, description="images per step, over all processes together")]
+    discriminator_steps: Annotated[int, Field(ge=1, le=20, description="discriminator steps per generator step")] = 1
+    conditional: Annotated[bool, Field(description="whether labels condition the generator")]
     precision: Annotated[
         Literal["auto", "bfloat16", "float32"],
-        Field(description="of convolutions; auto takes bfloat16 where the processor computes it natively"),
+        Field(description="of convolutions; auto = bfloat16 if the processor computes it natively, else float32"),
     ] = "auto"
     data: DataConfig
     network: NetworkConfig
@@ -188,7 +192,7 @@ class Config(_Strict):
     about: AboutConfig
 
     @model_validator(mode="after")
-    def _sensible(self) -> "Config":
+    def _check_contradictions(self) -> "Config":
         contradictions = list(_contradictions(self))
         if contradictions:
             raise ValueError("; ".join(contradictions))
@@ -196,7 +200,7 @@ class Config(_Strict):
 
 
 def _contradictions(config: Config) -> list[str]:
-    """Combinations that make no sense, each with the reason and the way out."""
+    """Returns combinations that cannot work, each with the reason and a remedy."""
     loss, regularization, augmentation = LOSSES[config.loss], config.regularization, config.augmentation
     family, found = family_of(config.network), []
     if regularization.gradient_penalty and family.normalises_over_batch(config.network):

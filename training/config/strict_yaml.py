@@ -1,6 +1,6 @@
-"""YAML as people write it: text in any Unicode encoding, and nothing that silently means something else.
+"""Reads YAML in any Unicode encoding, and rejects values that silently mean something else.
 
-PyYAML reads YAML 1.1, where 064 is 52, 1:30 is 90, 1e-4 is text, no is false, and the last of two equal keys counts.
+PyYAML reads YAML 1.1. There 064 is 52, 1:30 is 90, 1e-4 is text, no is false, and the last of two equal keys wins.
 """
 
 import codecs
@@ -13,7 +13,7 @@ import yaml
 from training.errors import TrainingError
 
 _BOMS = (
-    # UTF-32 first: its mark begins with that of UTF-16.
+    # UTF-32 comes first, since its mark begins with that of UTF-16.
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -42,8 +42,8 @@ _RESOLVERS = (
 )
 
 
-class _RefusedError(yaml.constructor.ConstructorError):
-    """Something that YAML allows and that people do not mean."""
+class _RejectedError(yaml.constructor.ConstructorError):
+    """A value that YAML allows and that its author did not mean."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,25 +51,25 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, str], int] = {}
+        first_lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                line, first = key.start_mark.line + 1, lines.get((key.tag, key.value))
+                line, first = key.start_mark.line + 1, first_lines.get((key.tag, key.value))
                 if first is not None:
                     other = f", before in line {first}" if first != line else ""
-                    raise _RefusedError(None, None, f"{key.value} is set twice{other}; remove one", key.start_mark)
-                lines[key.tag, key.value] = line
+                    raise _RejectedError(None, None, f"{key.value} is set twice{other}; remove one", key.start_mark)
+                first_lines[key.tag, key.value] = line
         return node
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that either YAML 1.1 or ``_Loader`` would take for something else."""
+    """Quotes text that YAML 1.1 or ``_Loader`` would read as another type."""
 
 
-def _refuse_leading_zero(loader: _Loader, node: yaml.ScalarNode) -> None:
+def _reject_leading_zero(loader: _Loader, node: yaml.ScalarNode) -> None:
     plain = node.value.replace("_", "")
     octal = f", and YAML reads {node.value} as {int(plain, 8)}" if not re.search("[89]", plain) else ""
-    raise _RefusedError(
+    raise _RejectedError(
         None,
         None,
         f"a number does not begin with 0{octal}; write {int(plain)}, or '{node.value}' in quotes for text",
@@ -77,8 +77,8 @@ def _refuse_leading_zero(loader: _Loader, node: yaml.ScalarNode) -> None:
     )
 
 
-def _refuse_sexagesimal(loader: _Loader, node: yaml.ScalarNode) -> None:
-    raise _RefusedError(
+def _reject_sexagesimal(loader: _Loader, node: yaml.ScalarNode) -> None:
+    raise _RejectedError(
         None,
         None,
         f"YAML reads {node.value} as a number to the base 60; write the number itself, or '{node.value}' in quotes "
@@ -87,50 +87,55 @@ def _refuse_sexagesimal(loader: _Loader, node: yaml.ScalarNode) -> None:
     )
 
 
-def _refuse_date(loader: _Loader, node: yaml.ScalarNode) -> None:
-    raise _RefusedError(
+def _reject_date(loader: _Loader, node: yaml.ScalarNode) -> None:
+    raise _RejectedError(
         None, None, f"YAML reads {node.value} as a date; write '{node.value}' in quotes for text", node.start_mark
     )
 
 
 for _tag, _pattern, _first in _RESOLVERS:
-    for _kind in (_Loader, _Dumper):
-        _kind.add_implicit_resolver(_tag, _pattern, _first)
-_Loader.add_constructor(_LEADING_ZERO, _refuse_leading_zero)
-_Loader.add_constructor(_SEXAGESIMAL, _refuse_sexagesimal)
-_Loader.add_constructor(_DATE, _refuse_date)
+    for _yaml_class in (_Loader, _Dumper):
+        _yaml_class.add_implicit_resolver(_tag, _pattern, _first)
+_Loader.add_constructor(_LEADING_ZERO, _reject_leading_zero)
+_Loader.add_constructor(_SEXAGESIMAL, _reject_sexagesimal)
+_Loader.add_constructor(_DATE, _reject_date)
 
 
 def read_yaml(path: Path, source: str | None = None) -> Any:
-    """Values from a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+    """Reads a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
-    ``source`` is what messages call the file. Raises ``TrainingError``.
+    Messages call the file ``source``. Raises ``TrainingError``.
     """
     source = source or str(path)
-    return parse_yaml(_decoded(path.read_bytes(), source), source)
+    return parse_yaml(_decode(path.read_bytes(), source), source)
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """YAML as values. Raises ``TrainingError``, with the line."""
+    """Parses YAML. Raises ``TrainingError`` with the line."""
     try:
         return yaml.load(text, _Loader)
-    except _RefusedError as error:
+    except _RejectedError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark and "\n" in text.strip() else ""
         raise TrainingError(f"{source}{line}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise TrainingError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise TrainingError(f"{source} is not valid YAML: it is nested too deeply") from error
-    except (ValueError, LookupError, AttributeError, TypeError) as error:  # of a value that is not what its tag says
+    except (
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as error:  # from a value that does not fit its explicit tag
         raise TrainingError(f"{source} is not valid YAML: {type(error).__name__}: {error}") from error
 
 
 def dump_yaml(values: Any, **options: Any) -> str:
-    """Values as YAML that ``parse_yaml`` reads back equal."""
+    """Writes values as YAML that ``parse_yaml`` reads back equal."""
     return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **options))
 
 
-def _decoded(content: bytes, source: str) -> str:
+def _decode(content: bytes, source: str) -> str:
     encoding = next((name for mark, name in _BOMS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)

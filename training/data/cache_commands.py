@@ -1,11 +1,20 @@
-"""The command ``cache``: what the user's cache holds, and clearing it."""
+"""The command ``cache``: lists what the user's cache holds, and clears it."""
 
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from training.data.cache import BOUND_VARIABLE, Entry, bound, cache_folder, entries, human, remove, size_of
+from training.data.cache import (
+    MAX_BYTES_VARIABLE,
+    Entry,
+    cache_folder,
+    entries,
+    format_bytes,
+    max_bytes,
+    remove,
+    total_bytes,
+)
 from training.errors import TrainingError
 
 cache = typer.Typer(
@@ -14,26 +23,27 @@ cache = typer.Typer(
 
 
 @cache.callback()
-def _list_by_itself(context: typer.Context) -> None:
+def _list_by_default(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         list_entries()
 
 
 @cache.command("list")
 def list_entries() -> None:
-    """Lists what the cache holds; what was used last comes first.
+    """Lists what the cache holds, the last used first.
 
     Example: python -m training cache list
     """
-    found = sorted(entries(), key=lambda entry: -entry.used)
+    found = sorted(entries(), key=lambda entry: -entry.last_used)
     for entry in found:
-        used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
+        last_used = datetime.fromtimestamp(entry.last_used).strftime("%Y-%m-%d %H:%M")
         in_use = ", in use" if entry.in_use else ""
-        print(f"{_short(entry)}  {entry.kind:8}  {human(entry.bytes):>10}  {used}  {entry.about}{in_use}")
-    bounded = [entry for entry in found if entry.kind != "judge"]
+        size = format_bytes(entry.bytes)
+        print(f"{_short_key(entry)}  {entry.kind:8}  {size:>10}  {last_used}  {entry.description}{in_use}")
+    evictable = [entry for entry in found if entry.kind != "judge"]
     print(
-        f"{cache_folder()}: {human(size_of(found))}; images and features take {human(size_of(bounded))} of at most "
-        f"{human(bound())} ({BOUND_VARIABLE})"
+        f"{cache_folder()}: {format_bytes(total_bytes(found))}; images and features take "
+        f"{format_bytes(total_bytes(evictable))} of at most {format_bytes(max_bytes())} ({MAX_BYTES_VARIABLE})"
     )
 
 
@@ -47,28 +57,29 @@ def clear(
         typer.Option("--judges", help="Judges as well, after which scores no longer compare with earlier ones."),
     ] = False,
 ) -> None:
-    """Removes decoded images and what judges see in them; the next command on the data makes them again.
+    """Removes decoded images and what judges see in them. The next command on the data computes them again.
 
     Example: python -m training cache clear
     """
     found = entries()
-    chosen = [entry for key in keys for entry in _named(key, found)] if keys else found
+    chosen = [entry for key in keys for entry in _entries_named(key, found)] if keys else found
     if not judges:
         chosen = [entry for entry in chosen if entry.kind != "judge"]
-    before = size_of(found)
+    before = total_bytes(found)
     removed = [entry for entry in chosen if remove(entry)]
-    freed = human(before - size_of(entry for entry in found if entry not in removed))
+    freed = format_bytes(before - total_bytes(entry for entry in found if entry not in removed))
     print(f"removed {len(removed)} entries, {freed}")
     if kept := [entry for entry in chosen if entry not in removed]:
-        print(f"kept {', '.join(map(_short, kept))}: in use by a running process")
+        print(f"kept {', '.join(map(_short_key, kept))}: in use by a running process")
 
 
-def _named(key: str, found: list[Entry]) -> list[Entry]:
+def _entries_named(key: str, found: list[Entry]) -> list[Entry]:
+    """Returns the entries whose key begins with ``key``. Raises ``TrainingError`` if there are none."""
     chosen = [entry for entry in found if entry.key.startswith(key)]
     if not chosen or not key:
         raise TrainingError(f"the cache has no entry {key!r}; python -m training cache list shows them")
     return chosen
 
 
-def _short(entry: Entry) -> str:
+def _short_key(entry: Entry) -> str:
     return entry.key[:12]

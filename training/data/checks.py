@@ -1,18 +1,19 @@
-"""What is looked at before the first step: whether a run can train on this data at all."""
+"""Checks, before the first step, that a run can train on its data; reports what the data is."""
 
 import sys
 import unicodedata
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
+from training.data.sources.find import format_counts
 from training.data.sources.names import SPLITS
-from training.data.sources.read import said
 from training.errors import TrainingError
 
-LOOKED_AT = 1000
+CHECKED_IMAGES = 1000
 _LABELS_SHOWN = 12
 
 
@@ -36,34 +37,38 @@ def check_data(config: Config, data: TrainingImages) -> None:
         raise TrainingError(
             f"the data holds {len(data)} images, fewer than one batch of {config.batch_size}; lower batch_size"
         )
-    some = data.images[np.linspace(0, len(data) - 1, min(len(data), LOOKED_AT), dtype=np.int64)]
-    if (some == some[0]).all():
+    checked = data.images[np.linspace(0, len(data) - 1, min(len(data), CHECKED_IMAGES), dtype=np.int64)]
+    if (checked == checked[0]).all():
         raise TrainingError("all images are the same; there is nothing to learn")
-    if config.data.channels == 3 and (some[..., 0] == some[..., 1]).all() and (some[..., 1] == some[..., 2]).all():
+    if config.data.channels == 3 and _is_grey(checked):
         print(
             "every image looked at is grey: --set data.channels=1 would spare the networks two channels",
             file=sys.stderr,
         )
 
 
+def _is_grey(images: NDArray[np.uint8]) -> bool:
+    return bool((images[..., 0] == images[..., 1]).all() and (images[..., 1] == images[..., 2]).all())
+
+
 def report_data(data: TrainingImages) -> None:
-    """Says in one line what was found in DATA, and names the files that are broken."""
+    """Prints what was found in DATA in one line, and the files that cannot be decoded."""
     print(summary(data), file=sys.stderr)
     warn_unreadable(data)
 
 
 def summary(data: TrainingImages) -> str:
-    """The images, their labels, what was converted and what was passed over, in one line."""
-    parts = [f"{data.name}: {_counted(len(data), 'image')}, {_labels(data)}"]
+    """Returns in one line the images, their labels, the conversions, and what was skipped."""
+    parts = [f"{data.name}: {_count(len(data), 'image')}, {_describe_labels(data)}"]
     if data.converted:
-        parts.append(f"converted: {said(data.converted)}")
+        parts.append(f"converted: {format_counts(data.converted)}")
     broken = {"broken": len(data.broken)} if data.broken else {}
-    if passed_over := {**data.passed_over, **broken}:
-        parts.append(f"passed over: {said(passed_over)}")
+    if skipped := {**data.skipped, **broken}:
+        parts.append(f"passed over: {format_counts(skipped)}")
     return "; ".join(parts)
 
 
-def _labels(data: TrainingImages) -> str:
+def _describe_labels(data: TrainingImages) -> str:
     if data.labels is None or data.label_names is None:
         return "no labels"
     counts = np.bincount(data.labels, minlength=len(data.label_names)).tolist()
@@ -73,18 +78,18 @@ def _labels(data: TrainingImages) -> str:
     if all(name.casefold() in SPLITS for name in data.label_names):
         shown.append("named like parts of a data set: for one of them, give its folder as DATA")
     alike = Counter(unicodedata.normalize("NFKC", name).strip().casefold() for name in data.label_names)
-    twins = [name for name in data.label_names if alike[unicodedata.normalize("NFKC", name).strip().casefold()] > 1]
-    if twins:
-        shown.append(f"nearly the same name: {', '.join(map(repr, twins[:_LABELS_SHOWN]))}")
-    return f"{_counted(len(data.label_names), 'label')} ({', '.join(shown)})"
+    similar = [name for name in data.label_names if alike[unicodedata.normalize("NFKC", name).strip().casefold()] > 1]
+    if similar:
+        shown.append(f"nearly the same name: {', '.join(map(repr, similar[:_LABELS_SHOWN]))}")
+    return f"{_count(len(data.label_names), 'label')} ({', '.join(shown)})"
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def warn_unreadable(data: TrainingImages) -> None:
-    """Names the files that were passed over."""
+    """Prints the first ten files that cannot be decoded."""
     if data.broken:
         shown = "".join(f"\n  {reason}" for reason in data.broken[:10])
         more = f"\n  … and {len(data.broken) - 10} more" if len(data.broken) > 10 else ""

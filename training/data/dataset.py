@@ -1,8 +1,8 @@
-"""DATA → training images, decoded once into a memory-mapped uint8 array.
+"""Loads the images of DATA, decoded once into a memory-mapped uint8 array.
 
-DATA is a folder, Parquet files, or a data set of the Hugging Face Hub. The array lies in the user's cache, under a name
-made of where the images come from and how they are fitted, so a second run on the same data starts at once. A
-fingerprint of the decoded images says what a run was trained on.
+DATA is a folder, Parquet files, or a data set of the Hugging Face Hub. The array lies in the user's cache. Its name is
+a hash of where the images come from and how they are fitted, so a second run on the same data starts at once. A
+fingerprint of the decoded images identifies the data that a run was trained on.
 """
 
 import hashlib
@@ -15,16 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config.schema import DataConfig
-from training.data.cache import IMAGES_FILE, LABELS_FILE, META_FILE, datasets_folder, hold
-from training.data.sources.read import Source, find_source
+from training.data.cache import IMAGES_FILE, LABELS_FILE, META_FILE, datasets_folder, mark_in_use
+from training.data.sources.find import ImageSource, find_images
 
-DATA_HELP = (
-    "A folder of images (its folders are labels), a .parquet file or a folder of them, or the name of a Hugging Face "
-    "data set."
-)
-
-_RULES = 2
-"""Raised when the same files would be read as other images; what was decoded under older rules is not used."""
+_DECODING_VERSION = 2
+"""Increased when the same files decode to other images. Images of an older version are decoded again."""
 
 
 @dataclass(frozen=True)
@@ -40,34 +35,33 @@ class TrainingImages:
     """int64 [N], or None where the data has no labels."""
     label_names: tuple[str, ...] | None
     broken: tuple[str, ...] = ()
-    """Files that could not be decoded, each with the reason; they are not among the images."""
+    """Files that could not be decoded, each with the reason. They are not among the images."""
     converted: Mapping[str, int] = field(default_factory=dict)
-    """What was done to images so that they fit → to how many."""
-    passed_over: Mapping[str, int] = field(default_factory=dict)
-    """What lies in DATA beside the images → how often."""
+    """Conversion, such as ``turned upright`` → number of images that needed it."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Reason → how many files and folders of DATA were skipped for it."""
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 def load_images(source: str, config: DataConfig) -> TrainingImages:
-    """The training images of DATA: a folder, Parquet files, or a Hugging Face data set.
+    """Returns the training images of DATA: a folder, Parquet files, or a Hugging Face data set.
 
-    Decodes them at the first call and maps them into memory at any other. Raises ``TrainingError``.
+    The first call decodes them into the cache; later calls map them into memory. Raises ``TrainingError``.
     """
-    found = find_source(source, config)
-    key = hashlib.sha256(json.dumps([_RULES, found.identity, config.model_dump()]).encode()).hexdigest()[:32]
+    found = find_images(source, config)
+    key = hashlib.sha256(json.dumps([_DECODING_VERSION, found.identity, config.model_dump()]).encode()).hexdigest()[:32]
     folder = datasets_folder() / key
-    if not hold(folder, found.name):
-        # Images that are mapped already need no decoder.
-        from training.data.decoding import decode
+    if not mark_in_use(folder, found.name):
+        from training.data.decoding import decode  # images in the cache need no decoder
 
-        decode(found.rows(), config, folder)
-        hold(folder, found.name)
+        decode(found.open_rows(), config, folder)
+        mark_in_use(folder, found.name)
     return _map(found, folder)
 
 
-def _map(source: Source, folder: Path) -> TrainingImages:
+def _map(source: ImageSource, folder: Path) -> TrainingImages:
     meta = json.loads((folder / META_FILE).read_text())
     names = meta["label_names"]
     return TrainingImages(
@@ -78,5 +72,5 @@ def _map(source: Source, folder: Path) -> TrainingImages:
         label_names=tuple(names) if names else None,
         broken=tuple(meta["broken"]),
         converted=meta["converted"],
-        passed_over=source.passed_over,
+        skipped=source.skipped,
     )

@@ -1,4 +1,4 @@
-"""The rows of a data set → images decoded, fitted and written as one array."""
+"""Decodes the rows of a data set, fits them to the configured size, and writes them as one array."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from training.errors import TrainingError
 
 
 def decode(rows: Rows, config: DataConfig, folder: Path) -> None:
-    """Writes the images, their labels and what is told of them into a new folder, whole or not at all.
+    """Writes the images, their labels and ``meta.json`` into a new folder, whole or not at all.
 
     Raises ``TrainingError``.
     """
@@ -50,17 +50,17 @@ def decode(rows: Rows, config: DataConfig, folder: Path) -> None:
 
 
 def _write_images(rows: Rows, config: DataConfig, path: Path, converted: Counter[str]) -> tuple[list[int], list[str]]:
-    """Decodes into ``path``; returns the rows that are in it, and the files that are broken, each with the reason.
+    """Decodes into ``path``. Returns the indices of the rows in it, and each broken file with the reason.
 
-    Raises ``TrainingError`` if more are broken than ``broken_share`` allows, or all.
+    Raises ``TrainingError`` if all files are broken, or more than ``broken_share`` allows.
     """
     shape = (config.resolution, config.resolution, config.channels)
     allowed = int(config.broken_share * rows.count)
     kept: list[int] = []
     broken: list[str] = []
     with path.open("wb") as file:
-        _npy_header(file, (rows.count, *shape))
-        for index, image in enumerate(_fitted(rows, config, converted)):
+        _write_npy_header(file, (rows.count, *shape))
+        for index, image in enumerate(_fitted_images(rows, config, converted)):
             if isinstance(image, str):
                 broken.append(image)
             else:
@@ -73,20 +73,20 @@ def _write_images(rows: Rows, config: DataConfig, path: Path, converted: Counter
                 f"{config.broken_share:g} allows {allowed}: {shown}"
             )
         file.seek(0)
-        _npy_header(file, (len(kept), *shape))  # of the same length whatever the count
+        _write_npy_header(file, (len(kept), *shape))  # NumPy pads headers, so it has the first one's length
     return kept, broken
 
 
-def _npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+def _write_npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _fitted(rows: Rows, config: DataConfig, converted: Counter[str]) -> Iterator[NDArray[np.uint8] | str]:
-    """Each image uint8 [H, W, C], or what is broken about it; counts in ``converted`` what was done to images."""
+def _fitted_images(rows: Rows, config: DataConfig, converted: Counter[str]) -> Iterator[NDArray[np.uint8] | str]:
+    """Yields each image as uint8 [H, W, C], or why it is broken. Counts conversions in ``converted``."""
     first_size: tuple[int, int] | None = None
-    shown = track(rows.images, "Decoding images", rows.count, console=console, disable=not console.is_terminal)
-    for index, row in enumerate(shown):
+    progress = track(rows.images, "Decoding images", rows.count, console=console, disable=not console.is_terminal)
+    for index, row in enumerate(progress):
         if row is None or (row["bytes"] is None and row["path"] is None):
             yield f"image {index} (is missing)"
             continue
@@ -124,7 +124,7 @@ def _pad(image: Image.Image, side: int, where: str) -> Image.Image:
 def _crop(image: Image.Image, side: int) -> Image.Image:
     short = min(image.size)
     left, top = (image.width - short) // 2, (image.height - short) // 2
-    # Cropped first: resize's own box would let the filter reach beyond it.
+    # Crops first: with resize's own box argument the filter would read pixels outside the box.
     return image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.LANCZOS)
 
 

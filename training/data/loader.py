@@ -1,4 +1,4 @@
-"""Real images for the training loop, in an order that starts anywhere and before the loop asks for them."""
+"""Loads batches of real images ahead of the training loop, in a seeded order that can start anywhere."""
 
 import functools
 import time
@@ -15,16 +15,16 @@ from training.parallel.distributed import Processes
 
 
 class BatchLoader:
-    """Batches in a seeded order; while one trains, a thread reads the next from the mapped file."""
+    """Loads batches in a seeded order. While one trains, a thread reads the next from the mapped file."""
 
     def __init__(self, data: TrainingImages, labels: int, seed: int, batch_size: int, processes: Processes) -> None:
-        """``labels`` is 0 where the run has none, ``batch_size`` is that of all processes together."""
+        """``labels`` is 0 for an unconditional run; ``batch_size`` counts all processes together."""
         self._data, self._labels, self._seed, self._batch_size = data, labels, seed, batch_size
         self._processes, self._share = processes, processes.share(batch_size)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch-loader")
         self._next: tuple[int, Future[tuple[Tensor, Tensor | None]]] | None = None
         self.waited = 0.0
-        """Seconds that the training has waited for images."""
+        """Seconds that the training has waited for images so far."""
 
     def __enter__(self) -> "BatchLoader":
         return self
@@ -35,9 +35,9 @@ class BatchLoader:
         self._thread.shutdown(cancel_futures=True)
 
     def take(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
-        """Takes this process's share of the batch that begins after so many images.
+        """Returns this process's share of the batch that begins after ``images_seen`` images.
 
-        Returns reals float [N, C, H, W] in -1 … 1 and labels int64 [N], or None, on the device.
+        Reals are float [N, C, H, W] in -1 … 1. Labels are int64 [N], or None. Both are on the device.
         """
         began = time.perf_counter()
         start, reading = self._next or (None, None)
@@ -52,7 +52,7 @@ class BatchLoader:
     def _read(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
         start = images_seen + self._processes.rank * self._share
         indices = batch_indices(len(self._data), self._seed, start, self._share)
-        # A view of [N, H, W, C], and so channels last in memory.
+        # A view of [N, H, W, C], so the batch is channels last in memory.
         pixels = torch.from_numpy(self._data.images[indices]).permute(0, 3, 1, 2)
         has_label = self._labels and self._data.labels is not None
         label = torch.from_numpy(self._data.labels[indices]) if has_label else None  # type: ignore[index]
@@ -62,12 +62,12 @@ class BatchLoader:
 
 
 def to_range(pixels: Tensor) -> Tensor:
-    """Pixels uint8 → float in -1 … 1."""
+    """Scales pixels from uint8 to float in -1 … 1."""
     return pixels.float() / 127.5 - 1
 
 
 def batch_indices(size: int, seed: int, start: int, count: int) -> NDArray[np.int64]:
-    """Which images come at the positions start … start + count - 1 of an endless series of shuffled passes."""
+    """Returns the images at positions start … start + count - 1 of an endless series of shuffled epochs."""
     positions = np.arange(start, start + count)
     indices = np.empty(count, dtype=np.int64)
     for epoch in np.unique(positions // size):
@@ -76,6 +76,6 @@ def batch_indices(size: int, seed: int, start: int, count: int) -> NDArray[np.in
     return indices
 
 
-@functools.lru_cache(maxsize=2)  # a batch lies in two passes at most
+@functools.lru_cache(maxsize=2)  # a batch no larger than the data spans two epochs at most
 def _shuffled(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((size, seed, epoch)).permutation(size)

@@ -1,4 +1,4 @@
-"""One image file as a person sees it in a viewer: upright, opaque, in sRGB, with 8 bits."""
+"""Opens an image file as a viewer shows it: upright, opaque, in sRGB, with 8 bits."""
 
 import functools
 import io
@@ -12,16 +12,16 @@ from training.config.schema import DataConfig
 from training.errors import TrainingError
 
 GREY_TOLERANCE = 2
-"""Largest difference between the channels of a grey image: lossy WebP rounds each by itself."""
+"""Largest difference between the channels of a grey image, since lossy WebP rounds each channel separately."""
 
-_GREY = {"1", "L", "LA", "La"}
-_SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
-_ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "TIFF", "FLI"}
-"""Formats whose frames are shown one after the other. The frames of MPO and PSD are previews, depths or layers."""
-_REDUCED = {"PNG", "TIFF", "SGI"}
-"""Formats whose colours of 16 bits Pillow reduces to 8."""
-_CARRIES_ORIENTATION = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
-_UPRIGHT = {
+_GREY_MODES = {"1", "L", "LA", "La"}
+_MODES_OF_16_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
+_ANIMATED_FORMATS = {"GIF", "PNG", "WEBP", "AVIF", "TIFF", "FLI"}
+"""Formats whose frames are an animation. The frames of MPO and PSD are previews, depth maps or layers."""
+_REDUCED_FORMATS = {"PNG", "TIFF", "SGI"}
+"""Formats whose 16-bit colours Pillow reduces to 8 bits."""
+_ORIENTATION_KEYS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
+_TRANSPOSE_FOR = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -32,79 +32,84 @@ _UPRIGHT = {
 }
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _SRGB_TOLERANCE = 3
-"""Largest difference, of 255, that a profile makes to a colour if it is sRGB under another name."""
+"""Largest change to a colour, of 255, from a profile that counts as sRGB under another name."""
 
 
 class BrokenPictureError(Exception):
-    """An image that cannot be decoded; the text is the reason, without the name of the file."""
+    """An image that cannot be decoded. The text is the reason, without the file's name."""
 
 
 def open_picture(source: bytes | str | None, config: DataConfig, where: str) -> tuple[Image.Image, list[str]]:
-    """Opens a file's content or path.
+    """Opens an image from bytes or a path.
 
-    Returns the image, of any size, in mode L or RGB as ``config.channels`` says, and the names of the conversions
-    that were needed. Raises ``BrokenPictureError`` if it cannot be decoded, and ``TrainingError``, naming ``where``,
-    if it is in colour and grey was asked for.
+    Returns the image, of any size, in mode L or RGB according to ``config.channels``, and the names of the conversions
+    it needed. Raises ``BrokenPictureError`` if it cannot be decoded. Raises ``TrainingError``, naming ``where``, if it
+    is in colour and the configuration wants grey.
     """
-    done: list[str] = []
+    conversions: list[str] = []
     try:
-        # A decoder's warnings name neither the file nor a remedy.
+        # Decoders' warnings name neither the file nor a remedy, so they are ignored.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = _seen(source, config.background, done)
+            image = _open_first_frame(source, config.background, conversions)
             grey = image.mode == "L" or (config.channels == 1 and _is_grey(image))
-    except Exception as error:  # decoders raise whatever the damage leads to
+    except Exception as error:  # decoders raise exceptions of any type for damaged files
         raise BrokenPictureError(_reason(error)) from error
     if config.channels == 1 and not grey:
         raise TrainingError(f"{where} is in colour; add --set data.channels=3, or convert the images to grey first")
     mode = "RGB" if config.channels == 3 else "L"
-    return image if image.mode == mode else image.convert(mode), done
+    return image if image.mode == mode else image.convert(mode), conversions
 
 
-def _seen(source: bytes | str | None, background: str, done: list[str]) -> Image.Image:
-    """The first frame in mode L or RGB."""
+def _open_first_frame(source: bytes | str | None, background: str, conversions: list[str]) -> Image.Image:
+    """Returns the first frame in mode L or RGB, upright, opaque and in sRGB."""
     if source is None:
         raise ValueError("there is no image")
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-        if file.format in _ANIMATED and getattr(file, "is_animated", False):
-            done.append("first frame of several")
-        if file.format in _REDUCED and file.tile and ";16" in str(file.tile[0][3]) and file.mode not in _SIXTEEN_BITS:
-            done.append("converted from 16 bits")  # by Pillow as it loads
-        image = _upright(file, done)
+        if file.format in _ANIMATED_FORMATS and getattr(file, "is_animated", False):
+            conversions.append("first frame of several")
+        if (
+            file.format in _REDUCED_FORMATS
+            and file.tile
+            and ";16" in str(file.tile[0][3])
+            and file.mode not in _MODES_OF_16_BITS
+        ):
+            conversions.append("converted from 16 bits")  # by Pillow as it loads
+        image = _turn_upright(file, conversions)
     if not (image.width and image.height):
         raise ValueError("it has no pixels")
-    image = _eight_bits(image, done)
+    image = _reduce_to_8_bits(image, conversions)
     image, alpha = _split_alpha(image)
-    image = _standard_colours(image, done)
+    image = _to_srgb_colours(image, conversions)
     if alpha is None or alpha.getextrema()[0] == 255:
         return image
-    done.append(f"flattened onto {background}")
+    conversions.append(f"flattened onto {background}")
     canvas = Image.new("RGB", image.size, ImageColor.getrgb(background))
     canvas.paste(image.convert("RGB"), mask=alpha)
     return canvas
 
 
-def _upright(file: Any, done: list[str]) -> Image.Image:
-    """The loaded image, turned as its orientation says."""
+def _turn_upright(file: Any, conversions: list[str]) -> Image.Image:
+    """Returns the loaded image, turned according to its orientation tag."""
     is_tiff = isinstance(file, TiffImagePlugin.TiffImageFile)
-    # Pillow turns a TIFF as it loads it, and forgets the tag.
+    # Pillow turns a TIFF while loading it and drops the tag, so the tag is read before.
     orientation = file.tag_v2.get(ExifTags.Base.Orientation) if is_tiff else None
     file.load()
-    if not is_tiff and not _CARRIES_ORIENTATION.isdisjoint(file.info):
+    if not is_tiff and not _ORIENTATION_KEYS.isdisjoint(file.info):
         try:
             orientation = file.getexif().get(ExifTags.Base.Orientation)
-        except Exception:  # a viewer shows a photograph with damaged EXIF as it lies there
+        except Exception:  # viewers show a photograph with damaged EXIF unturned
             orientation = None
-    if orientation not in _UPRIGHT:
+    if orientation not in _TRANSPOSE_FOR:
         return file  # type: ignore[no-any-return]
-    done.append("turned upright")
-    return file if is_tiff else file.transpose(_UPRIGHT[orientation])  # type: ignore[no-any-return]
+    conversions.append("turned upright")
+    return file if is_tiff else file.transpose(_TRANSPOSE_FOR[orientation])  # type: ignore[no-any-return]
 
 
-def _eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
-    """Images of more than 8 bits as L, or LA where one value stands for transparency; others as they are."""
-    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format == "PPM"):
-        done.append("converted from 16 bits")
+def _reduce_to_8_bits(image: Image.Image, conversions: list[str]) -> Image.Image:
+    """Reduces an image of more than 8 bits to L, or to LA if one value means transparency; returns others unchanged."""
+    if image.mode in _MODES_OF_16_BITS or (image.mode == "I" and image.format == "PPM"):
+        conversions.append("converted from 16 bits")
         values = np.asarray(image).astype(np.uint32)
         scaled = ((values + 128) // 257).astype(np.uint8)
         if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
@@ -122,7 +127,7 @@ def _eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
                 f"it holds {kind} from {low:g} to {high:g}; only 8 bits, 16 bits and floating-point numbers from 0 "
                 "to 1 say which of them is white"
             )
-        done.append("converted from floating-point numbers")
+        conversions.append("converted from floating-point numbers")
         grey = Image.fromarray(np.rint(numbers * 255).astype(np.uint8))
     else:
         return image
@@ -131,12 +136,12 @@ def _eight_bits(image: Image.Image, done: list[str]) -> Image.Image:
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """The image without transparency, and its alpha channel if it has one."""
+    """Returns the image without transparency, and its alpha channel or None."""
     if not image.has_transparency_data:
         return image, None
-    # Premultiplied colours convert to plain ones and to nothing else.
+    # Pillow converts premultiplied colours to plain ones only.
     plain = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)) if image.mode[-1] == "a" else image
-    coloured = plain.convert("LA" if plain.mode in _GREY else "RGBA")
+    coloured = plain.convert("LA" if plain.mode in _GREY_MODES else "RGBA")
     alpha, opaque = coloured.getchannel("A"), coloured.convert("L" if coloured.mode == "LA" else "RGB")
     opaque.info = _profile_of(image)
     return opaque, alpha
@@ -146,24 +151,24 @@ def _profile_of(image: Image.Image) -> Any:
     return {"icc_profile": image.info["icc_profile"]} if "icc_profile" in image.info else {}
 
 
-def _standard_colours(image: Image.Image, done: list[str]) -> Image.Image:
-    """An image without transparency as L or RGB in sRGB."""
+def _to_srgb_colours(image: Image.Image, conversions: list[str]) -> Image.Image:
+    """Converts an image without transparency to L or RGB in sRGB."""
     profile = image.info.get("icc_profile")
     if image.mode in ("1", "P", "RGBX"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     elif image.mode not in ("L", "RGB"):
-        done.append(f"converted from {image.mode}")
+        conversions.append(f"converted from {image.mode}")
     transform = _to_srgb(profile, image.mode) if profile else None
     if transform is not None:
         if image.mode in ("L", "RGB"):
-            done.append("converted to sRGB")
+            conversions.append("converted to sRGB")
         return ImageCms.applyTransform(image, transform) or image
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
-@functools.lru_cache(maxsize=32)  # the photographs of one camera share a profile
+@functools.lru_cache(maxsize=32)  # photographs of one camera share a profile
 def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform from an embedded profile to sRGB, or None if it is sRGB, damaged, or of another mode."""
+    """Returns the transform from an embedded profile to sRGB; None if it is sRGB, damaged, or for another mode."""
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
@@ -200,12 +205,12 @@ def _extrema(image: Image.Image) -> list[tuple[int, int]]:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with a file, in one line."""
+    """Returns in one line why a file cannot be decoded."""
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         return f"it has more than {most} pixels, the most that are decoded; scale it down first"
     if isinstance(error, UnidentifiedImageError):
-        return "cannot identify image file"  # Pillow goes on with the name, or with an address in memory
+        return "cannot identify image file"  # Pillow's text adds a name or an address in memory
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = " ".join(text.split())[:300]
     if isinstance(error, OSError | SyntaxError | ValueError | EOFError) and text:

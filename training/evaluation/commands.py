@@ -8,15 +8,9 @@ import typer
 from rich.console import Console
 
 from models.noise import MAX_SEED
-from training.config.files import load_config, preset_names
-from training.data.checks import report_data
-from training.data.dataset import DATA_HELP, load_images
+from training.config.presets import preset_names
 from training.errors import TrainingError
-from training.evaluation.inception.weights import load_inception
-from training.evaluation.judge.network import load_judge
-from training.evaluation.judge.train import judge_for, train_judge
-from training.evaluation.reference import Reference
-from training.evaluation.target import open_target
+from training.options import DATA_HELP
 
 
 def judge(
@@ -38,6 +32,11 @@ def judge(
 
     Example: python -m training judge digits --data mnist.parquet --out mnist-judge.pt
     """
+    from training.config.files import load_config
+    from training.data.checks import report_data
+    from training.data.dataset import load_images
+    from training.evaluation.judge.train import train_judge
+
     if out.exists():
         raise TrainingError(
             f"{out} is there already, and scores by it compare only with each other; choose another --out"
@@ -80,9 +79,15 @@ def evaluate(
 
     Example: python -m training evaluate models/zoo/digits/3 --data mnist.parquet
     """
-    # ONNX Runtime and the measures take a second to import, and only this needs them.
+    from training.data.checks import report_data
+    from training.data.dataset import load_images
     from training.evaluation.evaluate import evaluate as evaluated
+    from training.evaluation.inception.weights import load_inception
+    from training.evaluation.judge.network import load_judge
+    from training.evaluation.judge.train import judge_for
+    from training.evaluation.reference import Reference
     from training.evaluation.report import table, write_card, write_json, write_picture
+    from training.evaluation.target import open_target
 
     judged = open_target(subject)
     source = data or judged.data_source

@@ -3,9 +3,10 @@
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.progress import track
 
+from models.strict import StrictModel
 from training.console import console
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
@@ -25,11 +26,7 @@ FEWEST = FEATURES + 1
 NO_JUDGE = "none"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TargetRecord(_Strict):
+class TargetRecord(StrictModel):
     """What was judged."""
 
     name: str
@@ -37,7 +34,7 @@ class TargetRecord(_Strict):
     path: str
 
 
-class DataRecord(_Strict):
+class DataRecord(StrictModel):
     """What it was compared with."""
 
     name: str
@@ -45,7 +42,7 @@ class DataRecord(_Strict):
     images: int
 
 
-class LabelScore(_Strict):
+class LabelScore(StrictModel):
     """How well a label is obeyed."""
 
     label: str
@@ -54,7 +51,7 @@ class LabelScore(_Strict):
     real_agreement: float | None = Field(description="the same for real images that the judge has not seen")
 
 
-class Evaluation(_Strict):
+class Evaluation(StrictModel):
     """What ``scores.json`` holds."""
 
     schema_version: Literal[1] = 1

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from rich.progress import track
 from torch import Tensor
 
+from models.strict import StrictModel
 from training.console import console
-from training.data.cache import FEATURES_ENDING, hold, judges_folder, keep_bound
+from training.data.cache import FEATURES_ENDING, evict, judges_folder, mark_in_use
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.judge.network import FEATURES, Judge
@@ -30,10 +30,8 @@ HELD_OUT = 2_000
 _BATCH = 500
 
 
-class Bounds(BaseModel):
+class Bounds(StrictModel):
     """What real images and noise score, by metric: the scale on which a score has a meaning."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     floor: dict[str, float]
     floor_samples: int
@@ -137,11 +135,11 @@ def _cut(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 def _kept(path: Path, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-    if not hold(path):
+    if not mark_in_use(path):
         content = io.BytesIO()
         np.save(content, make())
         write_atomic(path, content.getvalue())
-        hold(path)
-        keep_bound()
+        mark_in_use(path)
+        evict()
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r")
     return kept

@@ -1,4 +1,4 @@
-"""What a run has come to: the averaged generator that export, evaluation and people take."""
+"""Loads the generator that a run is judged by: what export, evaluation and reports use."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from training.runs.resuming import resume_point
 
 @dataclass(frozen=True)
 class BestGenerator:
-    """An averaged generator of a run, in evaluation mode."""
+    """An EMA generator of a run, in evaluation mode."""
 
     network: nn.Module
     images_seen: int
@@ -22,7 +22,7 @@ class BestGenerator:
 
 
 def load_best_generator(run: RunFolder, device: torch.device = torch.device("cpu")) -> BestGenerator:  # noqa: B008
-    """The averaged generator that the judge liked best; of a run without a judge, the newest.
+    """Returns the EMA generator with the best score; for a run without a judge, the newest of the first half-life.
 
     Raises ``TrainingError`` if the run has no checkpoint.
     """
@@ -32,10 +32,10 @@ def load_best_generator(run: RunFolder, device: torch.device = torch.device("cpu
         network = state.emas[best["half_life"]]
         network.load_state_dict(best["generator"])
         return BestGenerator(network, best["images_seen"], best["half_life"])
-    content = resume_point(run)
-    if content is None:
+    checkpoint = resume_point(run)
+    if checkpoint is None:
         raise TrainingError(
             f"{run.path} holds no checkpoint yet; go on with the run: python -m training resume {run.path}"
         )
-    load_checkpoint(state, content)
+    load_checkpoint(state, checkpoint)
     return BestGenerator(state.ema, state.images_seen, run.config.ema.half_lives[0])

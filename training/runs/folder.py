@@ -1,11 +1,10 @@
-"""The folder of a run: its configuration, what it trains on, where it ran, and where its results go.
+"""The folder of a run: its configuration, its data, where it ran, and its results.
 
-A run begins on disk before anything slow: ``config.yaml`` comes last, so a folder with it is a run that can be resumed,
-and one without it holds nothing that anybody needs.
+A start writes ``config.yaml`` last and before anything slow. So a folder with it is a run that can be resumed, and a
+folder without it holds nothing worth keeping.
 """
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -23,6 +22,7 @@ from training.config.schema import Config
 from training.config.strict_yaml import read_yaml
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
+from training.files import atomic_file
 from training.locks import FileLock
 from training.runs.checkpoints import checkpoints
 
@@ -41,7 +41,7 @@ class DataSource(pydantic.BaseModel):
 
 
 class DataRecord(DataSource):
-    """What a run trains on, so that it goes on with the same images and no others."""
+    """The images that a run trains on, so that it continues with the same ones."""
 
     name: str
     fingerprint: str
@@ -61,37 +61,37 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints lie."""
+        """The folder of checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def samples(self) -> Path:
-        """Where grids of samples lie."""
+        """The folder of sample grids."""
         return self.path / "samples"
 
     @property
     def best(self) -> Path:
-        """Where the averaged generator lies that the judge has liked best."""
+        """The file with the EMA generator of the best score."""
         return self.path / "best.pt"
 
     @property
     def scores(self) -> Path:
-        """Where the judge's scores lie, as JSON lines."""
+        """The judge's scores, as JSON lines."""
         return self.path / "scores.jsonl"
 
     @property
     def labels(self) -> int:
-        """How many labels steer the generator; 0 for an unconditional one."""
+        """The number of labels that condition the generator; 0 for an unconditional one."""
         return len(self.data.label_names or ()) if self.config.conditional else 0
 
     @classmethod
     def create(cls, path: Path, config: Config, source: str, images: TrainingImages) -> "RunFolder":
-        """A new run. Raises ``TrainingError`` if the folder holds anything else already."""
+        """Writes a new run. Raises ``TrainingError`` if the folder holds anything else already."""
         return begin_run(path, config, source).complete(images)
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """A run that is there. Raises ``TrainingError`` if it is none, or has not got to its data yet."""
+        """Opens a run. Raises ``TrainingError`` if the folder holds none, or one that has not reached its data yet."""
         start = open_start(path)
         if start.data is None:
             raise TrainingError(f"{path} has not begun to train; go on with: python -m training resume {path}")
@@ -100,7 +100,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class RunStart:
-    """A run on disk that may not have got to its data yet."""
+    """A run on disk that may not have reached its data yet."""
 
     path: Path
     config: Config
@@ -108,19 +108,19 @@ class RunStart:
     data: DataRecord | None
     """None until the images have been decoded for the first time."""
     source_revision: str | None
-    made: tuple[Path, ...] = ()
-    """The folders that this start has made, innermost first."""
+    created: tuple[Path, ...] = ()
+    """The folders that this start has created, innermost first."""
     new: bool = False
     """Whether this start has written the run."""
 
     def complete(self, images: TrainingImages, source: str | None = None) -> RunFolder:
-        """The run with its data; notes what is new about them. ``source`` is where the images lie now, if elsewhere.
+        """Returns the run with its data, and records new ones. ``source`` is where moved images lie now.
 
         Raises ``TrainingError`` if they are not the images that the run began with.
         """
         if self.data is None:
             data = DataRecord(
-                source=_whole_name(source) if source else self.source,
+                source=_absolute_source(source) if source else self.source,
                 name=images.name,
                 fingerprint=images.fingerprint,
                 images=len(images),
@@ -133,7 +133,7 @@ class RunStart:
                 f"(fingerprint {images.fingerprint[:12]}…, then {self.data.fingerprint[:12]}…)"
             )
         else:
-            data = self.data.model_copy(update={"source": _whole_name(source)} if source else {})
+            data = self.data.model_copy(update={"source": _absolute_source(source)} if source else {})
         if data != self.data:
             write_text(self.path / DATA_FILE, data.model_dump_json(indent=2) + "\n")
         run = RunFolder(self.path, self.config, data, self.source_revision)
@@ -141,26 +141,26 @@ class RunStart:
         return run
 
     def undo(self) -> None:
-        """Removes what this start has written; what was there before stays."""
+        """Removes everything that this start has written. Leaves a run that was there before."""
         if not self.new:
             return
-        (self.path / CONFIG_FILE).unlink(missing_ok=True)  # first: what is left then is no run
+        (self.path / CONFIG_FILE).unlink(missing_ok=True)  # first, so the rest is no run if this is cut short
         for entry in self.path.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        for folder in self.made:
+        for folder in self.created:
             if any(folder.iterdir()):
                 break
             folder.rmdir()
 
 
-def begin_run(path: Path, config: Config, source: str, made: tuple[Path, ...] = ()) -> RunStart:
-    """Writes a run's folder, or takes up one that has no checkpoint yet and is of the same configuration and data.
+def begin_run(path: Path, config: Config, source: str, created: tuple[Path, ...] = ()) -> RunStart:
+    """Writes a run's folder. Or opens one without a checkpoint, of the same configuration and data.
 
-    ``made`` are the folders that this start has made or makes, innermost first. Raises ``TrainingError`` if the folder
-    holds anything else.
+    ``created`` are the folders that this start creates, innermost first. Raises ``TrainingError`` if the folder holds
+    anything else.
     """
     check_free(path)
-    source = _whole_name(source)
+    source = _absolute_source(source)
     if (path / CONFIG_FILE).is_file():
         start = open_start(path)
         if (start.config, start.source) == (config, source):
@@ -174,30 +174,30 @@ def begin_run(path: Path, config: Config, source: str, made: tuple[Path, ...] = 
     write_text(path / DATA_FILE, DataSource(source=source).model_dump_json(indent=2) + "\n")
     write_text(path / ENVIRONMENT_FILE, json.dumps(_environment(revision), indent=2) + "\n")
     write_text(path / CONFIG_FILE, dump_config(config))
-    return RunStart(path, config, source, None, revision, made, new=True)
+    return RunStart(path, config, source, None, revision, created, new=True)
 
 
 def missing_folders(path: Path) -> tuple[Path, ...]:
-    """A folder and those above it that are not there yet, innermost first."""
+    """Returns those of a folder and its parents that do not exist, innermost first."""
     return tuple(folder for folder in (path, *path.parents) if not folder.exists())
 
 
 def check_free(path: Path) -> None:
     """Raises ``TrainingError`` unless a run may begin in a folder.
 
-    It may where there is none, in an empty one, and in one that a start has left behind before its first checkpoint.
+    It may in a missing or empty folder, and in one that an earlier start left before its first checkpoint.
     """
     if (path / CONFIG_FILE).is_file():
         if checkpoints(path / "checkpoints"):
             raise TrainingError(
                 f"{path} is there already; choose another --out, or go on with: python -m training resume {path}"
             )
-    elif path.exists() and not (path.is_dir() and all(map(_unfinished, path.iterdir()))):
+    elif path.exists() and not (path.is_dir() and all(map(_is_leftover, path.iterdir()))):
         raise TrainingError(f"{path} is there already, and is no run; choose another --out")
 
 
 def open_start(path: Path) -> RunStart:
-    """A run that is there, however far it has got. Raises ``TrainingError`` if it is none."""
+    """Opens a run, however far it has got. Raises ``TrainingError`` if the folder holds none."""
     try:
         config = parse_config(read_yaml(path / CONFIG_FILE), str(path / CONFIG_FILE))
         record = (path / DATA_FILE).read_bytes()
@@ -212,7 +212,7 @@ def open_start(path: Path) -> RunStart:
 
 
 class RunLock:
-    """The lock on a run, held by the process that trains in its folder until the end of a ``with`` block."""
+    """The lock on a run. The process that trains in its folder holds it until the end of a ``with`` block."""
 
     def __init__(self, run: Path) -> None:
         self._run, self._lock = run, FileLock(run / LOCK_FILE)
@@ -225,46 +225,43 @@ class RunLock:
     ) -> None:
         self._lock.release()
 
-    def take(self) -> None:
-        """Takes the lock. Raises ``TrainingError`` if another process has it, or the file system has no locks."""
+    def acquire(self) -> None:
+        """Takes the lock. Raises ``TrainingError`` if another process holds it, or the file system has no locks."""
         if not self._lock.try_acquire():
             raise TrainingError(f"another process is training in {self._run}; wait until it has ended, or stop it")
 
 
 def with_config(run: RunFolder, config: Config) -> RunFolder:
-    """The same run under another configuration, which is written into its ``config.yaml``."""
+    """Writes another configuration into a run's ``config.yaml``, and returns the run under it."""
     write_text(run.path / CONFIG_FILE, dump_config(config))
     return replace(run, config=config)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file of a run whole or not at all. A run has one writer, so the draft's name is always the same."""
-    draft = path.with_name(path.name + ".tmp")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    """Writes a file of a run whole or not at all. A run has one writer: the process that holds its lock."""
+    with atomic_file(path, one_writer=True) as file:
+        file.write(text.encode())
 
 
 def numbered_folder(config: Config, settings: list[str]) -> Path:
-    """The next free folder below ``runs/``: its number, the preset, and what ``--set`` changed."""
+    """Returns the next free folder below ``runs/``, named after its number, the preset and the ``--set`` settings."""
     numbers = [int(match[0]) for path in RUNS.glob("*") if (match := re.match(r"\d+", path.name))]
     name = "-".join([f"{max(numbers, default=-1) + 1:05d}", config.name, *settings])
     return RUNS / re.sub(r"[^\w.=-]+", "_", name)[:120]
 
 
-def _whole_name(source: str) -> str:
-    """A path that means the same from anywhere; the name of a Hugging Face data set stays as it is."""
+def _absolute_source(source: str) -> str:
+    """Returns a path as an absolute one, and the name of a Hugging Face data set as it is."""
     return str(Path(source).absolute()) if Path(source).exists() else source
 
 
-def _unfinished(entry: Path) -> bool:
-    """Whether a file is one that a start leaves behind which was killed before the folder became a run."""
+def _is_leftover(entry: Path) -> bool:
+    """Whether a start that was killed before it wrote ``config.yaml`` leaves a file of this name."""
     return entry.name.removesuffix(".tmp") in {CONFIG_FILE, DATA_FILE, ENVIRONMENT_FILE, LOCK_FILE}
 
 
 def _source_revision() -> str | None:
+    """Returns the trainer's git commit, with ``+changes`` if its files differ from it; None outside a checkout."""
     here = Path(__file__).parents[1]
     try:
         revision = _git("rev-parse", "HEAD", cwd=here)

@@ -1,4 +1,7 @@
-"""What a person and a program see of a run as it goes: a progress bar or lines, JSON lines, TensorBoard."""
+"""Where a run reports to: JSON lines, TensorBoard, a progress bar, lines on the console.
+
+To add a destination, write a ``Logger`` and add it to the list in ``run_loggers``.
+"""
 
 import json
 import sys
@@ -9,25 +12,87 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from training.console import console
+from training.runs.json_lines import truncate_after
 
 METRICS_FILE = "metrics.jsonl"
 
 
-class Monitor:
-    """Writes what it is told wherever somebody may look."""
+class Logger:
+    """Receives the progress of a run. By default every method does nothing."""
 
-    def __init__(self, folder: Path, images_seen: int, budget: int, quiet: bool = False) -> None:
-        """Takes up where ``images_seen`` is; lines from beyond it, by a run that was killed there, are forgotten.
+    def start(self) -> None:
+        """Called once before the first step."""
 
-        ``quiet`` shows a progress bar at most.
-        """
+    def step(self, images_seen: int) -> None:
+        """Called after every step."""
+
+    def metrics(self, images_seen: int, means: dict[str, float]) -> None:
+        """Receives the means since the last call, once per tick."""
+
+    def scores(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
+        """Receives the judge's scores of the EMA generator with this half-life, in images."""
+
+    def picture(self, images_seen: int, name: str, picture: Image.Image) -> None:
+        """Receives a picture, such as the grid of ``samples``."""
+
+    def close(self) -> None:
+        """Called once at the end, after an error too."""
+
+
+def run_loggers(folder: Path, images_seen: int, budget: int, quiet: bool = False) -> list[Logger]:
+    """Returns the loggers of a run that continues from ``images_seen``; ``quiet`` omits the lines on the console."""
+    return [
+        JsonLinesLogger(folder, images_seen),
+        TensorBoardLogger(folder, images_seen),
+        ProgressBar(images_seen, budget),
+        *([] if quiet else [ConsoleLogger(budget)]),
+    ]
+
+
+class JsonLinesLogger(Logger):
+    """Writes metrics into ``metrics.jsonl``."""
+
+    def __init__(self, folder: Path, images_seen: int) -> None:
+        """Removes lines from beyond ``images_seen``: an earlier process wrote them and was killed before saving."""
         truncate_after(folder / METRICS_FILE, images_seen)
-        self._lines = (folder / METRICS_FILE).open("a", buffering=1)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
-        self._budget, self._quiet = budget, quiet
+        self._file = (folder / METRICS_FILE).open("a", buffering=1)
+
+    def metrics(self, images_seen: int, means: dict[str, float]) -> None:
+        self._file.write(json.dumps({"images_seen": images_seen, **means, "time": time.time()}) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoardLogger(Logger):
+    """Writes everything into ``tensorboard/``."""
+
+    def __init__(self, folder: Path, images_seen: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # imports for half a second, and export needs none of it
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
+
+    def metrics(self, images_seen: int, means: dict[str, float]) -> None:
+        for name, value in means.items():
+            self._writer.add_scalar(name, value, images_seen)
+
+    def scores(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
+        for name, value in scores.items():
+            self._writer.add_scalar(f"{name}/half_life_{half_life}", value, images_seen)
+
+    def picture(self, images_seen: int, name: str, picture: Image.Image) -> None:
+        self._writer.add_image(name, np.asarray(picture.convert("RGB")), images_seen, dataformats="HWC")
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class ProgressBar(Logger):
+    """Shows progress and the latest losses, on a terminal only."""
+
+    def __init__(self, images_seen: int, budget: int) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -38,72 +103,41 @@ class Monitor:
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("fit", total=budget, completed=images_seen)
-        self._tick_began = time.perf_counter()
 
     def start(self) -> None:
-        """Shows the progress bar, where there is a terminal."""
         self._progress.start()
 
-    def stop(self) -> None:
-        """Closes everything."""
-        self._progress.stop()
-        self._lines.close()
-        self._board.close()
-
     def step(self, images_seen: int) -> None:
-        """Moves the progress bar."""
         self._progress.update(self._task, completed=images_seen)
 
-    def tick(self, images_seen: int, means: dict[str, float], judging: float) -> None:
-        """Writes the means since the last tick, of whose time ``judging`` seconds went into scoring."""
-        now = time.perf_counter()
-        values = {**means, "judge_share": judging / (now - self._tick_began)}
-        self._tick_began = now
-        self._lines.write(json.dumps({"images_seen": images_seen, **values, "time": time.time()}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, images_seen)
-        summary = _summary(means)
-        if not self._progress.disable:
-            self._progress.update(self._task, description=summary)
-        elif not self._quiet:
-            speed = means["images_per_second"]
-            left = timedelta(seconds=round((self._budget - images_seen) / speed))
-            line = f"{images_seen} of {self._budget} images  {summary}  {speed:.0f} images/s  {left} left"
-            print(line, file=sys.stderr, flush=True)
+    def metrics(self, images_seen: int, means: dict[str, float]) -> None:
+        self._progress.update(self._task, description=_summary(means))
 
-    def score(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
-        """Shows what the judge says of an averaged generator."""
-        for name, value in scores.items():
-            self._board.add_scalar(f"{name}/half_life_{half_life}", value, images_seen)
-        if self._quiet:
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class ConsoleLogger(Logger):
+    """Prints scores, and metrics where no progress bar shows them."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+
+    def metrics(self, images_seen: int, means: dict[str, float]) -> None:
+        if console.is_terminal:
             return
+        speed = means["images_per_second"]
+        left = timedelta(seconds=round((self._budget - images_seen) / speed))
+        line = f"{images_seen} of {self._budget} images  {_summary(means)}  {speed:.0f} images/s  {left} left"
+        print(line, file=sys.stderr, flush=True)
+
+    def scores(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         console.print(f"{images_seen} images, half-life {half_life}: {shown}", highlight=False)
 
-    def picture(self, path: Path, grid: Image.Image, images_seen: int) -> None:
-        """Writes a grid as a file and shows it in TensorBoard."""
-        grid.save(path)
-        self._board.add_image(path.parent.name, np.asarray(grid.convert("RGB")), images_seen, dataformats="HWC")
-
-
-def truncate_after(lines: Path, images_seen: int) -> None:
-    """Forgets the JSON lines from beyond so many images, and one that was torn."""
-    if not lines.exists():
-        return
-    kept = []
-    for line in lines.read_text().splitlines(keepends=True):
-        try:
-            if json.loads(line)["images_seen"] <= images_seen:
-                kept.append(line)
-        except ValueError:
-            break
-    draft = lines.with_suffix(".tmp")
-    draft.write_text("".join(kept))
-    draft.replace(lines)
-
 
 def _summary(means: dict[str, float]) -> str:
-    """The means that tell at a glance how the game stands."""
+    """Returns the balance of generator and discriminator in one line: losses, logits, gradient norms."""
     parts = [
         f"loss D {means['discriminator_loss']:.3f}",
         *([f"G {means['generator_loss']:.3f}"] if "generator_loss" in means else []),

@@ -1,6 +1,8 @@
-"""What the first process does beside training: reports, pictures, scores and checkpoints, each at its own pace."""
+"""Reports a run while it trains: metrics, sample grids, scores and checkpoints, each at its own interval.
 
-import json
+In a training of several processes, only the first one reports.
+"""
+
 import time
 from types import TracebackType
 from typing import Any, Protocol
@@ -15,38 +17,41 @@ from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import Best, TrainingState
 from training.runs.checkpoints import save_checkpoint, write_tensors
 from training.runs.folder import RunFolder
-from training.runs.loggers import Monitor, truncate_after
+from training.runs.json_lines import append_line, truncate_after
+from training.runs.loggers import run_loggers
 from training.runs.sampling import grid_inputs, image_grid, sample, side_by_side
 
 
 class Judge(Protocol):
-    """Scores a generator on noise that is always the same."""
+    """Scores a generator, always on the same noise."""
 
     name: str
-    """Of its distance, such as ``fxd-mnist-0123abcd``."""
+    """The name of its distance, such as ``fxd-mnist-0123abcd``."""
 
     def score(self, generator: nn.Module) -> dict[str, float]:
-        """Measurements by name, among them ``fxd``, the distance: smaller is better."""
+        """Returns scores by name; among them ``fxd``, the distance, where smaller is better."""
 
 
 class Reporter(Callback):
-    """Everything of a run that people and other programs see."""
+    """Writes everything that people and other programs see of a run."""
 
     def __init__(
         self, run: RunFolder, data: TrainingImages, state: TrainingState, judge: Judge | None, quiet: bool = False
     ) -> None:
-        """Takes up where the state is; ``quiet`` leaves out the lines that are for somebody who waits for this run."""
+        """Continues from the state. ``quiet`` omits the lines on the console, as for the trials of a study."""
         self._run, self._data, self._state, self._judge = run, data, state, judge
-        self._monitor = Monitor(run.path, state.images_seen, run.config.images, quiet)
+        self._loggers = run_loggers(run.path, state.images_seen, run.config.images, quiet)
         self._noise, self._label = grid_inputs(run.config.network.noise_dim, run.labels)
         self._columns = min(run.labels, 10) or 10
-        self._reals = _reals_beside(data, run.config.seed, self._label, len(self._noise))
-        self._judged = state.images_seen
-        self._judging = 0.0
+        self._reals = _reals_of_grid(data, run.config.seed, self._label, len(self._noise))
+        self._scored_at = state.images_seen
+        self._tick_began = time.perf_counter()
+        self._scoring_seconds = 0.0
         truncate_after(run.scores, state.images_seen)
 
     def __enter__(self) -> "Reporter":
-        self._monitor.start()
+        for logger in self._loggers:
+            logger.start()
         if self._state.images_seen == 0:
             image_grid(self._reals, self._columns).save(self._run.path / "reals.png")
             self._draw(0)
@@ -55,18 +60,24 @@ class Reporter(Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._monitor.stop()
+        for logger in self._loggers:
+            logger.close()
 
     def tick(self, images_seen: int, means: dict[str, float]) -> None:
-        """Writes what was measured wherever somebody may look."""
-        if means:
-            self._monitor.tick(images_seen, means, self._judging)
-            self._judging = 0.0
+        """Logs the means since the last tick, and ``judge_share``: the share of that time spent on scoring."""
+        if not means:
+            return
+        now = time.perf_counter()
+        values = {**means, "judge_share": self._scoring_seconds / (now - self._tick_began)}
+        self._tick_began, self._scoring_seconds = now, 0.0
+        for logger in self._loggers:
+            logger.metrics(images_seen, values)
 
     def step(self, before: int, images_seen: int) -> None:
-        """Draws, scores and saves where it is time to."""
+        """Draws, scores and saves when an interval has passed."""
         config = self._run.config
-        self._monitor.step(images_seen)
+        for logger in self._loggers:
+            logger.step(images_seen)
         if passed_multiple(before, images_seen, config.pace.samples):
             self._draw(images_seen)
         if config.judge and passed_multiple(before, images_seen, config.judge.every):
@@ -75,12 +86,12 @@ class Reporter(Callback):
             save_checkpoint(self._state, self._run.checkpoints)
 
     def scored(self, images_seen: int, scores: list[dict[str, Any]]) -> None:
-        """Is told what the judge says of each averaged generator, as in ``scores.jsonl``."""
+        """Receives the scores of every EMA generator, as in ``scores.jsonl``. By default does nothing."""
 
     def finish(self) -> None:
-        """The last score if the budget is spent, the last pictures, and a checkpoint of the last step."""
+        """Scores if the budget is spent, draws, and saves the last step."""
         seen = self._state.images_seen
-        if seen >= self._run.config.images and self._judged != seen:
+        if seen >= self._run.config.images and self._scored_at != seen:
             self._score(seen)
         self._draw(seen)
         save_checkpoint(self._state, self._run.checkpoints)
@@ -89,12 +100,14 @@ class Reporter(Callback):
         from training.runs.plots import plot_run  # matplotlib takes half a second to import
 
         fakes = image_grid(sample(self._state.ema, self._noise, self._label), self._columns)
-        reals = image_grid(self._reals, self._columns)
-        self._monitor.picture(self._run.samples / f"{images_seen:012d}.png", side_by_side(fakes, reals), images_seen)
+        grid = side_by_side(fakes, image_grid(self._reals, self._columns))
+        grid.save(self._run.samples / f"{images_seen:012d}.png")
+        for logger in self._loggers:
+            logger.picture(images_seen, "samples", grid)
         plot_run(self._run)
 
     def _score(self, images_seen: int) -> None:
-        """Scores every averaged generator; the best so far is kept in ``best.pt``."""
+        """Scores every EMA generator, and keeps the best one so far in ``best.pt``."""
         if self._judge is None:
             return
         began, lines = time.perf_counter(), []
@@ -102,25 +115,25 @@ class Reporter(Callback):
             scores = self._judge.score(generator)
             line = {"images_seen": images_seen, "half_life": half_life, "judge": self._judge.name, **scores}
             lines.append(line)
-            with self._run.scores.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            self._monitor.score(images_seen, half_life, scores)
+            append_line(self._run.scores, line)
+            for logger in self._loggers:
+                logger.scores(images_seen, half_life, scores)
             if self._state.best is None or scores["fxd"] < self._state.best.score:
                 self._state.best = Best(scores["fxd"], images_seen, half_life)
                 write_tensors(self._run.best, {"generator": generator.state_dict(), **line})
-        self._judged = images_seen
-        self._judging += time.perf_counter() - began
+        self._scored_at = images_seen
+        self._scoring_seconds += time.perf_counter() - began
         self.scored(images_seen, lines)
 
 
-def _reals_beside(data: TrainingImages, seed: int, label: Tensor | None, count: int) -> NDArray[np.uint8]:
-    """The first real images uint8 [N, H, W, C] of the training's order, of the given labels where there are any."""
+def _reals_of_grid(data: TrainingImages, seed: int, label: Tensor | None, count: int) -> NDArray[np.uint8]:
+    """Returns the first real images in training order, uint8 [N, H, W, C], with the given labels if there are any."""
     order = batch_indices(len(data), seed, 0, len(data))
     if label is None or data.labels is None:
         return data.images[np.resize(order, count)]
-    ordered = data.labels[order]
+    ordered_labels = data.labels[order]
     chosen = np.empty(count, dtype=np.int64)
     for value in np.unique(label.numpy()):
-        places = np.flatnonzero(label.numpy() == value)
-        chosen[places] = np.resize(order[ordered == value], len(places))
+        cells = np.flatnonzero(label.numpy() == value)
+        chosen[cells] = np.resize(order[ordered_labels == value], len(cells))
     return data.images[chosen]

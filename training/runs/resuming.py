@@ -1,7 +1,7 @@
-"""Where a run goes on from, and which of its settings may be others from there on.
+"""Finds where a run continues, and applies changed settings from there on.
 
-Changes are recorded in ``changes.jsonl``, one line for each ``resume`` that made any, so that it stays known which
-steps were taken under which settings.
+``changes.jsonl`` records the changes, one line for each ``resume`` that made any. So it stays known which steps were
+taken under which settings.
 """
 
 import json
@@ -12,56 +12,57 @@ from typing import Any
 import torch
 
 from training.config.changeable import CHANGEABLE
-from training.config.files import known_keys, lay_over, lay_settings_over, parse_config
+from training.config.files import apply_settings, known_keys, parse_config, set_key, value_at
 from training.config.schema import Config
 from training.errors import TrainingError
 from training.loop.state import Best, TrainingState
 from training.runs.checkpoints import check_same_run, checkpoints, read_newest
-from training.runs.folder import RunFolder, RunStart, with_config, write_text
+from training.runs.folder import RunFolder, RunStart, with_config
+from training.runs.json_lines import Line, read_lines, write_lines
 from training.runs.loggers import METRICS_FILE
 
 CHANGES_FILE = "changes.jsonl"
 
 Changes = dict[str, dict[str, Any]]
-"""Dotted key → what it was (``from``) and what it is now (``to``)."""
+"""Dotted key → its old value (``from``) and its new value (``to``)."""
 
 
 def resume_point(run: RunStart | RunFolder) -> dict[str, Any] | None:
-    """The newest readable checkpoint, its configuration brought up to the recorded changes; None before the first.
+    """Returns the newest readable checkpoint, with recorded changes in its configuration; None before the first.
 
-    Raises ``TrainingError`` if there were checkpoints and none is left to go on from, or ``config.yaml`` is another
-    than the checkpoint's and what is recorded.
+    Raises ``TrainingError`` if the run had checkpoints and none is left or readable, or if ``config.yaml`` differs from
+    the checkpoint's configuration by more than the recorded changes.
     """
     folder = run.path / "checkpoints"
     if not checkpoints(folder):
-        seen = _images_reported(run.path)
+        seen = _last_logged(run.path)
         if seen >= run.config.pace.checkpoint + run.config.batch_size:
             raise TrainingError(
                 f"{run.path} has seen {seen} images, but its checkpoints are gone; put them back, or begin anew with "
                 f"another --out: python -m training fit {run.path / 'config.yaml'}"
             )
         return None
-    content = read_newest(folder)
-    before = content["configuration"]
-    for changes in reversed(_possible(run.path, content["images_seen"])):
-        content["configuration"] = _laid_over(before, changes)
+    checkpoint = read_newest(folder)
+    before = checkpoint["configuration"]
+    for changes in reversed(_possible_changes(run.path, checkpoint["images_seen"])):
+        checkpoint["configuration"] = _apply(before, changes)
         try:
-            check_same_run(content["configuration"], run.config)
+            check_same_run(checkpoint["configuration"], run.config)
         except TrainingError:
             continue
-        return content
-    content["configuration"] = before
+        return checkpoint
+    checkpoint["configuration"] = before
     check_same_run(before, run.config)
-    return content
+    return checkpoint
 
 
 def changed_config(config: Config, settings: list[str]) -> Config:
-    """The configuration of a run that has begun, with ``key=value`` settings laid over it.
+    """Returns the configuration of a started run with ``key=value`` settings applied.
 
-    Raises ``TrainingError`` if one of them may not change, or the result makes no sense.
+    Raises ``TrainingError`` if a setting may not change, or the result is invalid.
     """
     values = config.model_dump(mode="json")
-    lay_settings_over(values, settings)
+    apply_settings(values, settings)
     for key in (setting.partition("=")[0] for setting in settings):
         if key in known_keys() and not any(key == free or key.startswith(f"{free}.") for free in CHANGEABLE):
             raise TrainingError(
@@ -72,36 +73,36 @@ def changed_config(config: Config, settings: list[str]) -> Config:
 
 
 def apply_changes(run: RunFolder, config: Config, state: TrainingState) -> RunFolder:
-    """The run as it goes on from a state: under the configuration, which is written, and its changes recorded."""
+    """Writes the configuration, records how it differs from the run's, and returns the run under it."""
     changes = _differences(run.config.model_dump(mode="json"), config.model_dump(mode="json"))
-    recorded = _recorded(run.path)
-    kept = _settled(recorded, run.config, state.images_seen)
+    recorded = read_lines(run.path / CHANGES_FILE)
+    kept = _reconcile(recorded, run.config, state.images_seen)
     if changes:
         kept.append({"images_seen": state.images_seen, "settings": changes, "time": time.time()})
     if kept != recorded:
-        write_text(run.path / CHANGES_FILE, "".join(json.dumps(line) + "\n" for line in kept))
+        write_lines(run.path / CHANGES_FILE, kept)
     if not changes:
         return run
     _adopt_best(run, state)
     return with_config(run, config)
 
 
-def _settled(recorded: list[dict[str, Any]], config: Config, images_seen: int) -> list[dict[str, Any]]:
-    """The record of a run that goes on from a checkpoint.
+def _reconcile(recorded: list[Line], config: Config, images_seen: int) -> list[Line]:
+    """Returns the recorded changes as they hold for a run that continues from ``images_seen``.
 
-    What was to hold from a later image on holds from the checkpoint on; a change that a kill has kept out of
-    ``config.yaml`` never was.
+    Drops changes that a kill kept out of ``config.yaml``. Changes recorded for a later image start at the checkpoint.
     """
     now, kept = config.model_dump(mode="json"), list(recorded)
-    while kept and kept[-1]["images_seen"] >= images_seen and not _holds(now, kept[-1]["settings"]):
+    while kept and kept[-1]["images_seen"] >= images_seen and not _is_applied(now, kept[-1]["settings"]):
         kept.pop()
     return [{**line, "images_seen": min(line["images_seen"], images_seen)} for line in kept]
 
 
 def _adopt_best(run: RunFolder, state: TrainingState) -> None:
-    """Holds the state to the generator in ``best.pt``, which may come from beyond the checkpoint.
+    """Sets the state's best score to that of ``best.pt``, which may come from after the checkpoint.
 
-    Under the same settings the run would come to it again; under others only a better one replaces it.
+    Under unchanged settings the run would reach that generator again. Under changed ones, only a better generator
+    replaces it.
     """
     if not run.best.exists():
         return
@@ -110,56 +111,45 @@ def _adopt_best(run: RunFolder, state: TrainingState) -> None:
         state.best = Best(best["fxd"], best["images_seen"], best["half_life"])
 
 
-def _images_reported(run: Path) -> int:
-    """How far ``metrics.jsonl`` goes."""
+def _last_logged(run: Path) -> int:
+    """Returns the largest ``images_seen`` in ``metrics.jsonl``, up to its first torn line; 0 without any."""
     path = run / METRICS_FILE
     seen = 0
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for text in path.read_text().splitlines() if path.exists() else ():
         try:
-            seen = max(seen, int(json.loads(line)["images_seen"]))
+            seen = max(seen, int(json.loads(text)["images_seen"]))
         except (ValueError, KeyError, TypeError):
             break
     return seen
 
 
-def _possible(run: Path, images_seen: int) -> list[list[Changes]]:
-    """What may have been changed since a checkpoint: nothing, or any number of the recorded changes, in order.
+def _possible_changes(run: Path, images_seen: int) -> list[list[Changes]]:
+    """Returns what may have changed since a checkpoint: no recorded change, the first, the first two, and so on.
 
-    Between the record and ``config.yaml`` a kill may come.
+    A change is recorded before ``config.yaml`` is written, and a kill can come between.
     """
-    later = [line["settings"] for line in _recorded(run) if line["images_seen"] >= images_seen]
+    later = [line["settings"] for line in read_lines(run / CHANGES_FILE) if line["images_seen"] >= images_seen]
     return [later[:count] for count in range(len(later) + 1)]
 
 
-def _recorded(run: Path) -> list[dict[str, Any]]:
-    path = run / CHANGES_FILE
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def _laid_over(configuration: dict[str, Any], changes: list[Changes]) -> dict[str, Any]:
+def _apply(configuration: dict[str, Any], changes: list[Changes]) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(json.dumps(configuration))
-    for each in changes:
-        for key, change in each.items():
-            lay_over(values, key, change["to"])
+    for changed_together in changes:
+        for key, change in changed_together.items():
+            set_key(values, key, change["to"])
     return values
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Changes:
     found: Changes = {}
     for key in after:
-        was, now = before.get(key), after[key]
-        if isinstance(was, dict) and isinstance(now, dict):
-            found |= _differences(was, now, f"{prefix}{key}.")
-        elif was != now:
-            found[prefix + key] = {"from": was, "to": now}
+        old, new = before.get(key), after[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            found |= _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found[prefix + key] = {"from": old, "to": new}
     return found
 
 
-def _holds(values: dict[str, Any], changes: Changes) -> bool:
-    return all(_value(values, key) == change["to"] for key, change in changes.items())
-
-
-def _value(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
+def _is_applied(values: dict[str, Any], changes: Changes) -> bool:
+    return all(value_at(values, key) == change["to"] for key, change in changes.items())

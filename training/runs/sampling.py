@@ -1,4 +1,4 @@
-"""Generated images as people see them: uint8, and laid out in grids."""
+"""Generates images as uint8, and lays them out in grids."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from models.grid import grid
 from models.noise import noise_for_seeds
 
-Sampled = TypeVar("Sampled")
+Result = TypeVar("Result")
 
 
 class ImageGenerator(nn.Module):
-    """A generator with scaling, clamping, rounding and layout inside: the very graph that gets exported."""
+    """A generator that returns pixels: it scales, clamps, rounds and transposes inside the graph that is exported."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -30,60 +30,60 @@ class ImageGenerator(nn.Module):
 
 
 def grid_inputs(noise_dim: int, labels: int, rows: int = 8, columns: int = 10) -> tuple[Tensor, Tensor | None]:
-    """The noise [N, Z] and label [N] of a grid of samples, always of the same seeds; a column is one label."""
+    """Returns noise [N, Z] and label [N] of a sample grid, always from the same seeds; each column has one label."""
     columns = min(labels, columns) or columns
     noise = torch.from_numpy(noise_for_seeds(range(rows * columns), noise_dim))
     label = torch.arange(columns).repeat(rows) if labels else None
     return noise, label
 
 
-def in_batches(make: Callable[[int, int], Sampled], count: int, batch: int) -> Iterator[Sampled]:
-    """``make(first, last)`` over ``count`` things in order, in batches that fit into the device's memory.
+def in_batches(compute: Callable[[int, int], Result], count: int, batch: int) -> Iterator[Result]:
+    """Yields ``compute(first, last)`` for consecutive batches of ``count`` items.
 
-    A batch that does not is halved, as are all after it: what fits beside a training is known when it is tried.
-    Raises ``torch.OutOfMemoryError`` where not even one thing fits.
+    Halves the batch, for the rest as well, when it does not fit into the device's memory: how much a training leaves
+    free is unknown before it is tried. Raises ``torch.OutOfMemoryError`` if a single item does not fit.
     """
     first = 0
     while True:
         last = min(first + batch, count)
         try:
-            made = make(first, last)
+            result = compute(first, last)
         except torch.OutOfMemoryError:
             if last - first <= 1:
                 raise
         else:
-            yield made
+            yield result
             first = last
             if first >= count:
                 return
             continue
-        batch = (last - first) // 2  # outside of the handler, where the error would hold on to what was made so far
+        batch = (last - first) // 2  # after the handler, whose error would keep the failed batch's tensors alive
 
 
 @torch.no_grad()
 def sample(generator: nn.Module, noise: Tensor, label: Tensor | None) -> NDArray[np.uint8]:
-    """Images uint8 [N, H, W, C] of a generator in evaluation mode, in float32."""
+    """Returns images uint8 [N, H, W, C] of a generator in evaluation mode, computed in float32."""
     device = next(generator.parameters()).device
     label = None if label is None else label.to(device)
     image_generator = ImageGenerator(generator)
 
-    def make(first: int, last: int) -> NDArray[np.uint8]:
+    def generate(first: int, last: int) -> NDArray[np.uint8]:
         chosen = None if label is None else label[first:last]
         truncation = torch.ones(last - first, device=device)
         images: NDArray[np.uint8] = image_generator(noise[first:last].to(device), chosen, truncation).cpu().numpy()
         return images
 
-    return np.concatenate(list(in_batches(make, len(noise), len(noise))))
+    return np.concatenate(list(in_batches(generate, len(noise), len(noise))))
 
 
 def image_grid(images: NDArray[np.uint8], columns: int) -> Image.Image:
-    """A picture of images uint8 [N, H, W, C], row by row; places left over stay black."""
+    """Lays out images uint8 [N, H, W, C] row by row; empty cells stay black."""
     canvas = grid(images, columns)
     return Image.fromarray(canvas.squeeze(2) if canvas.shape[2] == 1 else canvas)
 
 
 def side_by_side(left: Image.Image, right: Image.Image, gap: int = 8) -> Image.Image:
-    """Two pictures of one height and mode with white between them."""
+    """Returns two pictures of the same height and mode beside each other, with a white gap in pixels between them."""
     both = Image.new(left.mode, (left.width + gap + right.width, left.height), "white")
     both.paste(left, (0, 0))
     both.paste(right, (left.width + gap, 0))

@@ -2,31 +2,21 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import optuna
 import typer
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
 
-from training.config.files import parse_config
-from training.config.schema import Config
 from training.console import console
-from training.data.checks import check_data, report_data
-from training.data.dataset import DATA_HELP, TrainingImages, load_images
-from training.device import best_precision
 from training.errors import TrainingError
-from training.evaluation.judge.network import Judge, load_judge
-from training.evaluation.judge.train import judge_for
-from training.parallel.distributed import joined_processes
-from training.tuning.search.queue import identity_of
-from training.tuning.search.storage import open_storage, reason
-from training.tuning.search.study import Plan, Study, study_lock
-from training.tuning.search.trial import Stopped, TrialContext
-from training.tuning.space.space import SPACES, Space, read_space
-from training.tuning.space.validation import validation_errors
-from training.tuning.worker import work
-from training.tuning.workers import run_workers, stop_with_parent
+from training.options import DATA_HELP
+from training.tuning.spaces import space_names
+
+if TYPE_CHECKING:
+    from training.config.schema import Config
+    from training.data.dataset import TrainingImages
+    from training.evaluation.judge.network import Judge
+    from training.tuning.search.study import Study
+    from training.tuning.space.space import Space
 
 
 def tune(
@@ -34,8 +24,7 @@ def tune(
         str,
         typer.Argument(
             metavar="SPACE or FILE.yaml",
-            help=f"What varies: a space that ships ({', '.join(sorted(path.stem for path in SPACES.glob('*.yaml')))}), "
-            "or a file.",
+            help=f"What varies: a space that ships ({', '.join(space_names())}), or a file.",
         ),
     ],
     data: Annotated[str, typer.Option(help=DATA_HELP)],
@@ -64,6 +53,20 @@ def tune(
 
     Example: python -m training tune digits --data mnist.parquet --out studies/first --trials 30 --workers 2
     """
+    import optuna
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from training.device import best_precision
+    from training.parallel.distributed import joined_processes
+    from training.tuning.search.storage import open_storage, reason
+    from training.tuning.search.study import Plan, Study
+    from training.tuning.search.trial import Stopped, TrialContext
+    from training.tuning.space.space import read_space
+    from training.tuning.space.validation import validation_errors
+    from training.tuning.worker import work
+    from training.tuning.workers import run_workers, stop_with_parent
+
     optuna.logging.set_verbosity(logging.ERROR)
     is_child = stop_with_parent()
     try:
@@ -109,8 +112,12 @@ def tune(
         ) from error
 
 
-def _base(space: Space, images: int | None, source: str) -> tuple[Config, TrainingImages]:
+def _base(space: "Space", images: int | None, source: str) -> "tuple[Config, TrainingImages]":
     """The preset with the space's settings and the budget, and the data that it can train on."""
+    from training.config.files import parse_config
+    from training.data.checks import check_data, report_data
+    from training.data.dataset import load_images
+
     values = space.base_values()
     base = parse_config(values if images is None else {**values, "images": images}, f"preset {space.preset}")
     loaded = load_images(source, base.data)
@@ -119,8 +126,12 @@ def _base(space: Space, images: int | None, source: str) -> tuple[Config, Traini
     return base, loaded
 
 
-def _judge(out: Path, data: TrainingImages) -> Judge:
+def _judge(out: Path, data: "TrainingImages") -> "Judge":
     """The study's judge: the data set's own at its beginning, and the same ever after."""
+    from training.evaluation.judge.network import load_judge
+    from training.evaluation.judge.train import judge_for
+    from training.tuning.search.study import study_lock
+
     path = out / "judge.pt"
     with study_lock(out):
         if not path.is_file():
@@ -128,10 +139,10 @@ def _judge(out: Path, data: TrainingImages) -> Judge:
     return load_judge(path)
 
 
-def _conclude(study: Study, final_images: int | None, export: Path | None, name: str | None) -> None:
-    # ONNX and its runtime take a second to import, and only this needs them.
+def _conclude(study: "Study", final_images: int | None, export: Path | None, name: str | None) -> None:
     from training.tuning.report.card import export_winner
     from training.tuning.report.report import told, write_report
+    from training.tuning.search.queue import identity_of
 
     finalists = study.finalists()
     if not finalists:

@@ -6,19 +6,20 @@ import pytest
 import torch
 import yaml
 
-from training.config.files import dump_config, known_keys, load_config, parse_config, preset_names
+from training.config.files import dump_config, known_keys, load_config, parse_config
+from training.config.presets import preset_names
 from training.errors import TrainingError
 from training.loop.state import TrainingState
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_is_valid_and_comes_back_equal(preset: str) -> None:
+def test_every_preset_is_valid_and_round_trips(preset: str) -> None:
     config = load_config(preset)
     assert config.name == preset
     assert parse_config(yaml.safe_load(dump_config(config)), "dump") == config
 
 
-def test_settings_lie_over_the_preset() -> None:
+def test_settings_override_the_preset() -> None:
     config = load_config("digits", ["loss=minimax", "generator_optimizer.learning_rate=1e-3", "network.width=32"])
     assert (config.loss, config.generator_optimizer.learning_rate, config.network.width) == ("minimax", 0.001, 32)
     assert config.generator_optimizer.beta1 == load_config("digits").generator_optimizer.beta1
@@ -46,7 +47,7 @@ def test_a_wrong_setting_is_named(setting: str, sentence: str) -> None:
         load_config("digits", [setting])
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(TrainingError, match=r"batch_size.*; .*no setting los"):
         load_config("digits", ["batch_size=0", "los=x"])
 
@@ -88,7 +89,7 @@ def test_a_part_that_is_off_can_be_set() -> None:
         (["ema.half_lives=[10,10]"], "half_lives must differ"),
     ],
 )
-def test_a_combination_that_makes_no_sense_is_refused_with_the_reason(settings: list[str], sentence: str) -> None:
+def test_a_contradiction_is_rejected_with_the_reason(settings: list[str], sentence: str) -> None:
     with pytest.raises(TrainingError, match=re.escape(sentence)):
         load_config("digits", settings)
 

@@ -106,7 +106,7 @@ def test_the_reason_is_short_and_says_what_to_do(content: bytes | str | None, re
 
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyError("x"), struct.error("short"), zlib.error("bad"), EOFError()])
-def test_whatever_a_decoder_raises_is_a_broken_file(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_exception_of_a_decoder_means_a_broken_file(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise error
 
@@ -115,7 +115,7 @@ def test_whatever_a_decoder_raises_is_a_broken_file(error: Exception, monkeypatc
         open_picture(b"", COLOUR, "a.png")
 
 
-def test_a_broken_file_of_a_folder_is_named_and_passed_over(tmp_path: Path) -> None:
+def test_a_broken_file_of_a_folder_is_named_and_skipped(tmp_path: Path) -> None:
     for index in range(3):
         (tmp_path / f"{index}.png").write_bytes(saved(photograph(), "PNG"))
     (tmp_path / "huge.png").write_bytes(bomb())

@@ -15,7 +15,17 @@ import pytest
 from PIL import Image
 
 from training.config.schema import DataConfig
-from training.data.cache import bound, datasets_folder, entries, hold, human, judges_folder, keep_bound, remove, size_of
+from training.data.cache import (
+    datasets_folder,
+    entries,
+    evict,
+    format_bytes,
+    judges_folder,
+    mark_in_use,
+    max_bytes,
+    remove,
+    total_bytes,
+)
 from training.data.dataset import load_images
 from training.errors import TrainingError
 
@@ -45,7 +55,10 @@ def entry(key: str, age: float = 0, fingerprint: str | None = None) -> Path:
 @contextmanager
 def held_elsewhere(path: Path) -> Iterator[None]:
     """Another process uses the entry."""
-    code = f"from pathlib import Path; from training.data.cache import hold; print(hold(Path({str(path)!r}))); input()"
+    code = (
+        "from pathlib import Path; from training.data.cache import mark_in_use; "
+        f"print(mark_in_use(Path({str(path)!r}))); input()"
+    )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -76,7 +89,7 @@ def test_touching_a_file_makes_no_second_copy(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.images, first.images)
     one, two = sorted(datasets_folder().glob("*/images.npy"))
     assert inode(one) == inode(two)
-    assert size_of(entries()) < 1.5 * one.stat().st_size
+    assert total_bytes(entries()) < 1.5 * one.stat().st_size
 
 
 def test_other_images_are_no_copy(tmp_path: Path) -> None:
@@ -88,41 +101,44 @@ def test_other_images_are_no_copy(tmp_path: Path) -> None:
     assert inode(one) != inode(two)
 
 
-def test_what_was_used_longest_ago_goes_first(
+def test_the_least_recently_used_entry_is_evicted_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     newest, oldest, middle = entry("new", 10), entry("old", 1000), entry("middle", 100)
     monkeypatch.setenv("TRAINING_CACHE_BYTES", str(int(2.5 * IMAGES)))
-    keep_bound()
+    evict()
     assert (newest.exists(), middle.exists(), oldest.exists()) == (True, True, False)
     said = capsys.readouterr().err
     assert re.fullmatch(r"removed 1 of the cache's entries, 100\.\d kB, to keep it below 250\.0 kB \(.*\)\n", said)
-    keep_bound()
+    evict()
     assert capsys.readouterr().err == ""
 
 
-def test_use_makes_an_entry_young(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_use_postpones_eviction(monkeypatch: pytest.MonkeyPatch) -> None:
     old, middle = entry("old", 1000), entry("middle", 100)
-    code = f"from pathlib import Path; from training.data.cache import hold; hold(Path({str(old)!r}), 'photos')"
+    code = (
+        "from pathlib import Path; from training.data.cache import mark_in_use; "
+        f"mark_in_use(Path({str(old)!r}), 'photos')"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert [each.about for each in entries()][1].startswith("photos: 1000 × 10 × 10 × 1, 2 labels")
+    assert [each.description for each in entries()][1].startswith("photos: 1000 × 10 × 10 × 1, 2 labels")
     monkeypatch.setenv("TRAINING_CACHE_BYTES", str(int(1.5 * IMAGES)))
-    keep_bound()
+    evict()
     assert (old.exists(), middle.exists()) == (True, False)
 
 
-def test_what_a_running_process_uses_stays_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_in_use_is_not_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     used, other = entry("used", 1000), entry("other", 10)
     monkeypatch.setenv("TRAINING_CACHE_BYTES", "0")
     with held_elsewhere(used):
         os.utime(used / "lock", (1, 1))
-        keep_bound()
+        evict()
         assert (used.exists(), other.exists()) == (True, False)
-    keep_bound()
+    evict()
     assert not used.exists(), "SIGKILL lets go of the lock, too"
 
 
-def test_a_new_data_set_makes_room_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_data_set_evicts_others_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = entry("old", 1000)
     monkeypatch.setenv("TRAINING_CACHE_BYTES", "10")
     loaded = load_images(str(pictures(tmp_path / "data")), CONFIG)
@@ -131,7 +147,7 @@ def test_a_new_data_set_makes_room_and_stays(tmp_path: Path, monkeypatch: pytest
     assert len(list(datasets_folder().iterdir())) == 1, "larger than the bound, and in use by this process"
 
 
-def test_what_was_removed_is_decoded_again(tmp_path: Path) -> None:
+def test_removed_images_are_decoded_again(tmp_path: Path) -> None:
     data = pictures(tmp_path / "data")
     code = "import sys; from training.data.dataset import load_images; from training.config.schema import DataConfig; "
     code += f"print(load_images({str(data)!r}, DataConfig(resolution=64, channels=1, fit='pad')).fingerprint)"
@@ -139,7 +155,7 @@ def test_what_was_removed_is_decoded_again(tmp_path: Path) -> None:
     (only,) = entries()
     assert not only.in_use
     assert remove(only)
-    assert not hold(only.path)
+    assert not mark_in_use(only.path)
     assert load_images(str(data), CONFIG).fingerprint == fingerprint.strip()
 
 
@@ -148,23 +164,23 @@ def test_files_that_entries_share_count_once(monkeypatch: pytest.MonkeyPatch) ->
     (two / "images.npy").unlink()
     (two / "images.npy").hardlink_to(one / "images.npy")
     monkeypatch.setenv("TRAINING_CACHE_BYTES", str(int(1.5 * IMAGES)))
-    keep_bound()
+    evict()
     assert one.exists()
     assert two.exists()
 
 
-def test_judges_stay_and_what_they_see_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_evicted_and_judges_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores compare only under the very same judge."""
     judges_folder().mkdir(parents=True)
     for name in (f"{'a' * 64}.pt", f"{'a' * 64}-{'b' * 16}-loop-2000-1.json", f"{'a' * 64}-{'b' * 16}-features.npy"):
         (judges_folder() / name).write_bytes(b"x" * 1000)
     assert sorted((each.kind, each.bytes) for each in entries()) == [("features", 1000), ("judge", 2000)]
     monkeypatch.setenv("TRAINING_CACHE_BYTES", "0")
-    keep_bound()
+    evict()
     assert [each.kind for each in entries()] == ["judge"]
 
 
-def test_drafts_that_a_kill_left_behind_are_removed() -> None:
+def test_drafts_left_by_a_kill_are_removed() -> None:
     young, old, held, before = (datasets_folder() / name for name in (".draft-1", ".draft-2", ".draft-3", "tmp4"))
     for draft in (young, old, held, before):
         draft.mkdir(parents=True)
@@ -172,7 +188,7 @@ def test_drafts_that_a_kill_left_behind_are_removed() -> None:
     with held_elsewhere(held):
         for draft in (old, held, before):
             os.utime(draft, (1, 1))
-        keep_bound()
+        evict()
     assert [draft.exists() for draft in (young, old, held, before)] == [True, False, True, False]
 
 
@@ -185,7 +201,7 @@ def test_a_decoding_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["20GB", "-1", "1e9", "²"])
-def test_a_bound_that_is_no_number_is_refused_before_decoding(
+def test_a_limit_that_is_no_number_is_rejected_before_decoding(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINING_CACHE_BYTES", text)
@@ -195,10 +211,10 @@ def test_a_bound_that_is_no_number_is_refused_before_decoding(
         load_images(str(pictures(tmp_path / "data")), CONFIG)
 
 
-def test_without_a_setting_the_bound_is_20_gb(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert human(bound()) == "20.0 GB"
+def test_the_default_limit_is_20_gb(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert format_bytes(max_bytes()) == "20.0 GB"
     monkeypatch.setenv("TRAINING_CACHE_BYTES", " 5 ")
-    assert bound() == 5
+    assert max_bytes() == 5
 
 
 def test_the_command_lists_and_clears(train: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,5 +244,5 @@ def test_the_command_lists_and_clears(train: Callable[..., None], capsys: pytest
 def test_an_entry_that_is_damaged_is_listed_and_cleared() -> None:
     (entry("bad") / "images.npy").write_bytes(b"")
     entry("sound")
-    assert [each.about for each in entries()] == ["damaged", "name of sound: 1000 × 10 × 10 × 1, 2 labels"]
+    assert [each.description for each in entries()] == ["damaged", "name of sound: 1000 × 10 × 10 × 1, 2 labels"]
     assert remove(entries()[0])

@@ -36,19 +36,19 @@ def test_sound_data_passes() -> None:
         (images(count=63, labels=[0, 1], names=("a", "b")), "63 images, fewer than one batch of 64; lower batch_size"),
     ],
 )
-def test_what_cannot_be_trained_on_is_told(data: TrainingImages, sentence: str) -> None:
+def test_unusable_data_is_reported(data: TrainingImages, sentence: str) -> None:
     with pytest.raises(TrainingError, match=sentence):
         check_data(CONFIG, data)
 
 
-def test_images_that_are_all_the_same_teach_nothing() -> None:
+def test_identical_images_are_rejected() -> None:
     same = images(labels=[0, 1], names=("a", "b"))
     same.images[:] = same.images[0]
     with pytest.raises(TrainingError, match="all images are the same"):
         check_data(CONFIG, same)
 
 
-def test_grey_images_in_colour_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_grey_images_in_colour_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     data = images()
     colour = TrainingImages(**{**vars(data), "images": data.images.repeat(3, axis=3)})
     check_data(load_config("digits", ["conditional=false", "data.channels=3"]), colour)

@@ -132,7 +132,7 @@ def empty(folder: Path) -> None:
         (empty, r"data holds no images; passed over: 1 \.txt"),
     ],
 )
-def test_what_cannot_be_treated_is_named(tmp_path: Path, make: Callable[[Path], None], sentence: str) -> None:
+def test_an_image_that_does_not_fit_is_named(tmp_path: Path, make: Callable[[Path], None], sentence: str) -> None:
     make(tmp_path / "data")
     cache = cache_folder()
     before = sorted(cache.rglob("*"))
@@ -141,7 +141,7 @@ def test_what_cannot_be_treated_is_named(tmp_path: Path, make: Callable[[Path], 
     assert sorted(cache.rglob("*")) == before, "nothing half-written stays"
 
 
-def test_broken_files_are_named_and_passed_over_up_to_a_share(tmp_path: Path) -> None:
+def test_broken_files_are_named_and_skipped_up_to_a_share(tmp_path: Path) -> None:
     for index in range(8):
         write(tmp_path / "data", f"{'even' if index % 2 == 0 else 'odd'}/{index}.png", grey(value=index))
     (tmp_path / "data" / "even" / "2.png").write_bytes(b"no image")

@@ -16,14 +16,14 @@ CPU = torch.device("cpu")
 
 
 @given(size=st.integers(1, 50), seed=st.integers(0, 9), start=st.integers(0, 200), count=st.integers(1, 60))
-def test_the_order_of_the_data_starts_anywhere(size: int, seed: int, start: int, count: int) -> None:
+def test_the_order_of_images_can_start_anywhere(size: int, seed: int, start: int, count: int) -> None:
     whole = batch_indices(size, seed, 0, start + count)
     np.testing.assert_array_equal(batch_indices(size, seed, start, count), whole[start:])
     for epoch in range((start + count) // size):
         assert sorted(whole[epoch * size : (epoch + 1) * size]) == list(range(size)), "every image once a pass"
 
 
-def test_what_was_read_ahead_is_what_would_have_been_read(digits: Path) -> None:
+def test_a_batch_read_ahead_equals_one_read_on_demand(digits: Path) -> None:
     config = load_config("digits")
     data = load_images(str(digits), config.data)
     with BatchLoader(data, 10, 0, 32, Processes(0, 1, CPU)) as prefetched:

@@ -89,7 +89,7 @@ def test_a_photograph_stands_upright(file_format: str, orientation: int) -> None
     assert done == (["turned upright"] if orientation > 1 else [])
 
 
-def test_damaged_exif_leaves_a_photograph_as_it_lies() -> None:
+def test_damaged_exif_leaves_a_photograph_unturned() -> None:
     exif = b"Exif\0\0MM\0\x2a\xff\xff\xff\xff" + b"\xff" * 40
     pixels, done = opened(saved(Image.fromarray(CORNERS), "PNG", exif=exif))
     assert pixels.tolist() == CORNERS.tolist()
@@ -159,7 +159,7 @@ def test_transparency_shows_the_background(kind: str, background: str, expected:
     assert f"flattened onto {background}" in done
 
 
-def test_what_is_half_transparent_is_mixed() -> None:
+def test_half_transparent_pixels_are_blended() -> None:
     pixels, _ = opened(saved(Image.new("RGBA", (8, 8), (200, 100, 0, 128)), "PNG"))
     assert np.abs(pixels - [227, 177, 127]).max() <= 1
 
@@ -184,12 +184,12 @@ def test_a_background_is_a_colour(value: Any, kept: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["red", "#fff", None, [1, 2], [1, 2, 256], [True, 0, 0], 7, "#ggffff", [[1], 2, 3]])
-def test_another_background_is_refused(value: Any) -> None:
+def test_another_background_is_rejected(value: Any) -> None:
     with pytest.raises(ValueError, match="must be white, black, '#rrggbb'"):
         DataConfig(resolution=8, channels=3, fit="crop", background=value)
 
 
-def test_a_coloured_background_of_grey_images_is_refused() -> None:
+def test_a_coloured_background_of_grey_images_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"background #ff0000 is a colour, and data\.channels 1 holds grey"):
         DataConfig(resolution=8, channels=1, fit="crop", background="#ff0000")
 
@@ -241,7 +241,7 @@ def test_floating_point_numbers_from_0_to_1_are_scaled() -> None:
         (np.array([[0, 255]], np.int32), "whole numbers of 32 bits from 0 to 255"),
     ],
 )
-def test_numbers_of_which_none_is_white_are_refused(values: NDArray[Any], reason: str) -> None:
+def test_numbers_without_a_known_white_are_rejected(values: NDArray[Any], reason: str) -> None:
     with pytest.raises(BrokenPictureError, match=reason):
         open_picture(saved(Image.fromarray(values), "TIFF"), GREY, "a.tiff")
 

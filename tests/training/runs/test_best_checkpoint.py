@@ -67,7 +67,7 @@ def test_the_best_of_all_times_and_half_lives_is_kept_and_exported(tmp_path: Pat
     assert card["training"]["images_seen"] == 64
 
 
-def test_a_killed_run_comes_to_the_same_best(tmp_path: Path, digits: Path) -> None:
+def test_a_killed_run_reaches_the_same_best(tmp_path: Path, digits: Path) -> None:
     run, state = begin(tmp_path / "whole", digits)
     train(run, state, Scripted(9, 8, 3, 7, 6, 5, 2, 4))
     shutil.copytree(run.path, tmp_path / "killed")
@@ -91,7 +91,7 @@ def test_without_a_judge_the_newest_is_taken(finished_run: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "data.json"])
-def test_a_folder_that_is_no_run_is_told(finished_run: Path, tmp_path: Path, missing: str) -> None:
+def test_a_folder_that_is_no_run_is_reported(finished_run: Path, tmp_path: Path, missing: str) -> None:
     from training.errors import TrainingError
 
     shutil.copytree(finished_run, tmp_path / "run")

@@ -66,9 +66,7 @@ def changes_of(run: Path) -> list[dict[str, Any]]:
         (["--data", "nothing.parquet"], "nothing.parquet is no folder or file here"),
     ],
 )
-def test_what_is_refused_is_refused_before_anything_is_written(
-    run: Path, train: Train, options: list[str], sentence: str
-) -> None:
+def test_rejection_comes_before_any_write(run: Path, train: Train, options: list[str], sentence: str) -> None:
     before = text_of(run)
     with pytest.raises(TrainingError, match=sentence):
         train("resume", run, *options)
@@ -76,7 +74,7 @@ def test_what_is_refused_is_refused_before_anything_is_written(
     assert not (run / "config.yaml.tmp").exists()
 
 
-def test_a_budget_that_no_command_could_read_is_refused(run: Path, train: Train) -> None:
+def test_a_budget_that_no_command_could_read_is_rejected(run: Path, train: Train) -> None:
     """Even where nothing has been seen yet."""
     shutil.rmtree(run / "checkpoints")
     (run / "metrics.jsonl").unlink()
@@ -86,7 +84,7 @@ def test_a_budget_that_no_command_could_read_is_refused(run: Path, train: Train)
     assert text_of(run) == before
 
 
-def test_a_changed_setting_holds_from_there_on_and_is_written_down(
+def test_a_changed_setting_applies_from_there_on_and_is_recorded(
     run: Path, tmp_path: Path, train: Train, digits: Path
 ) -> None:
     train("resume", run, SLOWER, "--images", "128")
@@ -115,7 +113,7 @@ def test_a_changed_setting_holds_from_there_on_and_is_written_down(
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_change_that_a_kill_kept_out_of_the_configuration_never_was(run: Path, train: Train) -> None:
+def test_a_change_that_a_kill_kept_out_of_the_configuration_is_dropped(run: Path, train: Train) -> None:
     line = {"images_seen": 64, "settings": {"generator_optimizer.learning_rate": {"from": 0.0002, "to": 0.0001}}}
     (run / "changes.jsonl").write_text(json.dumps(line) + "\n")
     assert load_best_generator(RunFolder.open(run)).images_seen == 64
@@ -131,7 +129,7 @@ def test_a_setting_edited_without_a_word_is_still_refused(run: Path, train: Trai
         train("resume", run)
 
 
-def test_adams_memory_follows_the_configuration_not_the_checkpoint(run: Path) -> None:
+def test_adams_betas_follow_the_configuration_not_the_checkpoint(run: Path) -> None:
     content = torch.load(checkpoints(run / "checkpoints")[-1], weights_only=True)
     config = load_config(str(run / "config.yaml"), ["generator_optimizer.beta1=0.25"])
     state = TrainingState(config, 10, torch.device("cpu"))
@@ -151,18 +149,18 @@ def test_the_best_generator_from_beyond_the_checkpoint_is_kept_against_worse_one
 @pytest.fixture
 def _spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings diverge after 80 images unless the generator learns more slowly than the preset's."""
-    honest = TrainStep._generator_loss
+    original = TrainStep._generator_loss
 
     def loss(self: TrainStep, batch: Any) -> Any:
         fast = self._config.generator_optimizer.learning_rate > 0.00015
-        return honest(self, batch) * (float("nan") if fast and self._state.images_seen >= 80 else 1)
+        return original(self, batch) * (float("nan") if fast and self._state.images_seen >= 80 else 1)
 
     monkeypatch.setattr(TrainStep, "_generator_loss", loss)
 
 
 @pytest.mark.usefixtures("_spoilt")
 @pytest.mark.parametrize("saved", [True, False])
-def test_the_way_out_of_a_divergence_is_a_command_that_works(
+def test_the_remedy_for_a_divergence_is_a_command_that_works(
     tmp_path: Path, train: Train, digits: Path, saved: bool
 ) -> None:
     run = tmp_path / "run"
@@ -177,14 +175,14 @@ def test_the_way_out_of_a_divergence_is_a_command_that_works(
     assert changes_of(run)[0]["images_seen"] == (64 if saved else 0)
 
 
-def test_weights_spoilt_by_the_last_step_are_never_saved(
+def test_weights_that_the_last_step_made_nan_are_never_saved(
     run: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The losses that the tick before a checkpoint looks at are from before the weights moved."""
-    honest = TrainStep.step
+    original = TrainStep.step
 
     def step(self: TrainStep, batch: Any) -> Any:
-        measured = honest(self, batch)
+        measured = original(self, batch)
         if self._state.images_seen == 96:
             with torch.no_grad():
                 next(self._state.generator.parameters()).view(-1)[0] = float("nan")
@@ -209,7 +207,7 @@ def test_data_that_have_moved_are_found_again(run: Path, tmp_path: Path, train: 
     train("resume", run)
 
 
-def test_other_data_are_refused_wherever_they_are(run: Path, tmp_path: Path, train: Train, digits: Path) -> None:
+def test_other_data_are_rejected_wherever_they_are(run: Path, tmp_path: Path, train: Train, digits: Path) -> None:
     import pyarrow.parquet as parquet
 
     before = text_of(run)

@@ -51,7 +51,7 @@ def test_batches_are_halved_until_they_fit_and_stay_so() -> None:
     assert tried == [25, 12, 6, 6, 6, 6, 6, 6, 4]
 
 
-def test_what_never_fits_is_told() -> None:
+def test_an_item_that_never_fits_raises() -> None:
     def make(first: int, last: int) -> None:
         raise torch.OutOfMemoryError
 
@@ -59,14 +59,14 @@ def test_what_never_fits_is_told() -> None:
         list(in_batches(make, 3, 3))
 
 
-def test_grids_are_drawn_in_the_memory_there_is(generator: nn.Module) -> None:
+def test_grids_are_drawn_in_the_available_memory(generator: nn.Module) -> None:
     noise = torch.randn(20, 64, generator=torch.Generator().manual_seed(0))
     large = Large(generator)
     np.testing.assert_array_equal(sample(large, noise, None), sample(generator, noise, None))
     assert large.batches == [20, 10, 5, 5, 5, 5]
 
 
-def test_scores_are_the_same_in_the_memory_there_is(
+def test_scores_are_the_same_with_less_memory(
     generator: nn.Module, monkeypatch: pytest.MonkeyPatch, digits: object
 ) -> None:
     from training.data.dataset import load_images
@@ -82,7 +82,7 @@ def test_scores_are_the_same_in_the_memory_there_is(
     assert max(large.batches[6:]) <= FITS
 
 
-def test_a_judge_looks_in_the_memory_there_is() -> None:
+def test_a_judge_computes_in_the_available_memory() -> None:
     torch.manual_seed(0)
     network = JudgeNetwork(16, 1, 4).eval()
     record = JudgeRecord(
@@ -104,7 +104,7 @@ def test_a_judge_looks_in_the_memory_there_is() -> None:
         np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
 
 
-def test_images_of_a_score_are_made_in_one_batch_where_they_fit(generator: nn.Module) -> None:
+def test_images_of_a_score_are_generated_in_one_batch_if_they_fit(generator: nn.Module) -> None:
     large = Large(generator)
     assert len(sample_images(large, np.zeros((FITS, 64), np.float32), None)) == FITS
     assert large.batches == [FITS]

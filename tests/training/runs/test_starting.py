@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import training.cli
 import training.runs.folder
+import training.train
 from tests.training.tiny_runs import FAMILIES, TINY, arguments, assert_same_weights
 from training.config.files import load_config
 from training.errors import TrainingError
@@ -37,29 +37,29 @@ def whole(tmp_path_factory: pytest.TempPathFactory, train: Train, digits: Path) 
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """The next run is killed after so many steps."""
-    honest, taken = TrainStep.step, [0]
+    original, taken = TrainStep.step, [0]
 
     def step(self: TrainStep, batch: Any) -> Any:
         if taken[0] == steps:
             raise Killed
         taken[0] += 1
-        return honest(self, batch)
+        return original(self, batch)
 
     monkeypatch.setattr(TrainStep, "step", step)
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2])
-def test_a_kill_while_the_folder_is_written_leaves_what_fit_takes(
+def test_a_kill_while_the_folder_is_written_leaves_one_that_fit_accepts(
     tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    config, honest, done = load_config("digits"), training.runs.folder.write_text, []
+    config, original, done = load_config("digits"), training.runs.folder.write_text, []
 
     def write(path: Path, text: str) -> None:
         if len(done) == writes:
             path.with_name(path.name + ".tmp").write_text(text[:7])
             raise Killed
         done.append(path)
-        honest(path, text)
+        original(path, text)
 
     with monkeypatch.context() as patch:
         patch.setattr(training.runs.folder, "write_text", write)
@@ -90,14 +90,14 @@ def test_a_stop_before_the_training_says_how_to_go_on_and_goes_on_exactly(
     moment: str,
     number: signal.Signals,
 ) -> None:
-    run, honest = tmp_path / "run", getattr(training.cli, moment)
+    run, original = tmp_path / "run", getattr(training.train, moment)
 
     def interrupted(*given: Any) -> Any:
         os.kill(os.getpid(), number)
-        return honest(*given)
+        return original(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.cli, moment, interrupted)
+        patch.setattr(training.train, moment, interrupted)
         with pytest.raises(SystemExit) as ended:
             train("fit", "digits", "--data", digits, "--out", run, *SETTINGS)
     assert ended.value.code == 0
@@ -113,7 +113,7 @@ def test_a_stop_while_the_judge_trains_says_how_to_go_on(
     tmp_path: Path, train: Train, digits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    monkeypatch.setattr(training.cli, "judge_for", lambda data: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(training.train, "judge_for", lambda data: os.kill(os.getpid(), signal.SIGTERM))
     settings = [setting for setting in SETTINGS if setting != "--set=judge=null"]
     with pytest.raises(SystemExit):
         train("fit", "digits", "--data", digits, "--out", run, *settings)
@@ -163,7 +163,7 @@ def test_a_start_that_fails_leaves_nothing_behind(
     def fails(data: Any) -> None:
         raise TrainingError("too few images")
 
-    monkeypatch.setattr(training.cli, "judge_for", fails)
+    monkeypatch.setattr(training.train, "judge_for", fails)
     settings = [setting for setting in SETTINGS if setting != "--set=judge=null"]
     with pytest.raises(TrainingError, match="too few images; or train without a judge"):
         train("fit", "digits", "--data", digits, "--out", run, *settings)
@@ -179,7 +179,7 @@ def test_nothing_is_written_into_a_folder_of_other_things(tmp_path: Path, train:
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
-def test_hours_are_not_lost_in_silence(tmp_path: Path, train: Train, digits: Path) -> None:
+def test_a_run_without_its_checkpoints_does_not_restart_by_itself(tmp_path: Path, train: Train, digits: Path) -> None:
     """Without its checkpoints a run that had some does not begin again by itself."""
     run = tmp_path / "run"
     begin = ["fit", "digits", "--data", digits, "--out", run, *SETTINGS, "--images=96", "--set=pace.checkpoint=32"]

@@ -1,0 +1,1 @@
+"""Where images come from: folders, Parquet files, the Hugging Face Hub."""

@@ -1,6 +1,6 @@
-"""A folder → the images that a person sees in it, their labels, and what was passed over.
+"""Finds the images in a folder, labels them by their folders, and lists what it skips.
 
-Nothing is guessed from names: a name is never a split or a pattern, and no file of metadata is obeyed.
+Guesses nothing from names: no name means a split or a pattern, and files of metadata are ignored.
 """
 
 import os
@@ -15,7 +15,7 @@ from training.data.sources.names import printable, sorted_names
 from training.errors import TrainingError
 
 _NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
-"""Formats that Pillow registers and cannot decode by itself."""
+"""Formats that Pillow registers but cannot decode by itself."""
 _SERVICE_FOLDERS = {
     "#recycle",
     "#snapshot",
@@ -39,83 +39,84 @@ _LONGEST_ENDING = 12
 _EXAMPLES = 3
 
 
-class PassedOver(dict[str, list[str]]):
-    """What was passed over → the paths of everything of that kind, below the folder."""
+class SkippedFiles(dict[str, list[str]]):
+    """Reason → the paths, below the folder, of all files and folders skipped for it."""
 
-    def note(self, kind: str, path: str) -> None:
-        """Counts one more."""
-        self.setdefault(kind, []).append(path)
+    def add(self, reason: str, path: str) -> None:
+        """Records one skipped path."""
+        self.setdefault(reason, []).append(path)
 
-    def counted(self) -> dict[str, int]:
-        """What was passed over → how often, with the first paths where an ending does not say enough."""
-        return {self._shown(kind, paths): len(paths) for kind, paths in sorted(self.items())}
+    def counts(self) -> dict[str, int]:
+        """Returns reason → count. Unless the reason is a file name's ending, it includes the first three paths."""
+        return {self._with_examples(reason, paths): len(paths) for reason, paths in sorted(self.items())}
 
     @staticmethod
-    def _shown(kind: str, paths: list[str]) -> str:
-        if kind.startswith("."):
-            return kind
-        what = kind if len(paths) == 1 else kind.replace(" ", "s ", 1)
+    def _with_examples(reason: str, paths: list[str]) -> str:
+        if reason.startswith("."):
+            return reason
+        counted = reason if len(paths) == 1 else reason.replace(" ", "s ", 1)
         more = ", …" if len(paths) > _EXAMPLES else ""
-        return f"{what} ({', '.join(printable(path) for path in sorted(paths)[:_EXAMPLES])}{more})"
+        return f"{counted} ({', '.join(printable(path) for path in sorted(paths)[:_EXAMPLES])}{more})"
 
 
 @dataclass(frozen=True)
-class File:
+class FoundFile:
     """A file below a folder."""
 
     path: str
-    """Below the folder, with slashes."""
+    """Relative to the folder, with slashes."""
     size: int
+    """In bytes."""
     modified: int
-    """In nanoseconds."""
+    """In nanoseconds since 1970."""
 
 
 @dataclass
-class Tree:
-    """What lies below a folder."""
+class FolderScan:
+    """The content of a folder and all folders below it."""
 
-    images: list[File] = field(default_factory=list)
-    tables: list[File] = field(default_factory=list)
+    images: list[FoundFile] = field(default_factory=list)
+    tables: list[FoundFile] = field(default_factory=list)
     """Parquet files."""
     folders: list[str] = field(default_factory=list)
-    """Names of the folders directly below it that were read."""
-    passed_over: PassedOver = field(default_factory=PassedOver)
+    """The names of the folders directly below it that were read."""
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
 
 
-def walk(root: Path) -> Tree:
-    """All images and Parquet files below a folder, sorted by path; links are followed, each folder is read once.
+def scan_folder(root: Path) -> FolderScan:
+    """Finds all images and Parquet files below a folder, sorted by path. Follows links, and reads each folder once.
 
     Raises ``TrainingError`` if the folder itself cannot be read.
     """
-    tree = Tree()
+    scan = FolderScan()
     real_root = os.path.realpath(root)
     seen = {real_root}
     pending, links = [("", real_root)], list[str]()
     while pending or links:
         if pending:
             folder, real = pending.pop()
-        else:  # after the folders that lie here, so that their images count where they lie
+        else:  # links come last, so an image is labelled by the folder that it really lies in
             links.sort(reverse=True)
             folder = links.pop()
             real = os.path.realpath(root / folder)
             if real in seen or f"{real_root}/".startswith(f"{real.rstrip('/')}/"):
-                tree.passed_over.note("link to a folder that is read already", folder)
+                scan.skipped.add("link to a folder that is read already", folder)
                 continue
             seen.add(real)
         try:
-            with os.scandir(root / folder) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
+            with os.scandir(root / folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
             if not folder:
                 raise TrainingError(f"cannot read the folder {printable(str(root))}: {error.strerror}") from error
-            tree.passed_over.note("folder that cannot be read", folder)
+            scan.skipped.add("folder that cannot be read", folder)
             continue
         names = {entry.name for entry in entries}
         if folder and any(own <= names for own in _OWN_FILES):
-            tree.passed_over.note(_OWN, folder)
+            scan.skipped.add(_OWN, folder)
             continue
         if folder and "/" not in folder:
-            tree.folders.append(folder)
+            scan.folders.append(folder)
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             kind = _kind(entry)
@@ -124,21 +125,21 @@ def walk(root: Path) -> Tree:
             elif kind == "folder":
                 below = f"{real.rstrip('/')}/{entry.name}"
                 if below in seen:  # through a link
-                    tree.passed_over.note("link to a folder that is read already", path)
+                    scan.skipped.add("link to a folder that is read already", path)
                 else:
                     seen.add(below)
                     pending.append((path, below))
             elif kind == "file":
-                _take(tree, root, path, entry)
+                _add_file(scan, root, path, entry)
             elif kind:
-                tree.passed_over.note(kind, path)
-    tree.images.sort(key=lambda file: file.path)
-    tree.tables.sort(key=lambda file: file.path)
-    return tree
+                scan.skipped.add(kind, path)
+    scan.images.sort(key=lambda file: file.path)
+    scan.tables.sort(key=lambda file: file.path)
+    return scan
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """``file``, ``folder``, ``link`` to a folder, empty for what is hidden, or why the entry is passed over."""
+    """Returns ``file``, ``folder``, ``link`` to a folder, why to skip the entry, or an empty text if it is hidden."""
     if entry.name.startswith("."):
         return ""
     try:
@@ -153,24 +154,24 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "file that cannot be read"
 
 
-def _take(tree: Tree, root: Path, path: str, entry: os.DirEntry[str]) -> None:
+def _add_file(scan: FolderScan, root: Path, path: str, entry: os.DirEntry[str]) -> None:
     ending = Path(entry.name).suffix.lower()
     if entry.name.casefold() in _METADATA:
-        tree.passed_over.note("file of metadata", path)
+        scan.skipped.add("file of metadata", path)
         return
-    is_image = ending in image_endings() or (ending in {"", "."} and _opens(root / path))
+    is_image = ending in image_endings() or (ending in {"", "."} and _is_image(root / path))
     if not is_image and ending != ".parquet":
-        tree.passed_over.note(_ending_shown(ending), path)
+        scan.skipped.add(_name_ending(ending), path)
         return
     try:
-        about = entry.stat()
+        status = entry.stat()
     except OSError:
-        tree.passed_over.note("file that cannot be read", path)
+        scan.skipped.add("file that cannot be read", path)
         return
-    (tree.images if is_image else tree.tables).append(File(path, about.st_size, about.st_mtime_ns))
+    (scan.images if is_image else scan.tables).append(FoundFile(path, status.st_size, status.st_mtime_ns))
 
 
-def _ending_shown(ending: str) -> str:
+def _name_ending(ending: str) -> str:
     if ending in {"", "."}:
         return "file without an ending"
     return printable(ending) if len(ending) <= _LONGEST_ENDING else "file of another ending"
@@ -178,7 +179,7 @@ def _ending_shown(ending: str) -> str:
 
 @cache
 def image_endings() -> frozenset[str]:
-    """Endings, in lower case, of the image formats that Pillow decodes here."""
+    """Returns the endings, in lower case, of the image formats that Pillow can decode here."""
     return frozenset(
         ending
         for ending, name in Image.registered_extensions().items()
@@ -192,51 +193,52 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in Image.OPEN if name not in _NOT_PICTURES)
 
 
-def _opens(path: Path) -> bool:
-    """Whether a file without an ending is an image."""
+def _is_image(path: Path) -> bool:
+    """Returns whether Pillow recognises a file without an ending as an image."""
     try:
         with Image.open(path, formats=_formats()):
             return True
-    except Exception:  # whatever a decoder raises at a file that is not its own
+    except Exception:  # decoders raise anything for files of other formats
         return False
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """The images of a folder that are read, and the label of each."""
+class LabelledFiles:
+    """The images of a folder, each with its label."""
 
-    files: tuple[File, ...]
+    files: tuple[FoundFile, ...]
     labels: tuple[int, ...] | None
-    """Positions in ``label_names``, or None where the folder makes no labels."""
+    """Positions in ``label_names``; None without labels."""
     label_names: tuple[str, ...] | None
 
 
-def label(tree: Tree, labels: Labels) -> Labelled:
-    """Gives each image its folder as label; fewer than two folders with images are none.
+def label_by_folder(scan: FolderScan, labels: Labels) -> LabelledFiles:
+    """Labels each image by its folder; with fewer than two folders of images there are no labels.
 
-    Images beside the folders are left out and noted, as are folders without images. Raises ``TrainingError`` if they
-    are most of all images.
+    Skips images beside the folders. Raises ``TrainingError`` if more than half of all images lie there.
     """
     if labels == "none":
-        return Labelled(tuple(tree.images), None, None)
-    place = 0 if labels == "first_folder" else -1
-    folder_of = {file: folders[place] for file in tree.images if (folders := file.path.split("/")[:-1])}
+        return LabelledFiles(tuple(scan.images), None, None)
+    level = 0 if labels == "first_folder" else -1
+    folder_of = {file: folders[level] for file in scan.images if (folders := file.path.split("/")[:-1])}
     used = {file.path.split("/")[0] for file in folder_of}
-    own = {path.split("/")[0] for path in tree.passed_over.get(_OWN, ())}
-    for name in tree.folders:
+    own = {path.split("/")[0] for path in scan.skipped.get(_OWN, ())}
+    for name in scan.folders:
         if name not in used | own:
-            tree.passed_over.note("folder without images", name)
+            scan.skipped.add("folder without images", name)
     names = sorted_names({printable(name) for name in folder_of.values()})
     if len(names) < 2:
-        return Labelled(tuple(tree.images), None, None)
-    strays = [file for file in tree.images if file not in folder_of]
-    if 2 * len(strays) > len(tree.images):
+        return LabelledFiles(tuple(scan.images), None, None)
+    strays = [file for file in scan.images if file not in folder_of]
+    if 2 * len(strays) > len(scan.images):
         raise TrainingError(
-            f"{len(strays)} of {len(tree.images)} images lie directly in DATA, beside the folders "
+            f"{len(strays)} of {len(scan.images)} images lie directly in DATA, beside the folders "
             f"{', '.join(names[:_EXAMPLES])}{', …' if len(names) > _EXAMPLES else ''}: move them into a folder that is "
             "their label, or train on all images without labels: --set data.labels=none"
         )
     for file in strays:
-        tree.passed_over.note("image beside the folders", file.path)
+        scan.skipped.add("image beside the folders", file.path)
     position = {name: index for index, name in enumerate(names)}
-    return Labelled(tuple(folder_of), tuple(position[printable(name)] for name in folder_of.values()), tuple(names))
+    return LabelledFiles(
+        tuple(folder_of), tuple(position[printable(name)] for name in folder_of.values()), tuple(names)
+    )

@@ -1,4 +1,4 @@
-"""What any source of images comes down to: rows of encoded images, and their labels."""
+"""Rows of encoded images with their labels: what every kind of source provides."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Row = dict[str, Any] | None
-"""``bytes`` of an encoded image or None, and ``path`` of its file or None; None where the image is missing."""
+"""``bytes`` (an encoded image, or None) and ``path`` (its file, or None); None for a missing image."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Rows:
     images: Iterable[Row]
     count: int
     labels: NDArray[np.int64] | None
-    """int64 [N], positions in ``label_names``."""
+    """int64 [N], positions in ``label_names``; None without labels."""
     label_names: list[str] | None
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text in one line of at most 300 characters, or its type."""
+    """Returns an error's text in one line of at most 300 characters, or its type if it has no text."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,10 +1,10 @@
-"""A folder of Parquet files, as the Hugging Face Hub gives it → the files that are the training data."""
+"""Chooses the training data among the Parquet files of a folder, as the Hugging Face Hub lays them out."""
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from training.data.sources.folders import PassedOver
+from training.data.sources.folders import SkippedFiles
 from training.data.sources.names import SPLITS, printable
 from training.errors import TrainingError
 
@@ -13,9 +13,9 @@ _CONVERTED = re.compile(r"0\d{3}")
 
 
 def split_of(path: str) -> str | None:
-    """The split of a Parquet file, as the Hugging Face Hub names files, or None where its path says none.
+    """Returns the split that a Parquet file's path names in the manner of the Hugging Face Hub, or None.
 
-    ``data/train-00000-of-00002.parquet``, ``train/0000.parquet`` and ``train.parquet`` are of the split ``train``.
+    ``data/train-00000-of-00002.parquet``, ``train/0000.parquet`` and ``train.parquet`` belong to ``train``.
     """
     file = PurePosixPath(path)
     if shard := _shard(path):
@@ -27,7 +27,7 @@ def split_of(path: str) -> str | None:
 
 
 def is_shard(path: str) -> bool:
-    """Whether a Parquet file is named as the Hugging Face Hub names them."""
+    """Returns whether a Parquet file has a shard's name, such as ``train-00000-of-00002.parquet``."""
     return _shard(path) is not None
 
 
@@ -35,10 +35,10 @@ def _shard(path: str) -> re.Match[str] | None:
     return _SHARD.fullmatch(PurePosixPath(path).stem)
 
 
-def choose_shards(paths: Sequence[str], where: str, passed_over: PassedOver) -> list[str]:
-    """Those of the Parquet files of a folder that are the data set: its training split, or all where none is named.
+def choose_shards(paths: Sequence[str], where: str, skipped: SkippedFiles) -> list[str]:
+    """Returns the Parquet files of the training split, or all files if no path names a split.
 
-    The others are noted. Raises ``TrainingError`` if it is not clear which.
+    Adds the others to ``skipped``. Raises ``TrainingError`` if the choice is ambiguous.
     """
     splits = {path: split_of(path) for path in paths}
     named = sorted({split for split in splits.values() if split is not None})
@@ -61,17 +61,17 @@ def choose_shards(paths: Sequence[str], where: str, passed_over: PassedOver) -> 
         )
     for path, split in splits.items():
         if split != wanted:
-            passed_over.note("shard of another split", path)
+            skipped.add("shard of another split", path)
     for missing in _missing(chosen):
-        passed_over.note("shard that is missing", missing)
+        skipped.add("shard that is missing", missing)
     return chosen
 
 
 def _missing(paths: Sequence[str]) -> Iterator[str]:
-    """Shards that the names of the others count and that are not there."""
+    """Yields the names of shards that the count in the other names promises and that do not exist."""
     shards = [shard for path in paths if (shard := _shard(path))]
-    there = {(shard["count"], int(shard["number"])) for shard in shards}
+    present = {(shard["count"], int(shard["number"])) for shard in shards}
     for count in sorted({shard["count"] for shard in shards}):
         for number in range(int(count)):
-            if (count, number) not in there:
+            if (count, number) not in present:
                 yield f"{shards[0]['split']}-{number:05d}-of-{count}.parquet"

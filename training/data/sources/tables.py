@@ -1,4 +1,4 @@
-"""The rows of Parquet files and of Hugging Face data sets: which column holds images, which labels."""
+"""Reads rows of Parquet files and Hugging Face data sets; finds the columns that hold images and labels."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _BATCH = 64
 
 
 def parquet_rows(paths: Sequence[Path], config: DataConfig) -> Rows:
-    """The rows of Parquet files, one file after the other. Raises ``TrainingError``."""
+    """Returns the rows of Parquet files, one file after the other. Raises ``TrainingError``."""
     try:
         return _parquet_rows(paths, config)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -51,7 +51,7 @@ def _parquet_rows(paths: Sequence[Path], config: DataConfig) -> Rows:
             count += file.metadata.num_rows
             if label is not None:
                 values += file.read(columns=[label]).column(label).to_pylist()
-    labels, names = numbered(values, feature, label) if label is not None else (None, None)
+    labels, names = encode_labels(values, feature, label) if label is not None else (None, None)
     return Rows(_images(paths, str(image)), count, labels, names)
 
 
@@ -67,11 +67,11 @@ def _images(paths: Sequence[Path], column: str) -> Iterator[Row]:
 
 
 def read_hub(name: str) -> datasets.Dataset:
-    """The training split of a Hugging Face data set. Raises ``TrainingError``."""
+    """Loads the training split of a Hugging Face data set. Raises ``TrainingError``."""
     datasets.disable_progress_bars()
     try:
         return datasets.load_dataset(name, split="train")
-    except Exception as error:  # the library lets errors of several HTTP clients through
+    except Exception as error:  # the library passes on the errors of several HTTP clients
         raise TrainingError(
             f"{name} is no folder or file here, and no Hugging Face data set of that name could be loaded: "
             f"{one_line(error)}"
@@ -79,42 +79,42 @@ def read_hub(name: str) -> datasets.Dataset:
 
 
 def hub_rows(table: datasets.Dataset, config: DataConfig) -> Rows:
-    """The rows of a Hugging Face data set. Raises ``TrainingError``."""
+    """Returns the rows of a Hugging Face data set. Raises ``TrainingError``."""
     image, label = image_column(table.features, config), label_column(table.features, config)
-    labels, names = numbered(table[label][:], table.features[label], label) if label is not None else (None, None)
+    labels, names = encode_labels(table[label][:], table.features[label], label) if label is not None else (None, None)
     pictures = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     return Rows((row[image] for row in pictures), len(table), labels, names)
 
 
 def image_column(features: datasets.Features, config: DataConfig) -> str:
-    """The column that holds the images: the one of the configuration, or the only one.
+    """Returns the column of images: the configured one, or the only one.
 
-    Raises ``TrainingError`` where there is none, or several.
+    Raises ``TrainingError`` if there is none, or if there are several.
     """
-    of_kind = [[name for name, feature in features.items() if holds(feature)] for holds in _HOLDS_IMAGES]
+    by_kind = [[name for name, feature in features.items() if holds(feature)] for holds in _HOLDS_IMAGES]
     if config.image_column is not None:
-        return _named(
-            "image_column", config.image_column, features, [name for kind in of_kind for name in kind], "images"
+        return _configured(
+            "image_column", config.image_column, features, [name for kind in by_kind for name in kind], "images"
         )
-    column = _only("image_column", next(filter(None, of_kind), []))
+    column = _only_candidate("image_column", next(filter(None, by_kind), []))
     if column is None:
         raise TrainingError(f"the data has no column of images; its columns are {', '.join(features)}")
     return column
 
 
 def label_column(features: datasets.Features, config: DataConfig) -> str | None:
-    """The column that holds the labels: the one of the configuration, or the only one, or None.
+    """Returns the column of labels: the configured one, the only one, or None if there is none.
 
-    Raises ``TrainingError`` where there are several.
+    Raises ``TrainingError`` if there are several.
     """
     if config.labels == "none":
         return None
     if config.label_column is not None:
-        return _named("label_column", config.label_column, features, list(features), "labels")
-    return _only("label_column", [name for name, feature in features.items() if _is_label(name, feature)])
+        return _configured("label_column", config.label_column, features, list(features), "labels")
+    return _only_candidate("label_column", [name for name, feature in features.items() if _is_label(name, feature)])
 
 
-def _only(setting: str, candidates: list[str]) -> str | None:
+def _only_candidate(setting: str, candidates: list[str]) -> str | None:
     if len(candidates) > 1:
         also = ", or --set data.labels=none" if setting == "label_column" else ""
         raise TrainingError(
@@ -124,7 +124,7 @@ def _only(setting: str, candidates: list[str]) -> str | None:
     return candidates[0] if candidates else None
 
 
-def _named(setting: str, name: str, features: datasets.Features, candidates: list[str], what: str) -> str:
+def _configured(setting: str, name: str, features: datasets.Features, candidates: list[str], what: str) -> str:
     if name not in features:
         raise TrainingError(f"data.{setting} is {name}, and the data's columns are {', '.join(features)}")
     if name not in candidates:
@@ -137,7 +137,7 @@ def _is_image(feature: Any) -> bool:
 
 
 def _holds_bytes(feature: Any) -> bool:
-    """Whether this is an image as the Hub stores it, in a file that does not say so."""
+    """Returns whether a column has the layout of the Hub's images, in a file without its metadata."""
     return isinstance(feature, dict) and "bytes" in feature and _is_binary(feature["bytes"])
 
 
@@ -146,7 +146,7 @@ def _is_binary(feature: Any) -> bool:
 
 
 _HOLDS_IMAGES = (_is_image, _holds_bytes, _is_binary)
-"""The surest sign first: a later one counts where no column shows an earlier."""
+"""In order of certainty: a later test applies only if no column passes an earlier one."""
 
 
 def _is_label(name: str, feature: Any) -> bool:
@@ -156,10 +156,10 @@ def _is_label(name: str, feature: Any) -> bool:
     return named and isinstance(feature, datasets.Value) and _LABEL_TYPE.match(feature.dtype) is not None
 
 
-def numbered(values: Sequence[Any], feature: Any, column: str) -> tuple[NDArray[np.int64], list[str]]:
-    """Labels int64 [N] as positions in the list of names; names that are all numerals are in order of value.
+def encode_labels(values: Sequence[Any], feature: Any, column: str) -> tuple[NDArray[np.int64], list[str]]:
+    """Returns labels int64 [N] as positions in the list of names, which are sorted by value if all are numerals.
 
-    Raises ``TrainingError`` if some images have none, or they are neither integers nor names.
+    Raises ``TrainingError`` if an image has no label, or if a label is neither an integer nor a name.
     """
     missing = sum(value is None or value == -1 for value in values)
     if missing:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from models.bundle import Sha256
+from models.strict import StrictModel
 from training.device import best_device
 from training.errors import TrainingError
 from training.files import write_atomic
@@ -40,10 +41,8 @@ _SMALLEST_SIDE = 4
 _WIDTHS = (32, 64, 128)
 
 
-class JudgeRecord(BaseModel):
+class JudgeRecord(StrictModel):
     """What a judge is and what it learnt from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["figment-judge-1"] = "figment-judge-1"
     dataset: str

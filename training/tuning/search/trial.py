@@ -19,7 +19,7 @@ from training.loop.state import TrainingState
 from training.parallel.distributed import Processes
 from training.runs.checkpoints import load_checkpoint
 from training.runs.folder import RunFolder
-from training.runs.loggers import truncate_after
+from training.runs.json_lines import truncate_after
 from training.runs.reporter import Reporter
 from training.tuning.search.failures import FailureWatch
 from training.tuning.search.memory import NOT_TO_SCORE, NOT_TO_TRAIN, memory_of_other_processes, ran_out_of_memory

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
 
-from training.config.files import known_keys, lay_over, parse_config, read_values, unknown_setting
+from models.strict import StrictModel
+from training.config.files import known_keys, parse_config, read_values, set_key, unknown_key
 from training.config.schema import Config
 from training.config.strict_yaml import dump_yaml, read_yaml
 from training.errors import TrainingError
-
-SPACES = Path(__file__).parents[1] / "spaces"
+from training.tuning.spaces import SPACES, space_names
 
 SAME_FOR_ALL = {"name", "seed", "images", "data", "precision", "judge", "pace", "about"}
 """Settings that must not vary within a study: scores would no longer compare, or say nothing of the generator."""
@@ -29,11 +29,7 @@ Choose = Callable[[str, BaseDistribution], Any]
 """Parameter's name and distribution → the value it takes."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Range(_Strict):
+class Range(StrictModel):
     """Numbers from low to high: integers where both are written as integers."""
 
     low: int | float
@@ -64,7 +60,7 @@ class Range(_Strict):
         return FloatDistribution(float(self.low), float(self.high), log=self.log)
 
 
-class Choices(_Strict):
+class Choices(StrictModel):
     """One of several values."""
 
     choices: Annotated[tuple[JsonValue, ...], Field(min_length=2)]
@@ -86,13 +82,13 @@ class Choices(_Strict):
         return CategoricalDistribution(tuple(self.labelled))
 
 
-class SameAs(_Strict):
+class SameAs(StrictModel):
     """Always another setting's value."""
 
     same_as: str
 
 
-class Cases(_Strict):
+class Cases(StrictModel):
     """One of several groups of settings, each with a name; its name is no setting's."""
 
     cases: Annotated[dict[str, dict[str, "Part"]], Field(min_length=2)]
@@ -103,7 +99,7 @@ class Cases(_Strict):
         return CategoricalDistribution(tuple(self.cases))
 
 
-class Fixed(_Strict):
+class Fixed(StrictModel):
     """One value, within a case."""
 
     value: JsonValue
@@ -128,11 +124,11 @@ Part = Annotated[
 ]
 
 
-class Space(_Strict):
+class Space(StrictModel):
     """The content of a SPACE.yaml."""
 
     preset: str
-    settings: Annotated[dict[str, JsonValue], Field(description="laid over the preset in every trial")] = {}
+    settings: dict[str, JsonValue] = Field({}, description="laid over the preset in every trial")
     search: Annotated[dict[str, Part], Field(min_length=1)]
 
     def base_values(self) -> Values:
@@ -143,7 +139,7 @@ class Space(_Strict):
         """A configuration, unchecked: the preset, the space's settings, and what was drawn."""
         values = copy.deepcopy(_preset(self.preset))
         for key, value in {**self.settings, **drawn}.items():
-            lay_over(values, key, value)
+            set_key(values, key, value)
         return values
 
     def draw(self, base: Config, choose: Choose) -> Values:
@@ -188,7 +184,7 @@ def read_space(name_or_file: str) -> tuple[Space, list[str]]:
     if not path.is_file():
         raise TrainingError(
             f"there is no space {name_or_file!r}; those that ship are "
-            f"{', '.join(sorted(path.stem for path in SPACES.glob('*.yaml')))}, and a file's name ends in .yaml"
+            f"{', '.join(space_names())}, and a file's name ends in .yaml"
         )
     values = read_yaml(path)
     faults: list[str] = []
@@ -227,14 +223,14 @@ def _unknown(space: Space) -> Iterator[tuple[set[str], str]]:
     known = set(known_keys())
     for key in space.settings:
         if key not in known:
-            yield {key}, unknown_setting(key)
+            yield {key}, unknown_key(key)
     for top, whole in space.search.items():
         for key, part in entries({top: whole}):
             if isinstance(part, Cases):
                 if key in known:
                     yield {top}, f"{key} is a setting, and cases need a name that is none"
             elif key not in known:
-                yield {top}, unknown_setting(key)
+                yield {top}, unknown_key(key)
             elif key.partition(".")[0] in SAME_FOR_ALL:
                 yield (
                     {top},
@@ -259,7 +255,7 @@ def _loose_ends(parts: dict[str, Part], above: dict[str, Part]) -> Iterator[tupl
         for key, part in entries({top: whole}):
             other = part.times if isinstance(part, Range) else part.same_as if isinstance(part, SameAs) else None
             if other is not None and other not in known:
-                yield {top}, f"{key}: {unknown_setting(other)}"
+                yield {top}, f"{key}: {unknown_key(other)}"
             elif other in searched and other not in drawn:
                 yield {top}, f"{key} refers to {other}, which must stand above it"
             drawn.add(key)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from models.bundle import ImageSpec
 from models.networks import build_discriminator, build_generator
-from training.config.files import described
+from training.config.files import error_messages
 from training.config.schema import Config
 from training.data.checks import check_data
 from training.data.dataset import TrainingImages
@@ -85,7 +85,7 @@ class _RangeValidator:
         try:
             config = Config.model_validate({**self._space.values_of(drawn), "images": self._base.images})
         except ValidationError as error:
-            return described(error)
+            return error_messages(error)
         except TrainingError as error:
             return [str(error)]
         if not build:

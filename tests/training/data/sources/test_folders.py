@@ -13,7 +13,7 @@ import training.data.cache
 from training.config.schema import DataConfig
 from training.data.checks import summary
 from training.data.dataset import TrainingImages, load_images
-from training.data.sources.folders import label, walk
+from training.data.sources.folders import label_by_folder, scan_folder
 from training.data.sources.names import printable, sorted_names
 from training.errors import TrainingError
 
@@ -79,10 +79,10 @@ def test_a_file_named_like_a_split_is_an_image(tmp_path: Path, name: str) -> Non
     (tmp_path / "instruction.md").write_text("# how to")
     loaded = load(tmp_path)
     assert len(loaded) == 3
-    assert loaded.passed_over == {".md": 1}
+    assert loaded.skipped == {".md": 1}
 
 
-def test_the_names_of_splits_as_only_labels_are_told(tmp_path: Path) -> None:
+def test_the_names_of_splits_as_only_labels_are_reported(tmp_path: Path) -> None:
     put(tmp_path, "train/cat/a.png", "train/dog/b.png", "test/cat/c.png")
     assert "named like parts of a data set: for one of them, give its folder as DATA" in summary(load(tmp_path))
     assert counts(load(tmp_path / "train")) == {"cat": 1, "dog": 1}
@@ -117,7 +117,7 @@ def test_links_to_folders_are_followed(tmp_path: Path) -> None:
     (tmp_path / "data" / "cat" / "gone.png").symlink_to(tmp_path / "store" / "gone.png")
     loaded = load(tmp_path / "data")
     assert counts(loaded) == {"bird": 1, "cat": 2, "dog": 2}
-    assert loaded.passed_over == {"link to nothing (cat/gone.png)": 1}
+    assert loaded.skipped == {"link to nothing (cat/gone.png)": 1}
 
 
 def test_a_folder_that_links_reach_twice_is_read_once(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_folder_that_links_reach_twice_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "data" / "cat" / "self").symlink_to(".")
     loaded = load(tmp_path / "data")
     assert counts(loaded) == {"cat": 1, "dog": 2}
-    assert loaded.passed_over == {"links to a folder that is read already (a, cat/self, dog/up)": 3}
+    assert loaded.skipped == {"links to a folder that is read already (a, cat/self, dog/up)": 3}
 
 
 def test_a_linked_folder_that_holds_one_that_is_read_gives_the_rest(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_the_same_folder_by_another_path_is_not_decoded_again(
     assert load(spelling).name == ("link" if spelling == "link" else "data")
 
 
-def test_files_that_are_no_images_are_told_by_their_ending(tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_reported_by_their_ending(tmp_path: Path) -> None:
     put(tmp_path, "a.JPG", "b.avif", "c.jfif", "noending", "IMG_1.jpg.json", "x.HEIC", "y.heic", "z.JXL", "n.txt")
     put(tmp_path, "Thumbs.db", "backup.zip", "paper.PDF", "film.mpg", "odd.jpg!large", "a." + "long" * 9)
     put(tmp_path, ".DS_Store", "._a.JPG", ".hidden/a.png", "__MACOSX/a.png", "@eaDir/a.png/THUMB.png")
@@ -160,7 +160,7 @@ def test_files_that_are_no_images_are_told_by_their_ending(tmp_path: Path) -> No
     os.mkfifo(tmp_path / "pipe.png")
     loaded = load(tmp_path)
     assert len(loaded) == 4, "a.JPG, b.avif, c.jfif and the file without an ending that holds an image"
-    assert loaded.passed_over == {
+    assert loaded.skipped == {
         ".db": 1,
         ".heic": 2,
         ".jpg!large": 1,
@@ -192,13 +192,13 @@ def test_the_first_folder_is_the_label(tmp_path: Path) -> None:
     assert len(load(tmp_path, NONE)) == 4
 
 
-def test_images_beside_the_folders_are_told_and_left_out(tmp_path: Path) -> None:
+def test_images_beside_the_folders_are_reported_and_left_out(tmp_path: Path) -> None:
     put(tmp_path, "cat/a.png", "dog/b.png", "stray.png")
     (tmp_path / "bird").mkdir()
     (tmp_path / "fish" / "deep").mkdir(parents=True)
     loaded = load(tmp_path)
     assert counts(loaded) == {"cat": 1, "dog": 1}
-    assert loaded.passed_over == {
+    assert loaded.skipped == {
         "folders without images (bird, fish)": 2,
         "image beside the folders (stray.png)": 1,
     }
@@ -212,12 +212,12 @@ def test_mostly_strays_is_an_error_and_not_a_small_data_set(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
-def test_metadata_is_told_and_not_obeyed(tmp_path: Path, name: str) -> None:
+def test_metadata_is_reported_and_ignored(tmp_path: Path, name: str) -> None:
     put(tmp_path, "cat/a.png", "cat/b.png", "dog/c.png")
     (tmp_path / name).write_text("file_name,label\ncat/a.png,5\n")
     loaded = load(tmp_path)
     assert counts(loaded) == {"cat": 2, "dog": 1}
-    assert loaded.passed_over == {f"file of metadata ({name})": 1}
+    assert loaded.skipped == {f"file of metadata ({name})": 1}
 
 
 def test_numerals_sort_by_value() -> None:
@@ -234,7 +234,7 @@ def test_folders_of_numerals_are_labels_in_order_of_value(tmp_path: Path) -> Non
     assert loaded.labels.tolist() == [0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9], "images keep the order of their paths"
 
 
-def test_what_this_program_wrote_is_not_trained_on(tmp_path: Path) -> None:
+def test_runs_studies_and_bundles_are_skipped(tmp_path: Path) -> None:
     put(tmp_path, "cat/a.png", "dog/b.png")
     before = load(tmp_path)
     for folder, files in {
@@ -250,10 +250,10 @@ def test_what_this_program_wrote_is_not_trained_on(tmp_path: Path) -> None:
     assert after.fingerprint == before.fingerprint
     assert after.images.filename == before.images.filename, "a run that grows does not make its data new"  # type: ignore[attr-defined]
     shown = "evaluations/digits-1, runs/00000-digits, study, …"
-    assert after.passed_over == {f"folders of a run, study or bundle ({shown})": 4}
+    assert after.skipped == {f"folders of a run, study or bundle ({shown})": 4}
 
 
-def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "cat/a.png", "dog/b.png", "locked/c.png")
     scandir = os.scandir
 
@@ -263,12 +263,12 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
         return scandir(path)
 
     monkeypatch.setattr("training.data.sources.folders.os.scandir", refuse)
-    assert load(tmp_path).passed_over == {"folder that cannot be read (locked)": 1}
+    assert load(tmp_path).skipped == {"folder that cannot be read (locked)": 1}
     with pytest.raises(TrainingError, match=r"cannot read the folder .*locked: Permission denied"):
         load(tmp_path / "locked")
 
 
-def test_a_deep_tree_is_read(tmp_path: Path) -> None:
+def test_a_deep_folder_is_read(tmp_path: Path) -> None:
     put(tmp_path, "cat/" + "d/" * 500 + "a.png", "dog/b.png")
     assert counts(load(tmp_path)) == {"cat": 1, "dog": 1}
 
@@ -282,7 +282,7 @@ def test_names_that_are_not_text_are_shown_as_escapes(tmp_path: Path) -> None:
     loaded = load(tmp_path / "data", GREY.model_copy(update={"broken_share": 0.5}))
     assert loaded.label_names == ("c", "caf\\xe9", "new\\x0aline")
     assert "caf\\xe9.png (cannot identify" in loaded.broken[0]
-    json.dumps([loaded.broken, loaded.passed_over, loaded.name], ensure_ascii=False).encode()
+    json.dumps([loaded.broken, loaded.skipped, loaded.name], ensure_ascii=False).encode()
     assert printable("\u2028\x7f ü") == "\\u2028\\x7f ü"
 
 
@@ -293,7 +293,7 @@ def test_empty_data_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytes
         load("")
 
 
-def test_a_path_that_is_not_text_is_refused_and_a_link_to_it_is_read(
+def test_a_path_that_is_not_text_is_rejected_and_a_link_to_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run's folder says in JSON where its images lie."""
@@ -306,11 +306,11 @@ def test_a_path_that_is_not_text_is_refused_and_a_link_to_it_is_read(
     assert len(load(tmp_path / "link")) == 1
 
 
-def test_the_walk_needs_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scanning_a_folder_needs_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pure function of a folder: paths below it, in order, and labels."""
     monkeypatch.setattr(training.data.cache.platformdirs, "user_cache_dir", None)
     put(tmp_path, "b/2.png", "a/1.png")
-    found = label(walk(tmp_path), "first_folder")
+    found = label_by_folder(scan_folder(tmp_path), "first_folder")
     assert [file.path for file in found.files] == ["a/1.png", "b/2.png"]
     assert (found.labels, found.label_names) == ((0, 1), ("a", "b"))
 
@@ -324,7 +324,7 @@ def test_one_line_says_what_was_found() -> None:
         label_names=("car", "ship", "train"),
         broken=("x.png (torn)",),
         converted={"turned upright": 12, "flattened": 3},
-        passed_over={".heic": 4},
+        skipped={".heic": 4},
     )
     assert summary(data) == (
         "photos: 316 images, 3 labels (car 94, ship 103, train 119); converted: 12 turned upright, 3 flattened; "
@@ -332,7 +332,7 @@ def test_one_line_says_what_was_found() -> None:
     )
 
 
-def test_many_labels_are_shortened_and_twins_are_told() -> None:
+def test_many_labels_are_shortened_and_similar_names_reported() -> None:
     names = (*(f"n{number:03d}" for number in range(99)), "N003 ")
     data = TrainingImages("x", "", np.zeros((100, 1, 1, 1), np.uint8), np.arange(100), names)
     said = summary(data)

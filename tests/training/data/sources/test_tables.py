@@ -119,7 +119,7 @@ def test_named_labels_keep_their_order_unless_they_are_numerals(tmp_path: Path) 
         assert labelled(loaded) == names, "each image keeps its label"
 
 
-def test_labels_beyond_the_names_are_refused(tmp_path: Path) -> None:
+def test_labels_beyond_the_names_are_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", {"image": [row()], "label": [0]}, {"image": IMAGE, "label": KIND})
     table = pq.read_table(path)
     pq.write_table(table.set_column(1, table.schema.field(1), [pa.array([5], pa.int64())]), path)
@@ -150,7 +150,7 @@ def test_a_folder_of_shards_is_a_data_set(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     assert (values(loaded), labelled(loaded)) == ([1, 2, 3, 4], ["x", "y", "x", "y"])
     assert loaded.name == tmp_path.name
-    assert loaded.passed_over == {
+    assert loaded.skipped == {
         ".md": 1,
         "image beside Parquet files (example.png)": 1,
         "shard of another split (data/test-00000-of-00001.parquet)": 1,
@@ -165,9 +165,9 @@ def test_parquet_files_without_splits_are_all_read(tmp_path: Path) -> None:
     assert values(load(tmp_path)) == [1, 2, 3, 4]
 
 
-def test_a_shard_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_a_shard_that_is_missing_is_reported(tmp_path: Path) -> None:
     shard(tmp_path, "train-00000-of-00002.parquet", 1, 2)
-    assert load(tmp_path).passed_over == {"shard that is missing (train-00001-of-00002.parquet)": 1}
+    assert load(tmp_path).skipped == {"shard that is missing (train-00001-of-00002.parquet)": 1}
 
 
 def test_shards_of_several_data_sets_are_asked_for(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_shards_of_several_data_sets_are_asked_for(tmp_path: Path) -> None:
         load(tmp_path / "mixed")
 
 
-def test_shards_with_other_columns_are_refused(tmp_path: Path) -> None:
+def test_shards_with_other_columns_are_rejected(tmp_path: Path) -> None:
     shard(tmp_path, "a.parquet", 1, 2)
     write(tmp_path / "b.parquet", {"image": [row()]})
     with pytest.raises(TrainingError, match=r"b\.parquet has other columns than a\.parquet: image"):
@@ -208,7 +208,7 @@ def test_images_among_which_a_parquet_file_lies_stay_the_data(tmp_path: Path) ->
     Image.new("L", (9, 9)).save(tmp_path / "a.png")
     shard(tmp_path, "features.parquet", 1, 2)
     loaded = load(tmp_path)
-    assert (len(loaded), loaded.passed_over) == (1, {".parquet": 1})
+    assert (len(loaded), loaded.skipped) == (1, {".parquet": 1})
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_evaluate_adds_both_to_the_other_scores_and_to_the_card(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.evaluation.commands.load_inception", {"weights.pt": inception}.__getitem__)
+    monkeypatch.setattr("training.evaluation.inception.weights.load_inception", {"weights.pt": inception}.__getitem__)
     options = ["--data", digits, "--judge", judge_file, "--samples", 81, "--inception", "weights.pt", "--out", tmp_path]
     train("evaluate", bundle, *options)
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]

@@ -1,0 +1,219 @@
+"""What ``fit`` and ``resume`` do: prepare data and networks, train, and name the next command.
+
+Under torchrun every process runs this. The first one owns the run's folder; the others ask it.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.config.files import dump_config, load_config
+from training.config.schema import Config
+from training.data.checks import check_data, report_data
+from training.data.dataset import TrainingImages, load_images
+from training.device import best_precision
+from training.errors import DivergenceError, TrainingError
+from training.evaluation.in_loop import LoopJudge
+from training.evaluation.judge.train import judge_for
+from training.loop.callbacks import Callback
+from training.loop.fit import fit
+from training.loop.state import TrainingState
+from training.parallel.distributed import Processes, joined_processes
+from training.parallel.ending import end
+from training.parallel.stopping import interruptible
+from training.runs.checkpoints import checkpoints
+from training.runs.folder import (
+    RunFolder,
+    RunLock,
+    RunStart,
+    begin_run,
+    check_free,
+    missing_folders,
+    numbered_folder,
+    open_start,
+)
+from training.runs.reporter import Reporter
+from training.runs.resuming import apply_changes, changed_config, resume_point
+
+
+def train_new_run(preset: str, data: str, settings: list[str], images: int | None, out: Path | None) -> None:
+    """Trains in a new folder: ``out``, or a numbered one below ``runs/``. Raises ``TrainingError``."""
+    config = load_config(preset, [*settings, *_budget(images)])
+    with _stoppable() as stop_point, joined_processes() as processes:
+        config = _resolve_precision(config, processes)
+        processes.share(config.batch_size)  # raises before anything is written
+        path = out or processes.from_first(lambda: numbered_folder(config, settings))
+        with RunLock(path) as lock:
+            start = processes.from_first(lambda: _begin(lock, path, config, data))
+            stop_point.resumable = path
+            try:
+                loaded, state = _prepare(data, config, processes)
+                run = processes.from_first(lambda: start.complete(loaded))
+                judge = _load_judge(run, loaded) if processes.first else None
+            except Exception:  # a stop is no Exception: a stopped run keeps its folder and can be resumed
+                if processes.first:
+                    start.undo()
+                raise
+            _train(run, loaded, state, processes, judge, stop_point)
+
+
+def describe_run(preset: str, data: str, settings: list[str], images: int | None) -> None:
+    """Prints the resolved configuration, the data and both networks; writes nothing. Raises ``TrainingError``."""
+    config = load_config(preset, [*settings, *_budget(images)])
+    with _stoppable(), joined_processes() as processes:
+        config = _resolve_precision(config, processes)
+        loaded, state = _prepare(data, config, processes)
+        if processes.first:
+            _describe(config, loaded, state)
+
+
+def resume_run(path: Path, data: str | None, settings: list[str], images: int | None) -> None:
+    """Continues a run from its newest checkpoint, exactly; without one, begins it again. Raises ``TrainingError``."""
+    with _stoppable() as stop_point, joined_processes() as processes, RunLock(path) as lock:
+        start = processes.from_first(lambda: _open(lock, path))
+        stop_point.resumable = path
+        checkpoint = processes.from_first(lambda: resume_point(start))
+        seen = checkpoint["images_seen"] if checkpoint else 0
+        config = _resolve_precision(changed_config(start.config, [*settings, *_budget(images)]), processes)
+        if config.images != start.config.images and config.images < seen:
+            raise TrainingError(f"a budget of {config.images} images is below the {seen} that {path} has seen already")
+        loaded, state = _prepare(_find_data(start, data), config, processes)
+        run = processes.from_first(lambda: start.complete(loaded, data))
+        if checkpoint:
+            state.load_state_dict(checkpoint)
+        elif processes.first:
+            print(f"{path} has no checkpoint yet: it begins again", file=sys.stderr)
+        run = processes.from_first(lambda: apply_changes(run, config, state))
+        judge = _load_judge(run, loaded) if processes.first else None
+        _train(run, loaded, state, processes, judge, stop_point)
+
+
+@dataclass
+class _StopPoint:
+    """What a stop before the training can refer the user to."""
+
+    resumable: Path | None = None
+    """The run's folder: set once the run can be resumed, None again while it trains."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[_StopPoint]:
+    """Ends the command in good order on SIGTERM or Ctrl-C before the training, which handles both by itself."""
+    stop_point = _StopPoint()
+    with interruptible():
+        try:
+            yield stop_point
+        except KeyboardInterrupt as stop:
+            run = stop_point.resumable
+            if run is None:
+                raise
+            end(stop, 0, f"{run}: stopped before it trained. Next: python -m training resume {run}", sys.stdout)
+
+
+def _budget(images: int | None) -> list[str]:
+    """Returns ``--images`` as a setting."""
+    return [] if images is None else [f"images={images}"]
+
+
+def _resolve_precision(config: Config, processes: Processes) -> Config:
+    if config.precision != "auto":
+        return config
+    return config.model_copy(update={"precision": best_precision(processes.device)})
+
+
+def _begin(lock: RunLock, path: Path, config: Config, source: str) -> RunStart:
+    check_free(path)  # before the lock, whose file would otherwise lie in a folder of other things
+    created = missing_folders(path)
+    lock.acquire()
+    start = begin_run(path, config, source, created)
+    if not start.new:
+        resume_point(start)  # raises for a run that has lost its checkpoints, so it is not overwritten
+    return start
+
+
+def _open(lock: RunLock, path: Path) -> RunStart:
+    open_start(path)  # raises before a lock file is written into a folder that is no run
+    lock.acquire()
+    return open_start(path)  # again: the previous holder of the lock may have changed it
+
+
+def _find_data(start: RunStart, moved_to: str | None) -> str:
+    """Returns where the run's images lie. Raises ``TrainingError`` if they are no longer there."""
+    if moved_to is None and Path(start.source).is_absolute() and not Path(start.source).exists():
+        raise TrainingError(
+            f"the images of {start.path} are no longer in {start.source}; say where they are now: "
+            f"python -m training resume {start.path} --data DATA"
+        )
+    return moved_to or start.source
+
+
+def _prepare(source: str, config: Config, processes: Processes) -> tuple[TrainingImages, TrainingState]:
+    """Loads and checks the data, and returns it with a fresh training state. Raises ``TrainingError``."""
+    processes.share(config.batch_size)
+    loaded = _load(source, config, processes)
+    check_data(config, loaded)
+    labels = len(loaded.label_names or ()) if config.conditional else 0
+    return loaded, TrainingState(config, labels, processes.device)
+
+
+def _load(source: str, config: Config, processes: Processes) -> TrainingImages:
+    """Loads the data: one process of each machine decodes it, the others map the result."""
+    if processes.first_here:
+        loaded = load_images(source, config.data)
+        report_data(loaded)
+    processes.wait()
+    return loaded if processes.first_here else load_images(source, config.data)
+
+
+def _train(
+    run: RunFolder,
+    data: TrainingImages,
+    state: TrainingState,
+    processes: Processes,
+    judge: LoopJudge | None,
+    stop_point: _StopPoint,
+) -> None:
+    callback = Reporter(run, data, state, judge) if processes.first else Callback()
+    stop_point.resumable = None
+    try:
+        finished = fit(run.config, data, state, processes, callback)
+    except DivergenceError as error:
+        raise DivergenceError(f"{error}. {_divergence_remedy(run)}") from error
+    if processes.first:
+        outcome = "trained on" if finished else "stopped after"
+        following = f"export {run.path} --to models/zoo" if finished else f"resume {run.path}"
+        print(f"{run.path}: {outcome} {state.images_seen} images. Next: python -m training {following}")
+
+
+def _divergence_remedy(run: RunFolder) -> str:
+    """Returns the exact command that continues a diverged run with half the learning rates."""
+    saved = checkpoints(run.checkpoints)
+    where = f"its checkpoint at {int(saved[-1].stem)} images" if saved else "its beginning"
+    rates = " ".join(
+        f"--set {name}.learning_rate={getattr(run.config, name).learning_rate / 2:g}"
+        for name in ("generator_optimizer", "discriminator_optimizer")
+    )
+    return f"Go on from {where} with lower learning rates: python -m training resume {run.path} {rates}"
+
+
+def _load_judge(run: RunFolder, data: TrainingImages) -> LoopJudge | None:
+    """Returns the data set's own judge, trained now if missing; None for a run without a judge."""
+    config = run.config
+    if config.judge is None:
+        return None
+    try:
+        judge = judge_for(data)
+    except TrainingError as error:
+        raise TrainingError(f"{error}; or train without a judge: --set judge=null") from error
+    return LoopJudge(data, config.judge.samples, judge, config.network.noise_dim, config.conditional)
+
+
+def _describe(config: Config, data: TrainingImages, state: TrainingState) -> None:
+    print(dump_config(config))
+    labels = f"{len(data.label_names)} labels" if data.label_names else "no labels"
+    print(f"data: {data.name}, {len(data)} images, {labels}, fingerprint {data.fingerprint[:12]}")
+    for title, network in (("generator", state.generator), ("discriminator", state.discriminator)):
+        weights = sum(parameter.numel() for parameter in network.parameters())
+        print(f"\n{title}: {weights:,} weights\n{network}")
