@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.api.requests import read_request
+from serving.api.requests import read_generate_request
 from serving.encoding.negotiation import negotiate, offers_of
 from serving.errors import ApiError
 
@@ -10,7 +10,7 @@ ONE, THREE = {"seeds": [1]}, {"seeds": [1, 2, 3]}
 
 
 def negotiated(body, accept):
-    request = read_request(body, 256)
+    request = read_generate_request(body, 256)
     return negotiate(offers_of(request.format, request.images == 1 or request.layout == "grid"), accept)
 
 
