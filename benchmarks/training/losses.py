@@ -70,7 +70,12 @@ def main() -> None:
                 runs.append(run)
                 if seed == 0:
                     cells.append(grid(state))
-        about = {"judge": judge.name, "floor": judge.floor, "ceiling": judge.ceiling, "runs": runs}
+        about = {
+            "judge": judge.name,
+            "floor": judge.real_baseline["fxd"],
+            "ceiling": judge.noise_baseline["fxd"],
+            "runs": runs,
+        }
         results["datasets"][dataset] = about
         picture(cells).save(options.out.with_name(f"{options.out.name}-{dataset}.png"))
         options.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")

@@ -152,8 +152,8 @@ def main() -> None:
             print(json.dumps(line), flush=True)
     summary = {
         "judge": judge.name,
-        "floor": judge.floor,
-        "ceiling": judge.ceiling,
+        "floor": judge.real_baseline["fxd"],
+        "ceiling": judge.noise_baseline["fxd"],
         "images_seen": options.images,
         "runs": lines,
     }

@@ -32,10 +32,12 @@ from training.errors import TrainingError
 from training.evaluation.judge.train import judge_for
 from training.files import write_atomic
 from training.parallel.distributed import joined_processes
-from training.tuning.search.storage import Journal
-from training.tuning.search.study import IMAGES, Plan, SamplerName, Study
-from training.tuning.search.trial import TrialContext
-from training.tuning.space.space import Space, read_space
+from training.tuning.space.reading import read_space
+from training.tuning.space.space import Space
+from training.tuning.study.plan import SamplerName, StudyPlan
+from training.tuning.study.storage import Journal
+from training.tuning.study.study import IMAGES, Study
+from training.tuning.trial.run import TrialContext
 from training.tuning.worker import work
 
 
@@ -124,14 +126,14 @@ def _use_one_core() -> None:
     torch.set_num_threads(1)
 
 
-def _plan(options: argparse.Namespace, sampler: SamplerName) -> Plan:
+def _plan(options: argparse.Namespace, sampler: SamplerName) -> StudyPlan:
     space, faults = read_space(options.space)
     if faults:
         raise TrainingError("; ".join(faults))
     changes = {key: parse_yaml(text, key) for key, _, text in (change.partition("=") for change in options.set)}
     space = Space(preset=space.preset, settings={**space.settings, **changes}, search=space.search)
     images = options.images or space.base_values()["images"]
-    return Plan(space, images, sampler, sampler == "tpe", best_precision(torch.device("cpu")))
+    return StudyPlan(space, images, sampler, sampler == "tpe", best_precision(torch.device("cpu")))
 
 
 def _study(options: argparse.Namespace, folder: Path, sampler: SamplerName) -> Study:

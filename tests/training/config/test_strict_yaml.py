@@ -12,7 +12,7 @@ from training.config.files import dump_config, load_config, parse_config, preset
 from training.config.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from training.errors import TrainingError
 from training.runs.folder import RunFolder
-from training.tuning.space.space import SPACES, read_space
+from training.tuning.space.reading import SPACES, read_space
 
 TEXT = "name: größe\nimages: 5\n"
 

@@ -46,7 +46,7 @@ CORRUPTIONS = (blur, noise, dropped_classes, imbalance)
 
 
 @pytest.fixture(scope="module")
-def fit_and_holdout(digit_images: TrainingImages) -> tuple[Images, Callable[..., Images]]:
+def fit_holdout_split(digit_images: TrainingImages) -> tuple[Images, Callable[..., Images]]:
     """Real images, and a way to corrupt as many others."""
     images, labels = np.asarray(digit_images.images), digit_images.labels
     assert labels is not None
@@ -69,10 +69,10 @@ def kernel(real: Tensor, fake: Tensor) -> float:
 def test_distances_grow_with_every_corruption(
     distance: Callable[[Tensor, Tensor], float],
     corruption: Callable[..., Images],
-    fit_and_holdout: tuple[Images, Callable[..., Images]],
+    fit_holdout_split: tuple[Images, Callable[..., Images]],
     features_of: Callable[[Images], Tensor],
 ) -> None:
-    real, corrupted = fit_and_holdout
+    real, corrupted = fit_holdout_split
     values = [distance(features_of(real), features_of(corrupted(corruption, strength))) for strength in range(4)]
     assert values == sorted(values)
     assert values[0] < values[3] / 5, "real against real is the floor"
@@ -80,18 +80,18 @@ def test_distances_grow_with_every_corruption(
 
 @pytest.mark.parametrize("corruption", [blur, noise])
 def test_patches_grow_apart_with_blur_and_noise(
-    corruption: Callable[..., Images], fit_and_holdout: tuple[Images, Callable[..., Images]]
+    corruption: Callable[..., Images], fit_holdout_split: tuple[Images, Callable[..., Images]]
 ) -> None:
-    real, corrupted = fit_and_holdout
+    real, corrupted = fit_holdout_split
     values = [sliced_wasserstein(real, corrupted(corruption, strength), limit=64).mean for strength in range(4)]
     assert values == sorted(values)
     assert values[0] < values[3] / 4, "real against real is the floor"
 
 
 def test_lost_variety_costs_recall_and_coverage_but_hardly_precision(
-    fit_and_holdout: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
+    fit_holdout_split: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
 ) -> None:
-    real, corrupted = fit_and_holdout
+    real, corrupted = fit_holdout_split
     scores = [prdc(features_of(real), features_of(corrupted(dropped_classes, strength))) for strength in range(4)]
     for measure in ("recall", "coverage"):
         values = [getattr(score, measure) for score in scores]
@@ -101,18 +101,18 @@ def test_lost_variety_costs_recall_and_coverage_but_hardly_precision(
 
 
 def test_an_imbalance_costs_coverage(
-    fit_and_holdout: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
+    fit_holdout_split: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
 ) -> None:
     """Every class is still there, so recall hardly minds."""
-    real, corrupted = fit_and_holdout
+    real, corrupted = fit_holdout_split
     even, skewed = (prdc(features_of(real), features_of(corrupted(imbalance, strength))) for strength in (0, 3))
     assert skewed.coverage < even.coverage - 0.2
 
 
 def test_noise_costs_precision_and_density(
-    fit_and_holdout: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
+    fit_holdout_split: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
 ) -> None:
-    real, corrupted = fit_and_holdout
+    real, corrupted = fit_holdout_split
     clean, noisy = (prdc(features_of(real), features_of(corrupted(noise, strength))) for strength in (0, 3))
     assert noisy.precision < clean.precision - 0.3
     assert noisy.density < clean.density - 0.3

@@ -12,7 +12,7 @@ from training.config.schema import DataConfig
 from training.data.cache import judges_folder
 from training.data.dataset import TrainingImages, load_images
 from training.evaluation.judge.train import train_judge
-from training.tuning.search.storage import Journal
+from training.tuning.study.storage import Journal
 
 SPACE = {
     "preset": "digits",

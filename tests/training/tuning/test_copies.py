@@ -18,10 +18,10 @@ from tests.training.tuning.conftest import IMAGES, SPACE, trials_of
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.loop.fit import fit
-from training.tuning.search.queue import identity_of
-from training.tuning.search.storage import Journal
-from training.tuning.search.study_folder import STUDY_FILE, study_name
-from training.tuning.search.trial import Stopped
+from training.tuning.study.folder import STUDY_FILE, find_study_name
+from training.tuning.study.queue import identity_of
+from training.tuning.study.storage import Journal
+from training.tuning.trial.run import Stopped
 
 Tune = Callable[..., None]
 NO_RERUNS = ("--seeds", "0")
@@ -91,7 +91,7 @@ def test_a_study_from_before_names_were_noted_is_found(copied: Path, tune: Tune)
     assert json.loads((copied / STUDY_FILE).read_text()) == {"name": "first"}
 
 
-def test_a_journal_of_several_studies_is_refused_until_one_is_named(copied: Path, tune: Tune) -> None:
+def test_a_journal_of_several_studies_is_rejected_until_one_is_named(copied: Path, tune: Tune) -> None:
     optuna.create_study(storage=Journal(copied).backend, study_name="second")
     (copied / STUDY_FILE).unlink()
     runs = content(copied / "trials")
@@ -129,7 +129,7 @@ def test_the_only_search_of_a_journal_is_found_whatever_its_name(
     journal = Journal(folder)
     for name in names:
         optuna.create_study(storage=journal.backend, study_name=name)
-    assert study_name(folder, journal) == expected
+    assert find_study_name(folder, journal) == expected
 
 
 @pytest.mark.parametrize("harm", ["removed", "emptied", "cut"])
@@ -186,7 +186,7 @@ def cut_original(original: Path, tmp_path_factory: pytest.TempPathFactory, train
         return fit(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.tuning.search.trial.fit", until_the_middle)
+        patch.setattr("training.tuning.trial.run.fit", until_the_middle)
         train("tune", space, "--data", digits, "--out", folder, *options)
     assert list((folder / "trials" / "0000" / "checkpoints").glob("*.pt"))
     return folder

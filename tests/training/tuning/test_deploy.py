@@ -7,7 +7,7 @@ import typer.main
 import yaml
 
 from training.cli import app
-from training.tuning.space.space import SPACES
+from training.tuning.space.reading import SPACES
 
 JOB = Path(__file__).parents[3] / "deploy" / "kubernetes" / "tune-job.yaml"
 

@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from training.cli import main
 from training.loop.state import checkpoints
-from training.tuning.search.queue import identity_of
-from training.tuning.search.storage import Journal
+from training.tuning.study.queue import identity_of
+from training.tuning.study.storage import Journal
 
 CONTEXT = multiprocessing.get_context("fork")
 

@@ -14,7 +14,7 @@ from training.config.schema import Config
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.loop.fit import fit
-from training.tuning.search.memory import NOT_TO_SCORE, NOT_TO_TRAIN, memory_of_other_processes, ran_out_of_memory
+from training.tuning.trial.memory import OOM_IN_SCORING, OOM_IN_TRAINING, memory_of_other_processes, ran_out_of_memory
 
 Tune = Callable[..., None]
 GIB = 2**30
@@ -70,9 +70,9 @@ def test_memory_that_runs_out_in_scoring_is_not_blamed_on_the_settings(
     with pytest.raises(TrainingError, match="all ended early"):
         tune(tmp_path / "study", "--trials=1", "--seeds=0")
     (trial,) = trials_of(tmp_path / "study")
-    assert trial.user_attrs["ended"] == NOT_TO_SCORE
+    assert trial.user_attrs["ended"] == OOM_IN_SCORING
     assert trial.user_attrs["images_seen"] == 80, "it trained until it was first scored"
-    assert NOT_TO_SCORE in (tmp_path / "study" / "report.html").read_text()
+    assert OOM_IN_SCORING in (tmp_path / "study" / "report.html").read_text()
 
 
 def test_memory_that_runs_out_in_training_is_blamed_on_the_settings(
@@ -82,7 +82,7 @@ def test_memory_that_runs_out_in_training_is_blamed_on_the_settings(
     with pytest.raises(TrainingError, match="all ended early"):
         tune(tmp_path / "study", "--trials=1", "--seeds=0")
     (trial,) = trials_of(tmp_path / "study")
-    assert trial.user_attrs["ended"] == NOT_TO_TRAIN
+    assert trial.user_attrs["ended"] == OOM_IN_TRAINING
 
 
 def test_memory_that_runs_out_before_training_ends_the_worker_and_not_the_trial(
@@ -141,6 +141,6 @@ def test_a_trial_after_one_that_ran_out_of_memory_starts_with_the_device_empty(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return fit(config, data, state, *others)
 
-    monkeypatch.setattr("training.tuning.search.trial.fit", fit_or_fail)
+    monkeypatch.setattr("training.tuning.trial.run.fit", fit_or_fail)
     tune(tmp_path / "study", "--trials=3", "--seeds=0")
     assert len(states) == 3

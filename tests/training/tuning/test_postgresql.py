@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.tuning.search.queue import identity_of
-from training.tuning.search.storage import PostgreSql, open_storage
+from training.tuning.study.queue import identity_of
+from training.tuning.study.storage import PostgreSql, open_storage
 
 GRACE = 4
 IMAGES = 960

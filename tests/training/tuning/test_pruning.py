@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from training.tuning.search.failures import NOISES, FailureWatch
-from training.tuning.search.pruning import ETA, FIRST_RUNG, AshaPruner, judge_every, rungs
+from training.tuning.study.pruning import ETA, AshaPruner, rungs
+from training.tuning.trial.failures import NOISE_VECTORS, FailureDetector
+from training.tuning.trial.run import FIRST_RUNG, judge_every
 
 RUNGS = [150, 450]
 
@@ -85,7 +86,7 @@ class Drawing(torch.nn.Linear):
 
 @pytest.mark.parametrize("labels", [0, 2, 10])
 def test_one_image_for_every_noise_is_a_failure_after_the_first_steps(labels: int) -> None:
-    watch = FailureWatch(4, labels, 10_000, 2)
+    watch = FailureDetector(4, labels, 10_000, 2)
     assert watch.check(399, Drawing(0.1, 0.001)) is None, "a fresh generator may"
     assert watch.check(400, Drawing(0.5, 0.3)) is None
     assert watch.check(600, Drawing(0.2, 0.001)) == "one image for every noise, after 600 images"
@@ -95,15 +96,15 @@ def test_one_image_for_each_label_is_still_one_image_for_every_noise() -> None:
     class ByLabel(Drawing):
         def forward(self, noise: torch.Tensor, label: object = None, truncation: object = None) -> torch.Tensor:
             assert isinstance(label, torch.Tensor)
-            assert label.bincount().tolist() == [NOISES] * 4
+            assert label.bincount().tolist() == [NOISE_VECTORS] * 4
             return (label / 10)[:, None, None, None].expand(-1, 1, 8, 8)
 
-    watch = FailureWatch(4, 10, 10_000, 1)
+    watch = FailureDetector(4, 10, 10_000, 1)
     assert watch.check(1000, ByLabel(0, 0)) == "one image for every noise, after 1000 images"
 
 
 def test_a_generator_that_stands_still_is_a_failure_in_the_first_half_of_the_budget() -> None:
-    watch, generator = FailureWatch(4, 10, 10_000, 1), Drawing(0, 0.3).train()
+    watch, generator = FailureDetector(4, 10, 10_000, 1), Drawing(0, 0.3).train()
     assert watch.check(1000, generator) is None
     assert watch.check(1500, generator) == "the generator no longer changes, after 1500 images"
     assert generator.training, "it is left as it was"
@@ -111,6 +112,6 @@ def test_a_generator_that_stands_still_is_a_failure_in_the_first_half_of_the_bud
 
 
 def test_a_generator_that_learns_is_none() -> None:
-    watch = FailureWatch(4, 10, 10_000, 1)
+    watch = FailureDetector(4, 10, 10_000, 1)
     for number in range(1, 20):
         assert watch.check(500 * number, Drawing(number / 100, 0.3)) is None

@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from training.errors import TrainingError
 from training.locks import FileLock
-from training.tuning.search.queue import MAX_ATTEMPTS, Queue, identity_of
-from training.tuning.search.storage import Journal, open_storage
+from training.tuning.study.queue import MAX_ATTEMPTS, Queue, identity_of
+from training.tuning.study.storage import Journal, open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 CONTEXT = multiprocessing.get_context("fork")
@@ -129,15 +129,15 @@ def test_a_trial_that_was_cut_short_through_no_fault_of_its_own_is_never_given_u
     for _ in range(MAX_ATTEMPTS + 2):
         with queue.claimed() as claim:
             assert claim is not None
-            queue.cut_short(claim, None)
-    assert queue.given_up(5) is None
+            queue.release(claim, None)
+    assert queue.why_abandoned(5) is None
     for _ in range(MAX_ATTEMPTS):
         with queue.claimed() as claim:
             assert claim is not None
-            queue.cut_short(claim, "RuntimeError: no such instruction")
+            queue.release(claim, "RuntimeError: no such instruction")
     with queue.claimed() as claim:
         assert claim is None
-    assert queue.given_up(5) == f"{MAX_ATTEMPTS} workers died of it, the last of RuntimeError: no such instruction"
+    assert queue.why_abandoned(5) == f"{MAX_ATTEMPTS} workers died of it, the last of RuntimeError: no such instruction"
     errors = [trial.user_attrs.get("error") for trial in queue.study.trials]
     assert errors == [None] * (MAX_ATTEMPTS + 2) + ["RuntimeError: no such instruction"] * MAX_ATTEMPTS, (
         "each death with its own"
@@ -151,7 +151,7 @@ def test_a_trial_that_gets_further_each_time_is_never_given_up(tmp_path: Path) -
         with queue.claimed() as claim:
             assert claim is not None
             claim.trial.report(1.0, 1 + life // 2)
-    assert queue.given_up(5) is None
+    assert queue.why_abandoned(5) is None
 
 
 def test_the_same_work_put_into_the_queue_twice_is_done_once(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_line_that_somebody_died_writing_does_not_spoil_the_journal(tmp_path: 
     assert [identity_of(trial) for trial in open_queue(tmp_path).trials] == [1, 2]
 
 
-def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_journal_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "journal.log").write_text("no journal\nat all\n")
     with pytest.raises(TrainingError, match="is no journal of a study that can be read"):
         open_storage(None, tmp_path, 60)

@@ -15,7 +15,8 @@ from tests.training.tuning.conftest import SPACE
 from training.config.files import known_keys, parse_config
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
-from training.tuning.space.space import SPACES, Space, dump_space, read_space
+from training.tuning.space.reading import SPACES, dump_space, read_space
+from training.tuning.space.space import Space
 from training.tuning.space.validation import validation_errors
 
 

@@ -16,8 +16,8 @@ from tests.training.tuning.conftest import trials_of
 from training.cli import main
 from training.errors import TrainingError
 from training.loop.state import checkpoints
-from training.tuning.search.trial import Stopped
-from training.tuning.workers import ONE_REQUEST_SECONDS, PARENT, run_workers, stop_with_parent
+from training.tuning.trial.run import Stopped
+from training.tuning.workers import ONE_REQUEST_SECONDS, PARENT_VARIABLE, run_workers, stop_with_parent
 
 CONTEXT = multiprocessing.get_context("fork")
 STOPPED, DONE, FAILED = 130, 0, 1
@@ -151,13 +151,13 @@ def test_a_worker_is_asked_to_stop_when_its_parent_has_died(
 
         signal.signal(signal.SIGTERM, note)
         assert stop_with_parent()
-        assert PARENT not in os.environ, "what the worker starts is no worker"
+        assert PARENT_VARIABLE not in os.environ, "what the worker starts is no worker"
         (tmp_path / "ready").write_text(str(os.getpid()))
         time.sleep(60)
         os._exit(1)
 
     def parent() -> None:
-        os.environ[PARENT] = str(os.getpid())
+        os.environ[PARENT_VARIABLE] = str(os.getpid())
         CONTEXT.Process(target=child).start()
         time.sleep(60)
 
@@ -175,7 +175,7 @@ def test_a_worker_is_asked_to_stop_when_its_parent_has_died(
 
 
 def test_a_process_that_no_parent_has_started_as_a_worker_watches_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(PARENT, raising=False)
+    monkeypatch.delenv(PARENT_VARIABLE, raising=False)
     assert not stop_with_parent()
 
 

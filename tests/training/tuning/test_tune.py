@@ -23,7 +23,7 @@ from training.data.dataset import TrainingImages
 from training.errors import DivergenceError, TrainingError
 from training.loop.fit import fit
 from training.runs.folder import RunFolder
-from training.tuning.search.queue import identity_of
+from training.tuning.study.queue import identity_of
 
 Tune = Callable[..., None]
 
@@ -159,8 +159,8 @@ def test_a_winner_whose_final_run_fails_is_not_exported_in_another_shape(
 ) -> None:
     study = tmp_path / "first"
     shutil.copytree(finished, study)
-    monkeypatch.setattr("training.tuning.search.failures.FIRST_STEPS", 0)
-    monkeypatch.setattr("training.tuning.search.failures.SAME_IMAGE", 10.0)  # no generator varies as much
+    monkeypatch.setattr("training.tuning.trial.failures.WARMUP_STEPS", 0)
+    monkeypatch.setattr("training.tuning.trial.failures.COLLAPSED_DEVIATION", 10.0)  # no generator varies as much
     options = ["--out", study, "--images", str(IMAGES), "--trials", "6", "--seeds", "2", "--final-images", "960"]
     for _ in range(2):  # the second time, it is known to have failed
         with pytest.raises(TrainingError, match=r"final run of 960 images ended early: one image for every noise.*"):
@@ -259,7 +259,7 @@ def test_runs_that_fail_end_early_and_say_why(
             raise failure
         return fit(config, *others)
 
-    monkeypatch.setattr("training.tuning.search.trial.fit", fit_or_fail)
+    monkeypatch.setattr("training.tuning.trial.run.fit", fit_or_fail)
     tune(tmp_path / "study", "--trials", "3", "--seeds", "0")
     preset, *others = counted(tmp_path / "study")
     assert preset.state == TrialState.COMPLETE

@@ -93,7 +93,7 @@ def test_eigenvalues_that_rounding_makes_negative_do_no_harm() -> None:
     assert frechet_distance(a, gaussian(np.zeros(16), np.outer(q[1], q[1]))) == pytest.approx(2, rel=1e-5)
 
 
-def test_too_few_images_and_other_dimensions_are_refused() -> None:
+def test_too_few_images_and_other_dimensions_are_rejected() -> None:
     good = moments_of(np.random.RandomState(0).randn(50, 8))
     few = moments_of(np.random.RandomState(0).randn(8, 8))
     for pair in ((good, few), (few, good)):
@@ -145,10 +145,10 @@ def test_a_stream_measures_its_prefixes_however_it_is_cut() -> None:
         np.testing.assert_allclose(stream.moments.mean, features.mean(axis=0))
 
 
-def test_a_stream_that_ends_early_is_refused() -> None:
+def test_a_stream_that_ends_early_is_rejected() -> None:
     stream = ExtrapolatedFrechet(moments_of(np.random.RandomState(0).randn(50, 2)), (10, 20, 30))
     stream.add(np.random.RandomState(1).randn(25, 2))
-    with pytest.raises(TrainingError, match="waits for 30 generated images, and got 25"):
+    with pytest.raises(TrainingError, match="needs 30 generated images, and got 25"):
         stream.result()
 
 

@@ -66,7 +66,7 @@ def test_in_one_split_order_does_not_matter() -> None:
     assert score_of(PROBABILITIES[::-1], splits=1) == pytest.approx(score_of(PROBABILITIES, splits=1), rel=1e-9)
 
 
-def test_bad_input_is_refused() -> None:
+def test_bad_input_is_rejected() -> None:
     with pytest.raises(TrainingError, match="10 splits needs at least 20 images, not 19"):
         InceptionScore(19)
     score = InceptionScore(total=20)
@@ -77,9 +77,9 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(TrainingError, match="class probabilities must be finite, but column 0 of row 0 is nan"):
         score.add(np.array([[np.nan, 1.0]]))
     score.add(PROBABILITIES[:19])
-    with pytest.raises(TrainingError, match="of 2 classes follow some of 5"):
+    with pytest.raises(TrainingError, match="of 2 classes follow probabilities of 5"):
         score.add(np.array([[0.5, 0.5]]))
-    with pytest.raises(TrainingError, match="waits for 20 images, and got 19"):
+    with pytest.raises(TrainingError, match="needs 20 images, and got 19"):
         score.score()
-    with pytest.raises(TrainingError, match="was to see 20 images, and got more"):
+    with pytest.raises(TrainingError, match="takes 20 images, and got more"):
         score.add(PROBABILITIES[:2])

@@ -57,7 +57,7 @@ def test_the_seed_decides_alone() -> None:
     assert kernel_distance(x, y, seed=1) != kernel_distance(x, y, seed=2)
 
 
-def test_bad_input_is_refused() -> None:
+def test_bad_input_is_rejected() -> None:
     good = torch.randn(10, 4)
     with pytest.raises(TrainingError, match="at least 4 generated images, not 3"):
         kernel_distance(good, good[:3])

@@ -92,19 +92,19 @@ def test_features_that_are_not_finite_are_named(value: float) -> None:
 
 
 @pytest.mark.parametrize("features", [np.zeros(4), np.zeros((2, 2, 2)), np.zeros((3, 4), dtype=np.int64)])
-def test_what_is_no_matrix_of_floats_is_refused(features: np.ndarray) -> None:
+def test_what_is_no_matrix_of_floats_is_rejected(features: np.ndarray) -> None:
     with pytest.raises(TrainingError, match=r"floats of shape \[images, dimensions\]"):
         moments_of(features)
 
 
-def test_another_dimension_is_refused() -> None:
+def test_another_dimension_is_rejected() -> None:
     with pytest.raises(TrainingError, match="of 4 and of 5 dimensions"):
         moments_of(np.zeros((3, 5)))
     with pytest.raises(TrainingError, match="of 4 and of 2 dimensions"):
         moments_of(FEATURES).merge(Moments(2))
 
 
-def test_too_few_images_are_refused() -> None:
+def test_too_few_images_are_rejected() -> None:
     with pytest.raises(TrainingError, match="at least 2 images, not 1"):
         _ = moments_of(FEATURES[:1]).covariance
     check_enough(65, 64)

@@ -138,7 +138,7 @@ def test_memorisation_is_the_definition() -> None:
     assert result.copies == 0.25, "one is below the 5 % quantile, 1.1"
 
 
-def test_bad_input_is_refused() -> None:
+def test_bad_input_is_rejected() -> None:
     good = torch.randn(10, 4)
     with pytest.raises(TrainingError, match="at least 6 real images, not 5"):
         prdc(good[:5], good)

@@ -111,7 +111,7 @@ def test_images_of_one_value_give_numbers() -> None:
     assert np.isfinite(sliced_wasserstein(black, NOISE[:4, :16, :16, :1]).mean)
 
 
-def test_bad_input_is_refused() -> None:
+def test_bad_input_is_rejected() -> None:
     with pytest.raises(TrainingError, match=r"real images must be uint8 of shape \[N, H, W, C\], not float64"):
         sliced_wasserstein(NOISE / 255, NOISE)
     with pytest.raises(TrainingError, match="32 × 32 × 3 and generated ones of 32 × 32 × 1"):
