@@ -71,7 +71,7 @@ class ExtrapolatedFrechet:
     """
 
     def __init__(self, reference: Moments, counts: Sequence[int]) -> None:
-        """Takes ascending ``counts``, see ``extrapolation_counts``. Raises ``TrainingError`` for too few real images."""
+        """Takes rising ``counts``, see ``extrapolation_counts``. Raises ``TrainingError`` for too few real images."""
         self.moments = Moments(reference.dimension)
         """Of all generated features so far."""
         self._reference = _FactoredMoments(reference)

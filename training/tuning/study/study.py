@@ -26,11 +26,10 @@ from training.tuning.study.queue import Queue, identity_of
 from training.tuning.study.storage import Storage
 from training.tuning.trial.run import TrialContext
 
-SETTINGS, ENDED, IMAGES, SCORES, SEED, OF = "settings", "ended", "images_seen", "scores", "seed", "of"
-"""A trial's attributes: its drawn settings, why it ended early, its images seen, its scores; a re-run also has a seed and
-the identity of its trial."""
-BUDGET = "budget"
-"""The attribute of a final run: its images."""
+SETTINGS, ENDED, IMAGES, SCORES = "settings", "ended", "images_seen", "scores"
+"""A trial's attributes: the drawn settings, why it ended early, the images it has seen, its scores."""
+SEED, OF, BUDGET = "seed", "of", "budget"
+"""Further attributes of a re-run: its seed, and the identity of its trial; of a final run also its images."""
 
 RERUN_TRIALS = 3
 """Number of best trials that are run again, beside the preset."""
