@@ -71,8 +71,8 @@ def write_card(evaluation: Evaluation, bundle: Path) -> Path:
         raise TrainingError(f"cannot read {path}, so the scores were not added to it") from error
     new = tuple(score.for_card() for score in evaluation.scores)
     replaced = {(score.metric, score.judge, score.samples) for score in new}
-    kept = tuple(score for score in card.scores if (score.metric, score.judge, score.samples) not in replaced)
-    changed = card.model_copy(update={"scores": (*kept, *new)})
+    others = tuple(score for score in card.scores if (score.metric, score.judge, score.samples) not in replaced)
+    changed = card.model_copy(update={"scores": (*others, *new)})
     write_atomic(path, (changed.model_dump_json(indent=2) + "\n").encode())
     return path
 

@@ -7,7 +7,7 @@ from training.evaluation.metrics.table import Better
 
 
 class JudgedScore(Score):
-    """A score with its spread and its protocol. A card keeps a plain ``Score``."""
+    """A score with its spread and its protocol. A card holds a plain ``Score``."""
 
     deviation: float | None = Field(description="standard deviation over the repeats, or over the splits of an IS")
     share: float | None = Field(description="(value - floor) / (ceiling - floor): 0 like real images, 1 like noise")

@@ -1,4 +1,4 @@
-"""Stores a study, and tells which of its workers are alive.
+"""Stores a study, and detects dead workers.
 
 A journal in the study's folder needs no installation. There, the worker that holds a trial's lock owns the trial, and
 the system releases the lock when the worker dies. PostgreSQL serves many machines, and its workers send heartbeats.

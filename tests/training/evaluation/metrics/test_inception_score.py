@@ -1,4 +1,4 @@
-"""The Inception score is 1 for a blind or monotonous generator, K for a perfect one, and the formula in between."""
+"""The Inception Score is 1 for a collapsed generator, K for a perfect one, and matches its formula."""
 
 import numpy as np
 import pytest
@@ -39,21 +39,21 @@ def naive(probabilities: np.ndarray, splits: int) -> tuple[float, float]:
     return float(np.mean(scores)), float(np.std(scores))
 
 
-def test_images_that_tell_the_classifier_nothing_score_one() -> None:
+def test_images_without_a_recognisable_class_score_one() -> None:
     assert score_of(np.full((40, CLASSES), 1 / CLASSES)) == pytest.approx((1, 0))
 
 
-def test_one_sure_class_alone_scores_one() -> None:
+def test_a_single_certain_class_scores_one() -> None:
     assert score_of(np.tile(np.eye(CLASSES)[2], (40, 1))) == pytest.approx((1, 0))
 
 
-def test_all_classes_equally_often_and_surely_score_their_number() -> None:
+def test_certain_classes_of_equal_frequency_score_their_number() -> None:
     assert score_of(np.tile(np.eye(CLASSES), (20, 1))) == pytest.approx((CLASSES, 0))
 
 
 @pytest.mark.parametrize("splits", [1, 3, 10])
-def test_it_is_the_formula_as_printed(splits: int) -> None:
-    """Also where the images cannot be split evenly."""
+def test_it_matches_the_printed_formula(splits: int) -> None:
+    """Also if the images cannot be split evenly."""
     assert score_of(PROBABILITIES, splits=splits) == pytest.approx(naive(PROBABILITIES, splits), rel=1e-9)
 
 
