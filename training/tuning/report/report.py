@@ -20,6 +20,7 @@ from training.runs.best_checkpoint import load_best_generator
 from training.runs.folder import RunFolder
 from training.runs.sampling import grid_inputs, image_grid, sample
 from training.tuning.report import plots
+from training.tuning.space.space import value_at
 from training.tuning.study.pruning import PRESET
 from training.tuning.study.queue import identity_of
 from training.tuning.study.study import BUDGET, ENDED, IMAGES, SCORES, SEED, SETTINGS, Finalist, Study
@@ -136,9 +137,7 @@ def _changes(study: Study, winner: Finalist | None) -> list[tuple[str, str, str]
     before = study.plan.base.model_dump(mode="json")
     found = []
     for key, value in winner.trial.user_attrs[SETTINGS].items():
-        old: Any = before
-        for part in key.split("."):
-            old = old.get(part) if isinstance(old, dict) else None
+        old = value_at(before, key)
         if old != value:
             found.append((key, _text(old), _text(value)))
     return found

@@ -231,9 +231,12 @@ def _label(part: Range | Choices, value: Any, base: Values) -> Any:
 
 def _value(key: str, drawn: Values, base: Values) -> Any:
     """Returns a setting's value: the drawn one, else that of the base, else None."""
-    if key in drawn:
-        return drawn[key]
-    value: Any = base
+    return drawn[key] if key in drawn else value_at(base, key)
+
+
+def value_at(values: Values, key: str) -> Any:
+    """Returns the value at a dotted key of nested mappings, or None."""
+    value: Any = values
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value

@@ -9,6 +9,7 @@ from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.loop.state import read_newest
 from training.runs.folder import RunFolder
+from training.tuning.space.space import value_at
 
 MOVE_AWAY = "move it away, and start the same command again"
 
@@ -54,9 +55,9 @@ def run_mismatch(run: RunFolder, keys: Iterable[str], config: Config, data: Trai
     """Returns how a run differs from these images and from the values of ``keys`` in ``config``, or None."""
     found, expected = run.config.model_dump(mode="json"), config.model_dump(mode="json")
     differences = [
-        f"its {key} is {_value(found, key)}, not {_value(expected, key)}"
+        f"its {key} is {value_at(found, key)}, not {value_at(expected, key)}"
         for key in keys
-        if _value(found, key) != _value(expected, key)
+        if value_at(found, key) != value_at(expected, key)
     ]
     if run.data.fingerprint != data.fingerprint:
         differences.append("its images differ")
@@ -77,12 +78,6 @@ def _move_aside(path: Path) -> None:
     while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
         number += 1
     path.rename(aside)
-
-
-def _value(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 def _unreadable(path: Path, error: TrainingError) -> TrainingError:
