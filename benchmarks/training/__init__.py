@@ -1,4 +1,4 @@
-"""What the trainer costs: ``fit`` beside a bare loop, and the tables of the documentation."""
+"""Benchmarks of training: ``fit`` against a bare loop, and the tables of the documentation."""
 
 from benchmarks.training.loop import run
 

@@ -1,8 +1,8 @@
-"""Images per second of ``fit`` with all that it reports, draws and saves, beside a bare loop of the same steps.
+"""Compares images per second of ``fit``, with its reports, samples and checkpoints, with a bare loop of the same steps.
 
-Both train the same networks with the same loss on the same machine, in turns: after every tick of ``fit`` the bare loop
-trains as many images. The bare loop has its batches in memory and nothing around it: no data set, no seeds, no
-measurements, no averages of them, no checkpoints.
+Both train the same networks with the same loss on the same machine, in turns: after every tick of ``fit``, the bare
+loop trains as many images. The bare loop has its batches in memory, and nothing else: no data set, no seeds, no
+metrics, no means of them, no checkpoints.
 """
 
 import itertools
@@ -33,12 +33,12 @@ from training.runs.reporter import Reporter
 
 IMAGES = 40_000
 SMOKE_IMAGES = 4_096
-SETTLED = 10_000
-"""Images after which memory should no longer grow."""
+WARMUP_IMAGES = 10_000
+"""Images after which memory must not grow."""
 
 
 class BareLoop:
-    """The digits preset's step, written out."""
+    """The step of the preset ``digits``, written out."""
 
     def __init__(self, config: Config, data: TrainingImages, device: torch.device) -> None:
         self._config, self._state = config, TrainingState(config, len(data.label_names or ()), device)
@@ -50,7 +50,7 @@ class BareLoop:
         )
 
     def train(self, images: int) -> None:
-        """Takes as many steps as so many images are worth."""
+        """Takes the steps of ``images`` images."""
         for _ in range(images // self._config.batch_size):
             self._step()
 
@@ -81,8 +81,8 @@ class BareLoop:
         return torch.randn(len(reals), self._config.network.noise_dim, device=reals.device)
 
 
-class InTurns(Reporter):
-    """A run's reporter that lets the bare loop train after every tick, and keeps both times."""
+class AlternatingReporter(Reporter):
+    """A run's reporter that trains the bare loop after every tick, and records the seconds of both."""
 
     def __init__(self, run: RunFolder, data: TrainingImages, state: TrainingState, bare: BareLoop) -> None:
         super().__init__(run, data, state, judge=None)
@@ -92,26 +92,26 @@ class InTurns(Reporter):
         self.waits: list[float] = []
         self.memory: list[tuple[int, int]] = []
 
-    def __enter__(self) -> "InTurns":
+    def __enter__(self) -> "AlternatingReporter":
         super().__enter__()
-        self._began = self._now()
+        self._start = self._now()
         return self
 
     def step(self, before: int, images_seen: int) -> None:
-        """After whatever a tick, a checkpoint or a picture costs, the other side's turn."""
+        """Trains the bare loop once ``fit`` has paid for its tick, checkpoint or samples."""
         super().step(before, images_seen)
-        pace = self._run.config.pace.tick
-        if before // pace != images_seen // pace:
-            self.fit_seconds.append(self._now() - self._began)
+        tick = self._run.config.pace.tick
+        if before // tick != images_seen // tick:
+            self.fit_seconds.append(self._now() - self._start)
             self.memory.append((images_seen, psutil.Process().memory_info().rss))
-            began = self._now()
+            start = self._now()
             self._bare.train(images_seen - self._images)
-            self.bare_seconds.append(self._now() - began)
+            self.bare_seconds.append(self._now() - start)
             self._images = images_seen
-            self._began = self._now()
+            self._start = self._now()
 
     def tick(self, images_seen: int, means: dict[str, float]) -> None:
-        """Keeps what ``fit`` says it waited for data, in which the other side's turn is counted too."""
+        """Records the share of time ``fit`` waited for data; it includes the bare loop's turn."""
         super().tick(images_seen, means)
         if means:
             self.waits.append(means["data_wait_share"])
@@ -123,22 +123,22 @@ class InTurns(Reporter):
 
 
 def run(smoke: bool, out: Path) -> None:
-    """Prints and writes the ratio, the share of time spent waiting for data, and how memory grew."""
+    """Prints and writes the ratio of speeds, the share of time spent waiting for data, and the growth of memory."""
     device = best_device()
     images = SMOKE_IMAGES if smoke else IMAGES
     settings = [f"images={images}", f"precision={best_precision(device)}", "judge=null"]
     settings += ["pace.tick=1024"] if smoke else []
     config = load_config("digits", settings)
     with tempfile.TemporaryDirectory() as folder:
-        data = _some_images(Path(folder), config)
+        data = _random_images(Path(folder), config)
         labels = len(data.label_names or ())
         state = TrainingState(config, labels, device)
         folder_of_run = RunFolder.create(Path(folder) / "run", config, str(Path(folder) / "images"), data)
-        reporter = InTurns(folder_of_run, data, state, BareLoop(config, data, device))
+        reporter = AlternatingReporter(folder_of_run, data, state, BareLoop(config, data, device))
         fit(config, data, state, Processes(0, 1, device), reporter)
-    fit_seconds, bare_seconds = reporter.fit_seconds[1:], reporter.bare_seconds[1:]  # the first turns warm up
+    fit_seconds, bare_seconds = reporter.fit_seconds[1:], reporter.bare_seconds[1:]  # the first turn warms up
     turn = config.pace.tick
-    settled = [memory for seen, memory in reporter.memory if seen >= min(SETTLED, images // 2)]
+    after_warmup = [memory for seen, memory in reporter.memory if seen >= min(WARMUP_IMAGES, images // 2)]
     result = {
         "device": str(device),
         "precision": config.precision,
@@ -149,7 +149,7 @@ def run(smoke: bool, out: Path) -> None:
         "ratio_of_medians": statistics.median(bare_seconds) / statistics.median(fit_seconds),
         "ratio_of_totals": sum(bare_seconds) / sum(fit_seconds),
         "data_wait_share": max(reporter.waits),
-        "memory_growth_mib": (settled[-1] - settled[0]) / 2**20,
+        "memory_growth_mib": (after_warmup[-1] - after_warmup[0]) / 2**20,
     }
     (out / "training.json").write_text(json.dumps(result, indent=2) + "\n")
     print("training: fit and a bare loop of the same steps, in turns")
@@ -157,11 +157,11 @@ def run(smoke: bool, out: Path) -> None:
         print(f"  {name:24} {value:.4g}" if isinstance(value, float) else f"  {name:24} {value}")
 
 
-def _some_images(folder: Path, config: Config) -> TrainingImages:
-    """Noise does: what an image shows does not change what a step costs."""
-    chance = np.random.default_rng(0)
+def _random_images(folder: Path, config: Config) -> TrainingImages:
+    """Returns images of noise; content does not change the cost of a step."""
+    rng = np.random.default_rng(0)
     for index in range(512):
         path = folder / "images" / str(index % 10) / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(chance.integers(0, 255, (28, 28), dtype=np.uint8)).save(path)
+        Image.fromarray(rng.integers(0, 255, (28, 28), dtype=np.uint8)).save(path)
     return load_images(str(folder / "images"), config.data)

@@ -1,9 +1,9 @@
-"""The article's three losses at one budget: minimax, non-saturating and least squares, several seeds each.
+"""Compares minimax, non-saturating and least-squares loss at one budget, on several seeds each.
 
     python -m benchmarks.training.losses --mnist MNIST.parquet --cifar10 CIFAR10.parquet --out docs/losses
 
-All else is equal: a DCGAN with the preset's optimisers, the same images in the same order for the same seed. What is
-compared is the data set's own judge's distance of the averaged generator at the end.
+Everything else is equal: a DCGAN with the preset's optimisers, and the same images in the same order for the same seed.
+The comparison is the final distance of the EMA generator, by the data set's own judge.
 """
 
 import argparse
@@ -32,24 +32,24 @@ from training.runs.sampling import grid_inputs, image_grid, sample
 LOSSES = ("minimax", "non_saturating", "least_squares")
 IMAGES_SEEN = 60_000
 SAMPLES = 5_000
-ALONE = Processes(0, 1, torch.device("cpu"))
+SINGLE_PROCESS = Processes(0, 1, torch.device("cpu"))
 
 COLOUR = ["data.channels=3", "data.fit=pad"]
 
 
 def configuration(dataset: str, loss: str, seed: int, images: int) -> Config:
-    """The preset ``digits`` at half its width, in colour for CIFAR-10."""
+    """Returns the preset ``digits`` at half its width, in colour for CIFAR-10."""
     precision = f"precision={best_precision(torch.device('cpu'))}"
     settings = [precision, f"loss={loss}", f"seed={seed}", f"images={images}", "network.width=32", "judge=null"]
     return load_config("digits", [*settings, *(COLOUR if dataset == "cifar10" else [])])
 
 
 def main() -> None:
-    """Trains every run, prints a line for each, and writes OUT.json, OUT.md and a picture of each data set."""
+    """Trains every run and prints its scores. Writes OUT.json, OUT.md and a picture per data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, required=True, help="MNIST's training images as a Parquet file")
-    parser.add_argument("--cifar10", type=Path, required=True, help="CIFAR-10's, likewise")
-    parser.add_argument("--out", type=Path, required=True, help="where results go, without a suffix")
+    parser.add_argument("--cifar10", type=Path, required=True, help="CIFAR-10's training images as a Parquet file")
+    parser.add_argument("--out", type=Path, required=True, help="path of the results, without a suffix")
     parser.add_argument("--images", type=int, default=IMAGES_SEEN, help="the budget of each run, in images seen")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each loss")
     options = parser.parse_args()
@@ -63,14 +63,19 @@ def main() -> None:
         for loss in LOSSES:
             for seed in range(options.seeds):
                 state = TrainingState(configuration(dataset, loss, seed, options.images), 10, torch.device("cpu"))
-                if not fit(configuration(dataset, loss, seed, options.images), data, state, ALONE, Callback()):
+                if not fit(configuration(dataset, loss, seed, options.images), data, state, SINGLE_PROCESS, Callback()):
                     raise SystemExit(130)
                 run = {"loss": loss, "seed": seed, **judge.score(state.ema)}
                 print(json.dumps({"dataset": dataset, **run}), flush=True)
                 runs.append(run)
                 if seed == 0:
                     cells.append(grid(state))
-        about = {"judge": judge.name, "floor": judge.floor, "ceiling": judge.ceiling, "runs": runs}
+        about = {
+            "judge": judge.name,
+            "floor": judge.real_baseline["fxd"],
+            "ceiling": judge.noise_baseline["fxd"],
+            "runs": runs,
+        }
         results["datasets"][dataset] = about
         picture(cells).save(options.out.with_name(f"{options.out.name}-{dataset}.png"))
         options.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
@@ -78,26 +83,26 @@ def main() -> None:
 
 
 def grid(state: TrainingState) -> NDArray[np.uint8]:
-    """Eight rows of the ten labels, on the noise of every other grid."""
+    """Returns eight rows of the ten labels, on the same noise as every grid of samples."""
     noise, label = grid_inputs(64, 10)
     return np.asarray(image_grid(sample(state.ema, noise, label), 10))
 
 
 def picture(cells: list[NDArray[np.uint8]]) -> Image.Image:
-    """The losses' grids side by side."""
+    """Returns the grids of all losses side by side."""
     frame = ((0, 0), (0, 8), *(((0, 0),) * (cells[0].ndim - 2)))
     return Image.fromarray(np.concatenate([np.pad(cell, frame, constant_values=255) for cell in cells], axis=1))
 
 
 def table(results: dict[str, Any]) -> str:
-    """Mean and standard deviation over the seeds, best first, as Markdown."""
+    """Returns mean and standard deviation over the seeds as a Markdown table, best first."""
     rows = ["| data | loss | distance | coverage | (distance - floor) / (ceiling - floor) |", "|---|---|---|---|---|"]
     for dataset, about in results["datasets"].items():
         lines = []
         for loss in LOSSES:
             runs = [run for run in about["runs"] if run["loss"] == loss]
-            distance, spread = _mean([run["fxd"] for run in runs])
-            coverage, coverage_spread = _mean([run["coverage"] for run in runs])
+            distance, spread = _mean_and_deviation([run["fxd"] for run in runs])
+            coverage, coverage_spread = _mean_and_deviation([run["coverage"] for run in runs])
             share = (distance - about["floor"]) / (about["ceiling"] - about["floor"])
             text = f"{distance:.2f} ± {spread:.2f} | {coverage:.3f} ± {coverage_spread:.3f} | {share:.3f} |"
             lines.append((distance, f"| {dataset} | `{loss}` | {text}"))
@@ -105,7 +110,7 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _mean(values: list[float]) -> tuple[float, float]:
+def _mean_and_deviation(values: list[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 

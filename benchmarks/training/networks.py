@@ -1,10 +1,10 @@
-"""Every network with every loss on a few real photographs: whether it learns, how fast, and whether it exports.
+"""Trains every network with every loss on a few photographs: whether it learns, how fast, and whether it exports.
 
     python -m benchmarks.training.networks --data CIFAR10.parquet --out docs/networks
 
-The table is not a ranking: each cell is one run of a small network, with settings that its family's paper would
-recognise, and 8 000 images are a beginning. Speed is in images per second of processor time on one thread, which other
-work on the machine does not change much.
+The table is not a ranking. Each cell is one run of a small network with settings close to its family's paper, and
+8 000 images are only a start. Speed is in images per second of processor time on one thread, so other work on the
+machine hardly changes it.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from training.runs.sampling import ImageGenerator, grid_inputs, image_grid, samp
 IMAGES_SEEN = 8_000
 PHOTOGRAPHS = 2_000
 CELL = 4
-"""Images along the side of a cell of the picture."""
+"""Images per side of a cell of the picture."""
 
 ADAM_OF_NORMS = ["learning_rate=0.0002", "beta1=0.5", "beta2=0.999"]
 ADAM_OF_SPECTRAL_NORMS = ["learning_rate=0.0002", "beta1=0.0", "beta2=0.9"]
@@ -59,11 +59,11 @@ FAMILIES: dict[str, tuple[list[str], list[str]]] = {
         ["learning_rate=0.0002", "beta1=0.0", "beta2=0.99"],
     ),
 }
-"""Family → settings of the small network, and of both Adams."""
+"""Settings of each family's small network, and of both Adam optimisers."""
 
 
 def configuration(family: str, loss: str, images: int) -> Config:
-    """A cell's run: the preset's data and pace, the family's optimisers, nothing augmented but flips."""
+    """Returns the configuration of a cell: the preset's data, the family's optimisers, no augmentation but flips."""
     settings, adam = FAMILIES[family]
     optimizers = [
         f"{player}_optimizer.{setting}"
@@ -87,18 +87,18 @@ def configuration(family: str, loss: str, images: int) -> Config:
 
 
 def run(config: Config, data: TrainingImages, judge: LoopJudge) -> tuple[dict[str, Any], np.ndarray]:
-    """Trains one cell; returns its line of the table and images uint8 [N, H, W, C] of its averaged generator."""
+    """Trains one cell. Returns its row of the table, and images uint8 [N, H, W, C] of its EMA generator."""
     labels = len(data.label_names or ())
     state = TrainingState(config, labels, torch.device("cpu"))
     before = judge.score(state.ema)
-    began = time.process_time()
+    start = time.process_time()
     try:
         if not fit(config, data, state, Processes(0, 1, torch.device("cpu")), Callback()):
             raise SystemExit(130)
         outcome = "trained"
     except TrainingError as error:
         outcome = str(error)
-    seconds = time.process_time() - began
+    seconds = time.process_time() - start
     after = judge.score(state.ema)
     network = ImageGenerator(state.ema).eval()
     graph = to_onnx(network, config.network.noise_dim, labels)
@@ -119,8 +119,8 @@ def run(config: Config, data: TrainingImages, judge: LoopJudge) -> tuple[dict[st
     return line, sample(state.ema, noise, label)
 
 
-def some_of(data: Path, count: int, config: Config) -> TrainingImages:
-    """The first images of a Parquet file."""
+def first_images(data: Path, count: int, config: Config) -> TrainingImages:
+    """Loads the first ``count`` images of a Parquet file."""
     import pyarrow.parquet as parquet
 
     with tempfile.TemporaryDirectory() as folder:
@@ -130,10 +130,10 @@ def some_of(data: Path, count: int, config: Config) -> TrainingImages:
 
 
 def main() -> None:
-    """Trains every cell, and writes OUT.json, OUT.md and OUT.png as it goes."""
+    """Trains every cell, and writes OUT.json, OUT.md and OUT.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10's training images as a Parquet file")
-    parser.add_argument("--out", type=Path, required=True, help="where results go, without a suffix")
+    parser.add_argument("--out", type=Path, required=True, help="path of the results, without a suffix")
     parser.add_argument("--images", type=int, default=IMAGES_SEEN, help="the budget of each run, in images seen")
     parser.add_argument("--families", nargs="+", default=list(FAMILIES))
     options = parser.parse_args()
@@ -141,7 +141,7 @@ def main() -> None:
 
     preset = load_config("cifar10")
     whole = load_images(str(options.data), preset.data)
-    few = some_of(options.data, PHOTOGRAPHS, preset)
+    few = first_images(options.data, PHOTOGRAPHS, preset)
     judge = LoopJudge(whole, 2_000, judge_for(whole), preset.network.noise_dim, conditional=True)
     lines, cells = [], []
     for family in options.families:
@@ -152,8 +152,8 @@ def main() -> None:
             print(json.dumps(line), flush=True)
     summary = {
         "judge": judge.name,
-        "floor": judge.floor,
-        "ceiling": judge.ceiling,
+        "floor": judge.real_baseline["fxd"],
+        "ceiling": judge.noise_baseline["fxd"],
         "images_seen": options.images,
         "runs": lines,
     }
@@ -163,7 +163,7 @@ def main() -> None:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """The runs as a Markdown table."""
+    """Returns the runs as a Markdown table."""
     head = [
         "| network | loss | distance before → after | coverage before → after | images/s of a core | export off by |"
     ]
@@ -177,7 +177,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def picture(cells: list[np.ndarray]) -> Image.Image:
-    """A row for each network, a column for each loss."""
+    """Returns the samples of all cells: a row per network, a column per loss."""
     framed = [np.pad(cell, ((0, 6), (0, 6), (0, 0)), constant_values=255) for cell in cells]
     columns = len(LOSSES)
     rows = [np.concatenate(framed[first : first + columns], axis=1) for first in range(0, len(framed), columns)]

@@ -1,12 +1,12 @@
-r"""What the tuner is worth: the images that TPE with pruning needs to come to what random search has found.
+r"""Measures tuning: the images that TPE with pruning needs to match the best trial of random search.
 
     python -m benchmarks.training.tuning digits --data MNIST.parquet --out tuning --trials 30 --images 20000 \
       --repeats 12 --set network.width=16 --set judge.samples=1000
 
 A repetition is two studies over the same space, with the same budget, judge and trial 0. Random search spends every
-trial's budget; TPE with pruning goes on until one of its trials is as good as random search's best, or until it has
-seen as many images. One such pair says little, since the best of thirty random trials is a matter of luck: so there
-are several, as many at a time as there are cores. What is finished is not done again.
+trial's budget. TPE with pruning stops once a trial is as good as random search's best, or once it has seen as many
+images. The best of thirty random trials depends on luck, so there are several repetitions, one per core at a time.
+Finished repetitions are read from their files.
 """
 
 import argparse
@@ -32,25 +32,27 @@ from training.errors import TrainingError
 from training.evaluation.judge.train import judge_for
 from training.files import write_atomic
 from training.parallel.distributed import joined_processes
-from training.tuning.search.storage import Journal
-from training.tuning.search.study import IMAGES, Plan, SamplerName, Study
-from training.tuning.search.trial import TrialContext
-from training.tuning.space.space import Space, read_space
+from training.tuning.space.reading import read_space
+from training.tuning.space.space import Space
+from training.tuning.study.plan import SamplerName, StudyPlan
+from training.tuning.study.storage import Journal
+from training.tuning.study.study import IMAGES, Study
+from training.tuning.trial.run import TrialContext
 from training.tuning.worker import work
 
 
 def main() -> None:
-    """Compares, prints the table and writes OUT/tuning.json."""
+    """Runs the comparison, prints a table and writes OUT/tuning.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("space", help="a space that ships, or a YAML file")
     parser.add_argument("--data", required=True, help="training images, as for fit")
     parser.add_argument("--out", type=Path, required=True, help="the folder of all studies and the result")
     parser.add_argument("--trials", type=int, default=30, help="of random search; TPE gets as many images at most")
-    parser.add_argument("--images", type=int, help="the budget of each run; the preset's without it")
+    parser.add_argument("--images", type=int, help="the budget of each run (default: the preset's)")
     parser.add_argument("--repeats", type=int, default=1, help="pairs of studies")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in every trial, as for fit")
     options = parser.parse_args()
-    judge_for(load_images(options.data, _plan(options, "random").base.data))  # once, not in every process
+    judge_for(load_images(options.data, _plan(options, "random").base.data))  # trained once, not in every process
 
     with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn"), _use_one_core) as pool:
         repetitions = [*pool.map(partial(compare, options), range(options.repeats))]
@@ -66,18 +68,18 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace, number: int) -> dict[str, Any]:
-    """One repetition's figures, from its file where it is done."""
+    """Returns one repetition's figures, from its file if it is finished."""
     folder = options.out / f"{number:02d}"
-    done = folder / "comparison.json"
-    if done.exists():
-        figures: dict[str, Any] = json.loads(done.read_text())
+    result_file = folder / "comparison.json"
+    if result_file.exists():
+        figures: dict[str, Any] = json.loads(result_file.read_text())
         return figures
     console.quiet = True
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     random = _study(options, folder, "random")
     work(random, options.trials, seeds=0)
     goal = random.ranking()[0].value
-    assert goal is not None  # of a trial that has spent its budget
+    assert goal is not None  # the best trial has spent its budget
     tpe = _study(options, folder, "tpe")
     reached = images_until(tpe.search.trials, goal)
     while reached is None and tpe.images_seen() < random.images_seen():
@@ -94,12 +96,12 @@ def compare(options: argparse.Namespace, number: int) -> dict[str, Any]:
         "tpe_ended_early": sum(trial.state == TrialState.PRUNED for trial in tpe.search.trials),
         "share": None if reached is None else reached / random.images_seen(),
     }
-    write_atomic(done, json.dumps(figures).encode())
+    write_atomic(result_file, json.dumps(figures).encode())
     return figures
 
 
 def summary(repetitions: list[dict[str, Any]]) -> dict[str, Any]:
-    """All repetitions together; one in which TPE did not come to the goal counts as worse than any in which it did."""
+    """Summarises all repetitions; one in which TPE missed the goal counts as worse than any other."""
     shares = [math.inf if row["share"] is None else row["share"] for row in repetitions]
     median = statistics.median(shares)
     return {
@@ -111,7 +113,7 @@ def summary(repetitions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def images_until(trials: list[FrozenTrial], goal: float) -> int | None:
-    """Images that trials, one after the other, have seen when the first of them is as good as the goal."""
+    """Returns the images that consecutive trials have seen once the first is as good as the goal, or None."""
     seen = 0
     for trial in trials:
         seen += int(trial.user_attrs.get(IMAGES, 0))
@@ -124,18 +126,18 @@ def _use_one_core() -> None:
     torch.set_num_threads(1)
 
 
-def _plan(options: argparse.Namespace, sampler: SamplerName) -> Plan:
-    space, faults = read_space(options.space)
-    if faults:
-        raise TrainingError("; ".join(faults))
-    changes = {key: parse_yaml(text, key) for key, _, text in (change.partition("=") for change in options.set)}
-    space = Space(preset=space.preset, settings={**space.settings, **changes}, search=space.search)
+def _plan(options: argparse.Namespace, sampler: SamplerName) -> StudyPlan:
+    space, errors = read_space(options.space)
+    if errors:
+        raise TrainingError("; ".join(errors))
+    overrides = {key: parse_yaml(text, key) for key, _, text in (change.partition("=") for change in options.set)}
+    space = Space(preset=space.preset, settings={**space.settings, **overrides}, search=space.search)
     images = options.images or space.base_values()["images"]
-    return Plan(space, images, sampler, sampler == "tpe", best_precision(torch.device("cpu")))
+    return StudyPlan(space, images, sampler, sampler == "tpe", best_precision(torch.device("cpu")))
 
 
 def _study(options: argparse.Namespace, folder: Path, sampler: SamplerName) -> Study:
-    """Begun, or gone on with."""
+    """Starts or continues the study of a sampler."""
     plan = _plan(options, sampler)
     with joined_processes() as processes:
         data = load_images(options.data, plan.base.data)

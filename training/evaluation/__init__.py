@@ -1,1 +1,1 @@
-"""The judge: how near a generator's images come to real ones, measured on features and on the images themselves."""
+"""Scores a generator: how near its images come to real ones, on features of a judge and on the images themselves."""

@@ -15,20 +15,20 @@ from training.options import DATA_HELP
 
 def judge(
     data: Annotated[str, typer.Option(help=DATA_HELP)],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the judge is written; its name ends in .pt.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write the judge to; its name ends in .pt.")],
     preset: Annotated[
         str,
         typer.Argument(
             metavar="[PRESET or FILE.yaml]",
-            help=f"Whose data settings the images are fitted with ({', '.join(preset_names())}, or a file).",
+            help=f"The settings that fit the images to the judge ({', '.join(preset_names())}, or a file).",
         ),
     ] = "digits",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Changes a setting; may be repeated.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the judge's weights and lessons.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The seed of the judge's weights and batches.")] = 0,
 ) -> None:
-    """Trains the network that judges a data set's generators, once, on one half of its images.
+    """Trains the network that judges a data set's generators, on half of its images.
 
     Example: python -m training judge digits --data mnist.parquet --out mnist-judge.pt
     """
@@ -39,29 +39,29 @@ def judge(
 
     if out.exists():
         raise TrainingError(
-            f"{out} is there already, and scores by it compare only with each other; choose another --out"
+            f"{out} exists already, and scores by it compare only with each other; choose another --out"
         )
     images = load_images(data, load_config(preset, settings or ()).data)
     report_data(images)
     trained = train_judge(images, seed=seed)
     trained.save(out)
-    following = f"evaluate RUN --data {shlex.quote(data)} --judge {shlex.quote(str(out))}"
+    command = f"evaluate RUN --data {shlex.quote(data)} --judge {shlex.quote(str(out))}"
     print(
-        f"{out}: {trained.name}, right on {trained.record.accuracy:.1%} of unseen images "
-        f"(task: {trained.record.task}). Next: python -m training {following}"
+        f"{out}: {trained.name}, accuracy {trained.record.accuracy:.1%} on unseen images "
+        f"(task: {trained.record.task}). Next: python -m training {command}"
     )
 
 
 def evaluate(
-    subject: Annotated[Path, typer.Argument(metavar="RUN or BUNDLE", help="The folder of a run or of a bundle.")],
+    target: Annotated[Path, typer.Argument(metavar="RUN or BUNDLE", help="The folder of a run or of a bundle.")],
     data: Annotated[
-        str | None, typer.Option(help=f"{DATA_HELP} Without it, what the run was trained on; a bundle needs it.")
+        str | None, typer.Option(help=f"{DATA_HELP} Default: the run's own training images; a bundle needs it.")
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Generated images per repeat.")] = 10_000,
     judge: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="A judge that `judge` wrote; without it the data set's own, trained if missing."
+            metavar="FILE", help="A judge that `judge` wrote. Default: the data set's own, trained if missing."
         ),
     ] = None,
     inception: Annotated[
@@ -71,17 +71,19 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The first image's seed.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Where scores.json and evaluation.png go; the run's folder, or evaluations/NAME-VERSION."),
+        typer.Option(
+            help="The folder of scores.json and evaluation.png. Default: the run's, or evaluations/NAME-VERSION."
+        ),
     ] = None,
-    card: Annotated[bool, typer.Option(help="Whether a bundle's scores are also put into its card.json.")] = True,
+    card: Annotated[bool, typer.Option(help="Also write a bundle's scores into its card.json.")] = True,
 ) -> None:
-    """Judges a generator: prints and writes every score with its protocol.
+    """Evaluates a generator: prints and writes every score with its protocol.
 
     Example: python -m training evaluate models/zoo/digits/3 --data mnist.parquet
     """
     from training.data.checks import report_data
     from training.data.dataset import load_images
-    from training.evaluation.evaluate import evaluate as evaluated
+    from training.evaluation.evaluate import evaluate as evaluate_target
     from training.evaluation.inception.weights import load_inception
     from training.evaluation.judge.network import load_judge
     from training.evaluation.judge.train import judge_for
@@ -89,24 +91,24 @@ def evaluate(
     from training.evaluation.report import table, write_card, write_json, write_picture
     from training.evaluation.target import open_target
 
-    judged = open_target(subject)
-    source = data or judged.data_source
+    opened = open_target(target)
+    source = data or opened.data_source
     if source is None:
-        raise TrainingError("a bundle does not say where its training images lie; name them with --data")
-    network = None if inception is None else load_inception(inception)
-    chosen = None if judge is None else load_judge(judge)
-    images = load_images(source, judged.data_config)
+        raise TrainingError("a bundle does not name its training images; pass --data")
+    inception_network = None if inception is None else load_inception(inception)
+    network = None if judge is None else load_judge(judge)
+    images = load_images(source, opened.data_config)
     report_data(images)
-    chosen = chosen or judge_for(images)
-    evaluation = evaluated(judged, images, chosen, samples, seed, network)
-    folder = out or (judged.path if judged.kind == "run" else Path("evaluations") / judged.name.replace("/", "-"))
+    network = network or judge_for(images)
+    evaluation = evaluate_target(opened, images, network, samples, seed, inception_network)
+    folder = out or (opened.path if opened.kind == "run" else Path("evaluations") / opened.name.replace("/", "-"))
     written = [
         write_json(evaluation, folder),
-        write_picture(evaluation, judged, Reference(images, chosen), folder),
+        write_picture(evaluation, opened, Reference(images, network), folder),
     ]
-    if card and judged.kind == "bundle":
-        written.append(write_card(evaluation, judged.path))
-    # Wide enough for every column where the output is no terminal.
+    if card and opened.kind == "bundle":
+        written.append(write_card(evaluation, opened.path))
+    # A pipe has no width; 120 columns hold the whole table.
     output = Console()
     (output if output.is_terminal else Console(width=120)).print(table(evaluation))
     print("written:", ", ".join(map(str, written)))

@@ -1,4 +1,4 @@
-"""The whole judgement of a generator: every score with its floor, its ceiling, its spread and its protocol."""
+"""Evaluates a generator: every score with its baselines, its spread and its protocol."""
 
 from typing import Literal
 
@@ -10,24 +10,26 @@ from models.strict import StrictModel
 from training.console import console
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.evaluation.compute import METRICS, MetricResults, compute_metrics
+from training.evaluation.gather import MetricResults, compute_metrics
 from training.evaluation.inception.scores import inception_scores
 from training.evaluation.inception.weights import Inception
 from training.evaluation.judge.network import FEATURES, Judge, JudgeRecord
-from training.evaluation.reference import Bounds, Reference
+from training.evaluation.metrics.table import METRICS, Metric
+from training.evaluation.reference import Baselines, Reference
 from training.evaluation.scores import JudgedScore, share
-from training.evaluation.target import EvalTarget, check_fit, generated
+from training.evaluation.target import EvalTarget, check_labels, generate_batches
 
 SAMPLES = 10_000
 REPEATS = 3
-FEWEST = FEATURES + 1
-"""The least number of images whose covariance has full rank."""
+MIN_SAMPLES = FEATURES + 1
+"""Fewest images whose covariance has full rank."""
 
 NO_JUDGE = "none"
+"""The judge of scores that no judge is in."""
 
 
 class TargetRecord(StrictModel):
-    """What was judged."""
+    """The generator that was evaluated."""
 
     name: str
     kind: Literal["run", "bundle"]
@@ -35,7 +37,7 @@ class TargetRecord(StrictModel):
 
 
 class DataRecord(StrictModel):
-    """What it was compared with."""
+    """The images it was compared with."""
 
     name: str
     fingerprint: str
@@ -43,7 +45,7 @@ class DataRecord(StrictModel):
 
 
 class LabelScore(StrictModel):
-    """How well a label is obeyed."""
+    """How well the generator follows a label."""
 
     label: str
     samples: int
@@ -52,7 +54,7 @@ class LabelScore(StrictModel):
 
 
 class Evaluation(StrictModel):
-    """What ``scores.json`` holds."""
+    """The content of ``scores.json``."""
 
     schema_version: Literal[1] = 1
     subject: TargetRecord
@@ -64,93 +66,103 @@ class Evaluation(StrictModel):
     repeats: int
     floor_samples: int = Field(description="real images behind the floors")
     scores: tuple[JudgedScore, ...]
-    labels: tuple[LabelScore, ...] | None = Field(description="null where no labels steer the generator")
+    labels: tuple[LabelScore, ...] | None = Field(description="null for a generator without labels")
 
 
 def evaluate(
-    subject: EvalTarget,
+    target: EvalTarget,
     data: TrainingImages,
     judge: Judge,
     samples: int = SAMPLES,
     seed: int = 0,
     inception: Inception | None = None,
 ) -> Evaluation:
-    """Judges a generator by ``REPEATS`` times ``samples`` images of the seeds from ``seed`` on.
+    """Evaluates a generator on ``REPEATS`` times ``samples`` images, with the seeds from ``seed`` on.
 
-    The same arguments give the same numbers on a CPU. Raises ``TrainingError`` where the generator, the data and the
+    On a CPU the same arguments give the same numbers. Raises ``TrainingError`` if the generator, the data and the
     judge do not fit each other, or there are too few images.
     """
-    if samples < FEWEST:
-        raise TrainingError(f"--samples is {samples}; on {FEATURES} features it must be at least {FEWEST}")
-    check_fit(subject, data)
-    judge.check_size(subject.image.height, subject.image.width, subject.image.channels)
+    if samples < MIN_SAMPLES:
+        raise TrainingError(f"--samples is {samples}; on {FEATURES} features it must be at least {MIN_SAMPLES}")
+    check_labels(target, data)
+    judge.check_size(target.image.height, target.image.width, target.image.channels)
     reference = Reference(data, judge)
-    bounds = reference.bounds("bounds", samples, lambda: _bounds(reference, samples))
+    baselines = reference.baselines("evaluation", samples, lambda: _baselines(reference, samples))
     repeats = [
-        compute_metrics(generated(subject, data, samples, seed + repeat * samples), samples, reference)
+        compute_metrics(generate_batches(target, data, samples, seed + repeat * samples), samples, reference)
         for repeat in track(range(REPEATS), "Judging", console=console, disable=not console.is_terminal)
     ]
-    own = [_judged(metric, repeats, bounds, judge, samples, seed) for metric in METRICS if metric in repeats[0].scores]
-    published = inception_scores(inception, subject, data, seed) if inception else []
+    judged = [
+        _judged_score(metric, repeats, baselines, judge, samples, seed)
+        for metric in METRICS
+        if metric.name in repeats[0].scores
+    ]
+    published = inception_scores(inception, target, data, seed) if inception else []
     return Evaluation(
-        subject=TargetRecord(name=subject.name, kind=subject.kind, path=str(subject.path)),
+        subject=TargetRecord(name=target.name, kind=target.kind, path=str(target.path)),
         data=DataRecord(name=data.name, fingerprint=data.fingerprint, images=len(data)),
         judge_name=judge.name,
         judge=judge.record,
         seed=seed,
         samples=samples,
         repeats=REPEATS,
-        floor_samples=bounds.floor_samples,
-        scores=(*own, *published),
-        labels=_labels(repeats, bounds, data) if subject.label_names else None,
+        floor_samples=baselines.real_samples,
+        scores=(*judged, *published),
+        labels=_label_scores(repeats, baselines, data) if target.label_names else None,
     )
 
 
-def _bounds(reference: Reference, samples: int) -> Bounds:
+def _baselines(reference: Reference, samples: int) -> Baselines:
     available = min(samples, reference.held_out)
     real = compute_metrics(reference.held_out_batches(available), available, reference)
     noise = compute_metrics(reference.noise_batches(samples), samples, reference)
-    return Bounds(
-        floor=real.scores,
-        floor_samples=available,
-        ceiling=noise.scores,
-        asked=tuple(real.asked.tolist()),
-        seen=tuple(real.seen.tolist()),
+    return Baselines(
+        real_baseline=real.scores,
+        real_samples=available,
+        noise_baseline=noise.scores,
+        labelled=tuple(real.labels.requested.tolist()) if real.labels else (),
+        recognised=tuple(real.labels.recognised.tolist()) if real.labels else (),
     )
 
 
-def _judged(
-    metric: str, repeats: list[MetricResults], bounds: Bounds, judge: Judge, samples: int, seed: int
+def _judged_score(
+    metric: Metric, repeats: list[MetricResults], baselines: Baselines, judge: Judge, samples: int, seed: int
 ) -> JudgedScore:
-    values = np.array([repeat.scores[metric] for repeat in repeats])
-    value, floor, ceiling = float(values.mean()), bounds.floor.get(metric), bounds.ceiling.get(metric)
+    values = np.array([repeat.scores[metric.name] for repeat in repeats])
+    value = float(values.mean())
+    real_baseline, noise_baseline = (
+        scores.get(metric.name) for scores in (baselines.real_baseline, baselines.noise_baseline)
+    )
     return JudgedScore(
-        metric=metric,
+        metric=metric.name,
         value=value,
-        judge=NO_JUDGE if metric == "sliced_wasserstein" else judge.name,
+        judge=judge.name if metric.uses_judge else NO_JUDGE,
         samples=samples,
-        floor=floor,
-        ceiling=ceiling,
+        floor=real_baseline,
+        ceiling=noise_baseline,
         deviation=float(values.std(ddof=1)),
-        share=share(value, floor, ceiling),
-        better=METRICS[metric].better,
-        protocol=f"{METRICS[metric].protocol}; mean of {REPEATS} × {samples} images, uint8, seeds from {seed}; "
-        f"floor from {bounds.floor_samples} real images",
+        share=share(value, real_baseline, noise_baseline),
+        better=metric.better,
+        protocol=f"{metric.protocol}; mean of {REPEATS} × {samples} images, uint8, seeds from {seed}; "
+        f"floor from {baselines.real_samples} real images",
     )
 
 
-def _labels(repeats: list[MetricResults], bounds: Bounds, data: TrainingImages) -> tuple[LabelScore, ...] | None:
-    """None where the judge has other labels than the data."""
-    asked = np.sum([repeat.asked for repeat in repeats], axis=0)
-    seen = np.sum([repeat.seen for repeat in repeats], axis=0)
-    if not asked.any():
+def _label_scores(
+    repeats: list[MetricResults], baselines: Baselines, data: TrainingImages
+) -> tuple[LabelScore, ...] | None:
+    """Returns a score per label, or None if the judge has other labels than the data."""
+    counts = [repeat.labels for repeat in repeats if repeat.labels]
+    if not counts:
         return None
+    requested = np.sum([count.requested for count in counts], axis=0)
+    recognised = np.sum([count.recognised for count in counts], axis=0)
     return tuple(
         LabelScore(
             label=name,
-            samples=int(asked[label]),
-            agreement=_ratio(seen[label], asked[label]),
-            real_agreement=_ratio(bounds.seen[label], bounds.asked[label]),
+            samples=int(requested[label]),
+            agreement=_ratio(recognised[label], requested[label]),
+            real_agreement=_ratio(baselines.recognised[label], baselines.labelled[label]),
         )
         for label, name in enumerate(data.label_names or ())
     )

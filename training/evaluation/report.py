@@ -1,4 +1,4 @@
-"""An evaluation as people and programs get it: a table, ``scores.json``, ``evaluation.png``, a bundle's card."""
+"""Reports an evaluation: as a table, ``scores.json``, ``evaluation.png``, and in a bundle's card."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ from models.grid import grid
 from training.errors import TrainingError
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.reference import Reference
-from training.evaluation.target import EvalTarget, generated
+from training.evaluation.target import EvalTarget, generate_batches
 from training.files import write_atomic
 
 SCORES_FILE = "scores.json"
@@ -28,7 +28,7 @@ _SMALLEST_CELL = 64
 
 
 def table(evaluation: Evaluation) -> RenderableType:
-    """The scores for people: each with its spread, its scale, and which way is up."""
+    """Returns the scores as a table: each with its spread, its baselines, and which direction is better."""
     scores = Table(
         title=f"{evaluation.subject.name} against {evaluation.data.name}, {evaluation.judge_name}",
         caption=f"{evaluation.repeats} × {evaluation.samples} images; floor: {evaluation.floor_samples} real images "
@@ -40,47 +40,47 @@ def table(evaluation: Evaluation) -> RenderableType:
     scores.add_column("better")
     for score in evaluation.scores:
         numbers = (score.value, score.deviation, score.floor, score.ceiling)
-        part = "" if score.share is None else f"{score.share:.2%}"
-        scores.add_row(score.metric, *map(_number, numbers), part, score.better)
+        share = "" if score.share is None else f"{score.share:.2%}"
+        scores.add_row(score.metric, *map(_number, numbers), share, score.better)
     if not evaluation.labels:
         return scores
-    labels = Table(title="Labels: the share of images in which the judge sees what was asked for")
+    labels = Table(title="Labels: the share of images in which the judge sees the requested label")
     for column in ("label", "images", "generated", "real"):
         labels.add_column(column, justify="left" if column == "label" else "right")
     for row in evaluation.labels:
-        labels.add_row(row.label, str(row.samples), _share(row.agreement), _share(row.real_agreement))
+        labels.add_row(row.label, str(row.samples), _percent(row.agreement), _percent(row.real_agreement))
     return Group(scores, labels)
 
 
 def write_json(evaluation: Evaluation, folder: Path) -> Path:
-    """Writes ``scores.json`` into a folder. Raises ``TrainingError`` if it cannot."""
+    """Writes ``scores.json`` into a folder, and returns its path. Raises ``TrainingError`` if it cannot."""
     path = folder / SCORES_FILE
     write_atomic(path, (evaluation.model_dump_json(indent=2) + "\n").encode())
     return path
 
 
 def write_card(evaluation: Evaluation, bundle: Path) -> Path:
-    """Puts the scores into a bundle's card, in the place of those by the same judges at the same count.
+    """Writes the scores into a bundle's card, and returns the card's path.
 
-    Raises ``TrainingError`` if it cannot.
+    Scores of the same metric, judge and number of samples are replaced, others stay. Raises ``TrainingError``.
     """
     path = bundle / CARD_FILE
     try:
         card = Card.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise TrainingError(f"cannot read {path}, so the scores are not in it") from error
+        raise TrainingError(f"cannot read {path}, so the scores were not added to it") from error
     new = tuple(score.for_card() for score in evaluation.scores)
     replaced = {(score.metric, score.judge, score.samples) for score in new}
-    kept = tuple(score for score in card.scores if (score.metric, score.judge, score.samples) not in replaced)
-    changed = card.model_copy(update={"scores": (*kept, *new)})
+    others = tuple(score for score in card.scores if (score.metric, score.judge, score.samples) not in replaced)
+    changed = card.model_copy(update={"scores": (*others, *new)})
     write_atomic(path, (changed.model_dump_json(indent=2) + "\n").encode())
     return path
 
 
-def write_picture(evaluation: Evaluation, subject: EvalTarget, reference: Reference, folder: Path) -> Path:
-    """Writes ``evaluation.png``: real beside generated images, and under generated ones the nearest training images."""
+def write_picture(evaluation: Evaluation, target: EvalTarget, reference: Reference, folder: Path) -> Path:
+    """Writes ``evaluation.png``: real beside generated images, and generated above their nearest training images."""
     fakes = np.concatenate(
-        [images for images, _ in generated(subject, reference.data, _ROWS * _COLUMNS, evaluation.seed)]
+        [images for images, _ in generate_batches(target, reference.data, _ROWS * _COLUMNS, evaluation.seed)]
     )
     queries = fakes[:_NEIGHBOURS]
     nearest = reference.nearest_images(reference.judge(queries)[0])
@@ -129,5 +129,5 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _share(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"

@@ -1,27 +1,26 @@
-"""One number, and all that gives it its meaning."""
-
-from typing import Literal
+"""One score, and everything needed to read it."""
 
 from pydantic import Field
 
 from models.bundle import Score
+from training.evaluation.metrics.table import Better
 
 
 class JudgedScore(Score):
-    """A score with its spread and its protocol; what a card keeps of it is a plain ``Score``."""
+    """A score with its spread and its protocol. A card holds a plain ``Score``."""
 
     deviation: float | None = Field(description="standard deviation over the repeats, or over the splits of an IS")
     share: float | None = Field(description="(value - floor) / (ceiling - floor): 0 like real images, 1 like noise")
-    better: Literal["lower", "higher", "real"] = Field(description="real: the nearer to the floor, the better")
+    better: Better = Field(description="real: the nearer to the floor, the better")
     protocol: str
 
     def for_card(self) -> Score:
-        """As much of it as a card has room for."""
+        """Returns the fields that a card holds."""
         return Score.model_validate(self.model_dump(include=set(Score.model_fields)))
 
 
-def share(value: float, floor: float | None, ceiling: float | None) -> float | None:
-    """(value - floor) / (ceiling - floor), or None where there is no such scale."""
-    if floor is None or ceiling is None or floor == ceiling:
+def share(value: float, real_baseline: float | None, noise_baseline: float | None) -> float | None:
+    """Returns where a value lies between real images (0) and noise (1), or None without two different baselines."""
+    if real_baseline is None or noise_baseline is None or real_baseline == noise_baseline:
         return None
-    return (value - floor) / (ceiling - floor)
+    return (value - real_baseline) / (noise_baseline - real_baseline)

@@ -1,4 +1,4 @@
-"""What is judged: the generator of a run, as export would take it, or a bundle, as it will be served."""
+"""Opens what is evaluated: the generator of a run, as export takes it, or a bundle, as the service runs it."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +24,7 @@ from training.runs.folder import RunFolder
 from training.runs.sampling import ImageGenerator, in_batches
 
 BATCH = 250
+"""Images generated at once."""
 
 Images = NDArray[np.uint8]
 Item = TypeVar("Item")
@@ -31,74 +32,76 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class EvalTarget:
-    """A generator under judgement."""
+    """A generator to evaluate."""
 
     name: str
     path: Path
     kind: Literal["run", "bundle"]
     noise_dim: int
     label_names: tuple[str, ...] | None
-    """What steers it, or None where nothing does."""
+    """The labels it takes, or None if it takes none."""
     image: ImageSpec
     data_config: DataConfig
-    """How real images become comparable with its own."""
+    """How real images are fitted to its size."""
     data_source: str | None
-    """Where the images lie that it was trained on, where that is known."""
+    """Its training images, or None if that is not known."""
     sample: Callable[[NDArray[np.float32], NDArray[np.int64] | None], Images]
     """Noise float32 [N, Z] and label int64 [N] or None → images uint8 [N, H, W, C]."""
 
 
 def open_target(path: Path) -> EvalTarget:
-    """The bundle or run in a folder. Raises ``TrainingError`` if it is neither, or does not hold together."""
-    return _bundle_subject(path) if (path / CARD_FILE).is_file() else _run_subject(path)
+    """Opens the bundle or run in a folder. Raises ``TrainingError`` if it is neither, or inconsistent."""
+    return _open_bundle(path) if (path / CARD_FILE).is_file() else _open_run(path)
 
 
-def check_fit(subject: EvalTarget, data: TrainingImages) -> None:
-    """Raises ``TrainingError`` unless the labels that steer the generator are those of the data."""
-    if subject.label_names and subject.label_names != data.label_names:
+def check_labels(target: EvalTarget, data: TrainingImages) -> None:
+    """Raises ``TrainingError`` if the generator takes labels, and the data has others."""
+    if target.label_names and target.label_names != data.label_names:
         found = _list(data.label_names) if data.label_names else "none"
         raise TrainingError(
-            f"{subject.path} is steered by the labels {_list(subject.label_names)}, "
-            f"but the labels of {data.name} are {found}"
+            f"{target.path} takes the labels {_list(target.label_names)}, but the labels of {data.name} are {found}"
         )
 
 
 def sample_labels(data: TrainingImages, count: int, seed: int) -> NDArray[np.int64]:
-    """Labels int64 [count] as frequent as in the data, the same for the same seed; seeds wrap around as images' do."""
+    """Returns labels int64 [count], as frequent as in the data.
+
+    The same seed gives the same labels. Seeds wrap around at 2³², as those of images do.
+    """
     assert data.labels is not None
     drawn = data.labels[np.random.RandomState(seed % (MAX_SEED + 1)).randint(len(data), size=count)]
     return drawn.astype(np.int64)
 
 
-def generated(
-    subject: EvalTarget, data: TrainingImages, count: int, seed: int
+def generate_batches(
+    target: EvalTarget, data: TrainingImages, count: int, seed: int
 ) -> Iterator[tuple[Images, NDArray[np.int64] | None]]:
-    """``count`` images of the seeds from ``seed`` on, and their labels, in batches.
+    """Yields ``count`` images with the seeds from ``seed`` on, and their labels, in batches.
 
-    A batch is sampled while the one before it is being looked at.
+    The next batch is generated while the caller works on this one.
     """
-    labels = sample_labels(data, count, seed) if subject.label_names else None
+    labels = sample_labels(data, count, seed) if target.label_names else None
 
-    def make(first: int, last: int) -> tuple[Images, NDArray[np.int64] | None]:
-        noise = noise_for_seeds([(seed + index) % (MAX_SEED + 1) for index in range(first, last)], subject.noise_dim)
+    def generate(first: int, last: int) -> tuple[Images, NDArray[np.int64] | None]:
+        noise = noise_for_seeds([(seed + index) % (MAX_SEED + 1) for index in range(first, last)], target.noise_dim)
         chosen = None if labels is None else labels[first:last]
-        return subject.sample(noise, chosen), chosen
+        return target.sample(noise, chosen), chosen
 
-    return prefetched(in_batches(make, count, BATCH))
+    return prefetch(in_batches(generate, count, BATCH))
 
 
-def prefetched(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; the next one is made in another thread while the consumer is busy with this one."""
-    done = object()
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
+    """Yields the same items; a thread fetches the next one while the caller works on this one."""
+    end = object()
     with ThreadPoolExecutor(1) as worker:
-        coming = worker.submit(next, items, done)
-        while (item := coming.result()) is not done:
-            coming = worker.submit(next, items, done)
+        following = worker.submit(next, items, end)
+        while (item := following.result()) is not end:
+            following = worker.submit(next, items, end)
             yield item  # type: ignore[misc]
 
 
-class _Finite(nn.Module):
-    """A generator that tells of values that are no numbers, which as uint8 would pass for black."""
+class _FiniteGenerator(nn.Module):
+    """A generator that raises on NaN or Inf, which uint8 would hide."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -107,19 +110,19 @@ class _Finite(nn.Module):
     def forward(self, noise: Tensor, label: Tensor | None, truncation: Tensor) -> Tensor:
         images: Tensor = self.generator(noise, label, truncation)
         if not torch.isfinite(images).all():
-            raise DivergenceError("the generator makes images with values that are no numbers: its weights are broken")
+            raise DivergenceError("the generator's images contain NaN or Inf: its weights have diverged")
         return images
 
 
 @torch.no_grad()
 def sample_images(generator: nn.Module, noise: NDArray[np.float32], label: NDArray[np.int64] | None) -> Images:
-    """Images uint8 [N, H, W, C] of a PyTorch generator in evaluation mode, as the exported graph would make them.
+    """Returns images uint8 [N, H, W, C] of a PyTorch generator in evaluation mode, like those of the exported graph.
 
-    Raises ``DivergenceError`` if the generator makes anything but finite numbers.
+    Raises ``DivergenceError`` if the generator returns NaN or Inf.
     """
     device = next(generator.parameters()).device
     images: Images = (
-        ImageGenerator(_Finite(generator))(
+        ImageGenerator(_FiniteGenerator(generator))(
             torch.from_numpy(noise).to(device),
             None if label is None else torch.from_numpy(label).to(device),
             torch.ones(len(noise), device=device),
@@ -130,7 +133,7 @@ def sample_images(generator: nn.Module, noise: NDArray[np.float32], label: NDArr
     return images
 
 
-def _run_subject(path: Path) -> EvalTarget:
+def _open_run(path: Path) -> EvalTarget:
     run = RunFolder.open(path)
     generator = load_best_generator(run, best_device()).network
     side = run.config.data.resolution
@@ -147,8 +150,8 @@ def _run_subject(path: Path) -> EvalTarget:
     )
 
 
-def _bundle_subject(path: Path) -> EvalTarget:
-    import onnxruntime  # takes a second to import, and runs do without it
+def _open_bundle(path: Path) -> EvalTarget:
+    import onnxruntime  # here, because it takes a second to import and runs need none of it
 
     path = path.resolve()
     try:
@@ -178,7 +181,7 @@ def _bundle_subject(path: Path) -> EvalTarget:
 
 
 def _data_config(recorded: object, image: ImageSpec) -> DataConfig:
-    """How the bundle's own training images were fitted, or, where its card does not say, padded to its size."""
+    """Returns how the bundle's training images were fitted, or padding to its size if the card does not say."""
     try:
         return DataConfig.model_validate(recorded)
     except ValidationError:

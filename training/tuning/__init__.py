@@ -1,1 +1,1 @@
-"""The tuner: many runs of one budget, each with other settings, and the best of them run again."""
+"""Searches for better settings: many runs of one budget, and the best of them again on fresh seeds."""

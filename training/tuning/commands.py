@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from training.config.schema import Config
     from training.data.dataset import TrainingImages
     from training.evaluation.judge.network import Judge
-    from training.tuning.search.study import Study
     from training.tuning.space.space import Space
+    from training.tuning.study.study import Study
 
 
 def tune(
@@ -24,32 +24,39 @@ def tune(
         str,
         typer.Argument(
             metavar="SPACE or FILE.yaml",
-            help=f"What varies: a space that ships ({', '.join(space_names())}), or a file.",
+            help=f"The settings to search: a space that ships ({', '.join(space_names())}), or a file.",
         ),
     ],
     data: Annotated[str, typer.Option(help=DATA_HELP)],
-    out: Annotated[Path, typer.Option(metavar="STUDY", help="The study's folder; one that is there is gone on with.")],
-    trials: Annotated[int, typer.Option(min=1, help="How many settings are tried, all workers together.")] = 30,
-    images: Annotated[int | None, typer.Option(min=1, help="The budget of each run; the preset's without it.")] = None,
-    seeds: Annotated[int, typer.Option(min=0, max=99, help="On so many fresh seeds the best are run again.")] = 3,
+    out: Annotated[Path, typer.Option(metavar="STUDY", help="The study's folder; an existing study continues.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials of all workers together.")] = 30,
+    images: Annotated[int | None, typer.Option(min=1, help="The budget of each run. Default: the preset's.")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=0, max=99, help="Number of fresh seeds on which the best trials run again.")
+    ] = 3,
     final_images: Annotated[
         int | None,
-        typer.Option(min=1, help="The winner is trained once more, with this budget; that is what is exported."),
+        typer.Option(min=1, help="Train the winner once more with this budget, and export that."),
     ] = None,
-    sampler: Annotated[Literal["tpe", "random"], typer.Option(help="What proposes the next settings.")] = "tpe",
-    prune: Annotated[bool, typer.Option(help="Whether hopeless runs end early.")] = True,
+    sampler: Annotated[Literal["tpe", "random"], typer.Option(help="How the next settings are proposed.")] = "tpe",
+    prune: Annotated[bool, typer.Option(help="End hopeless runs early.")] = True,
     storage: Annotated[
         str | None,
         typer.Option(metavar="URL", help="postgresql://USER:PASSWORD@HOST/DATABASE, for workers on many machines."),
     ] = None,
     grace: Annotated[
-        int, typer.Option(min=4, help="Seconds without a sign of life after which another machine's worker is dead.")
+        int,
+        typer.Option(
+            min=4, help="Seconds without a heartbeat after which a worker on another machine is presumed dead."
+        ),
     ] = 120,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, each with a GPU of its own.")] = 1,
-    export: Annotated[Path | None, typer.Option(metavar="DIR", help="The winner becomes a bundle in here.")] = None,
-    name: Annotated[str | None, typer.Option(help="The bundle's name; the preset's without it.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, each with its own GPU.")] = 1,
+    export: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Export the winner as a bundle into this folder.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The bundle's name. Default: the preset's.")] = None,
 ) -> None:
-    """Searches for better settings, and may be started many times, anywhere, on the same STUDY or storage.
+    """Searches for better settings. Several commands may work on the same STUDY or storage at once.
 
     Example: python -m training tune digits --data mnist.parquet --out studies/first --trials 30 --workers 2
     """
@@ -59,11 +66,12 @@ def tune(
 
     from training.device import best_precision
     from training.parallel.distributed import joined_processes
-    from training.tuning.search.storage import open_storage, reason
-    from training.tuning.search.study import Plan, Study
-    from training.tuning.search.trial import Stopped, TrialContext
-    from training.tuning.space.space import read_space
+    from training.tuning.space.reading import read_space
     from training.tuning.space.validation import validation_errors
+    from training.tuning.study.plan import StudyPlan
+    from training.tuning.study.storage import open_storage, root_cause
+    from training.tuning.study.study import Study
+    from training.tuning.trial.run import Stopped, TrialContext
     from training.tuning.worker import work
     from training.tuning.workers import run_workers, stop_with_parent
 
@@ -71,18 +79,18 @@ def tune(
     is_child = stop_with_parent()
     try:
         with joined_processes() as processes:
-            chosen, faults = read_space(space)
+            chosen, errors = read_space(space)
             base, loaded = _base(chosen, images, data)
-            faults += validation_errors(chosen, base, loaded)
-            if faults:
-                raise TrainingError(f"{space}: {'; '.join(faults)}")
+            errors += validation_errors(chosen, base, loaded)
+            if errors:
+                raise TrainingError(f"{space}: {'; '.join(errors)}")
             out.mkdir(parents=True, exist_ok=True)
             judge = _judge(out, loaded)
             precision = best_precision(processes.device) if base.precision == "auto" else base.precision
-            plan = Plan(chosen, base.images, sampler, prune, precision)
+            plan = StudyPlan(chosen, base.images, sampler, prune, precision)
             study = Study(out, open_storage(storage, out, grace), plan, TrialContext(data, loaded, judge, processes))
             if study.name != out.resolve().name and not is_child:
-                console.print(f"{out} goes on with the study {study.name}", highlight=False, soft_wrap=True)
+                console.print(f"{out} continues the study {study.name}", highlight=False, soft_wrap=True)
             if workers > 1:
                 options = {"data": data, "out": out, "trials": trials, "images": images, "seeds": seeds}
                 options |= {
@@ -99,21 +107,23 @@ def tune(
             work(study, trials, seeds, final_images)
             _conclude(study, final_images, export, name)
     except Stopped:
-        console.print(f"stopped; go on with the same command: the study is in {out}", highlight=False, soft_wrap=True)
+        console.print(
+            f"stopped; continue with the same command: the study is in {out}", highlight=False, soft_wrap=True
+        )
         raise typer.Exit(130) from None
     except (SQLAlchemyError, StorageInternalError) as error:
         raise TrainingError(
-            f"the storage does not answer any more ({reason(error)}); nothing is lost: start the same command again"
+            f"the storage stopped answering ({root_cause(error)}); nothing is lost: start the same command again"
         ) from error
     except OSError as error:
         raise TrainingError(
             f"cannot write or read {error.filename or out} ({error.strerror or error}); "
-            "what was written before is kept: start the same command again"
+            "everything written before is saved: start the same command again"
         ) from error
 
 
 def _base(space: "Space", images: int | None, source: str) -> "tuple[Config, TrainingImages]":
-    """The preset with the space's settings and the budget, and the data that it can train on."""
+    """Returns the preset with the space's settings and the budget, and data that it can train on."""
     from training.config.files import parse_config
     from training.data.checks import check_data, report_data
     from training.data.dataset import load_images
@@ -127,10 +137,10 @@ def _base(space: "Space", images: int | None, source: str) -> "tuple[Config, Tra
 
 
 def _judge(out: Path, data: "TrainingImages") -> "Judge":
-    """The study's judge: the data set's own at its beginning, and the same ever after."""
+    """Returns the study's judge: a copy of the data set's own, saved when the study starts."""
     from training.evaluation.judge.network import load_judge
     from training.evaluation.judge.train import judge_for
-    from training.tuning.search.study import study_lock
+    from training.tuning.study.study import study_lock
 
     path = out / "judge.pt"
     with study_lock(out):
@@ -141,20 +151,21 @@ def _judge(out: Path, data: "TrainingImages") -> "Judge":
 
 def _conclude(study: "Study", final_images: int | None, export: Path | None, name: str | None) -> None:
     from training.tuning.report.card import export_winner
-    from training.tuning.report.report import told, write_report
-    from training.tuning.search.queue import identity_of
+    from training.tuning.report.report import objective_text, write_report
+    from training.tuning.study.queue import identity_of
 
     finalists = study.finalists()
     if not finalists:
         raise TrainingError(
-            f"no trial of {study.folder} spent its budget: all ended early; see {write_report(study)} for why"
+            f"no trial of {study.folder} spent its budget: all ended early; {write_report(study)} gives the reasons"
         )
     best = finalists[0]
-    print(f"{study.folder}: trial {identity_of(best.trial)} is the best, {told(best)}. Report: {write_report(study)}")
+    winner = f"trial {identity_of(best.trial)} is the best, {objective_text(best)}"
+    print(f"{study.folder}: {winner}. Report: {write_report(study)}")
     if final_images and (reason := study.why_final_ended(final_images)):
         raise TrainingError(
-            f"the winner's final run of {final_images} images ended early: {reason}. Nothing was exported; ask for "
-            "another --final-images, or for none: what is exported then has trained for the study's own budget"
+            f"the winner's final run of {final_images} images ended early: {reason}. Nothing was exported; change "
+            "--final-images, or omit it to export the best run of the study's own budget"
         )
     if export:
         print(export_winner(study, export, name))

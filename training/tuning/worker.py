@@ -1,4 +1,4 @@
-"""What one worker does: a trial after the other, then re-runs, until the study needs nothing more."""
+"""Runs one worker: one trial after the other, then re-runs, until the study is complete."""
 
 import time
 from collections.abc import Callable
@@ -12,31 +12,31 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from training.config.schema import Config
 from training.console import console
-from training.tuning.search.memory import release_memory
-from training.tuning.search.pruning import AshaPruner
-from training.tuning.search.queue import Claim, Queue
-from training.tuning.search.study import BUDGET, ENDED, IMAGES, OF, SCORES, SEED, SETTINGS, Study
-from training.tuning.search.trial import Result, Stopped, TrialPruned, delete_checkpoints, train
+from training.tuning.study.pruning import AshaPruner
+from training.tuning.study.queue import ClaimedTrial, Queue
+from training.tuning.study.study import BUDGET, ENDED, IMAGES, OF, SCORES, SEED, SETTINGS, Study
+from training.tuning.trial.memory import release_memory
+from training.tuning.trial.run import Report, Result, Stopped, TrialPruned, delete_checkpoints, train
 
-PATIENCE_SECONDS = 1.0
-"""Between two looks at what other workers do."""
+POLL_SECONDS = 1.0
+"""Interval between two looks at the runs of other workers."""
 
 
 def work(study: Study, trials: int, seeds: int, final_images: int | None = None) -> None:
-    """Returns when ``trials`` trials, the re-runs of the best and the winner's final run are done, by whomever.
+    """Returns once ``trials`` trials, the re-runs of the best and the winner's final run are done by all workers.
 
     Raises ``Stopped`` on SIGTERM or Ctrl-C during a run.
     """
-    _until_done(study.search, lambda claim: _search(study, claim), trials)
+    _until_done(study.search, lambda claim: _run_trial(study, claim), trials)
     study.plan_reruns(seeds)
-    _until_done(study.reruns, lambda claim: _rerun(study, claim), None)
+    _until_done(study.reruns, lambda claim: _run_again(study, claim), None)
     if final_images:
         study.plan_final(final_images)
-        _until_done(study.finals, lambda claim: _run_finally(study, claim), None)
+        _until_done(study.finals, lambda claim: _run_final(study, claim), None)
 
 
-def _until_done(queue: Queue, run: Callable[[Claim], None], limit: int | None) -> None:
-    told = False
+def _until_done(queue: Queue, run: Callable[[ClaimedTrial], None], limit: int | None) -> None:
+    reported = False
     while True:
         with queue.claimed(limit) as claim:
             if claim:
@@ -46,13 +46,13 @@ def _until_done(queue: Queue, run: Callable[[Claim], None], limit: int | None) -
         if not queue.busy():
             if limit is None or len(queue.trials) >= limit:
                 return
-        elif not told:
+        elif not reported:
             console.print("waiting for other workers' runs", highlight=False, soft_wrap=True)
-            told = True
-        time.sleep(PATIENCE_SECONDS)
+            reported = True
+        time.sleep(POLL_SECONDS)
 
 
-def _search(study: Study, claim: Claim) -> None:
+def _run_trial(study: Study, claim: ClaimedTrial) -> None:
     def report(value: float, step: int) -> str | None:
         claim.trial.report(value, step)
         if not claim.trial.should_prune():
@@ -60,69 +60,66 @@ def _search(study: Study, claim: Claim) -> None:
         pruner = study.search.study.pruner
         assert isinstance(pruner, AshaPruner)
         frozen = next(trial for trial in study.search.trials if trial.number == claim.trial.number)
-        place, count = pruner.place(study.search.study, frozen, step)
-        return f"place {place} of {count} after {step} images"
+        rank, count = pruner.rank(study.search.study, frozen, step)
+        return f"place {rank} of {count} after {step} images"
 
-    path = study.trial_folder(claim.identity)
     settings = study.draw(claim.trial, claim.identity)
-    _finish(
-        study.search,
-        claim,
-        f"trial {claim.identity}",
-        path,
-        lambda: train(path, study.plan.config(settings), settings, study.workshop, report),
-    )
+    config = study.plan.config(settings)
+    folder = study.trial_folder(claim.identity)
+    _train(study, study.search, claim, f"trial {claim.identity}", folder, config, report)
 
 
-def _rerun(study: Study, claim: Claim) -> None:
+def _run_again(study: Study, claim: ClaimedTrial) -> None:
     attributes = claim.trial.user_attrs
     name = f"trial {attributes[OF]} with seed {attributes[SEED]}"
     config = study.plan.config(attributes[SETTINGS], attributes[SEED])
-    _run_to_the_end(study, study.reruns, claim, name, study.rerun_folder(claim.trial), config)
+    _train(study, study.reruns, claim, name, study.rerun_folder(claim.trial), config, _unpruned(claim))
 
 
-def _run_finally(study: Study, claim: Claim) -> None:
+def _run_final(study: Study, claim: ClaimedTrial) -> None:
     attributes = claim.trial.user_attrs
     name = f"trial {attributes[OF]} for {attributes[BUDGET]} images"
     config = study.plan.config(attributes[SETTINGS], attributes[SEED], attributes[BUDGET])
-    _run_to_the_end(study, study.finals, claim, name, study.final_folder(claim.trial), config)
+    _train(study, study.finals, claim, name, study.final_folder(claim.trial), config, _unpruned(claim))
 
 
-def _run_to_the_end(study: Study, queue: Queue, claim: Claim, name: str, path: Path, config: Config) -> None:
+def _unpruned(claim: ClaimedTrial) -> Report:
     def report(value: float, step: int) -> str | None:
         claim.trial.report(value, step)
         return None
 
-    own = claim.trial.user_attrs[SETTINGS]
-    _finish(queue, claim, name, path, lambda: train(path, config, own, study.workshop, report))
+    return report
 
 
-def _finish(queue: Queue, claim: Claim, name: str, path: Path, run: Callable[[], Result]) -> None:
-    """Runs, and tells the study what has come of it; whatever cuts the run short leaves it to the next worker."""
+def _train(
+    study: Study, queue: Queue, claim: ClaimedTrial, name: str, path: Path, config: Config, report: Report
+) -> None:
+    """Trains and reports the result to the study. An interrupted run is left to the next worker."""
+    drawn = claim.trial.user_attrs.get(SETTINGS, {})
     try:
-        said = _run_and_tell(queue.study, claim.trial, run)
+        outcome = _report_result(queue.study, claim.trial, lambda: train(path, config, drawn, study.context, report))
     except UpdateFinishedTrialError:
-        # Too long without a sign of life: another worker has the trial now.
-        said = "this worker was taken for dead, and another one goes on with it"
+        # No heartbeat for too long: another worker has the trial now.
+        outcome = "this worker was presumed dead, and another one continues the trial"
     except BaseException as error:
-        # Where it cannot be told, it will be noticed.
+        # If the storage does not answer, other workers detect the lost trial.
         with suppress(OSError, SQLAlchemyError, StorageInternalError, UpdateFinishedTrialError):
-            queue.cut_short(claim, None if _blameless(error) else f"{type(error).__name__}: {_first_line(error)}")
+            queue.release(claim, None if _blameless(error) else f"{type(error).__name__}: {_first_line(error)}")
         raise
     else:
         delete_checkpoints(path)
-    console.print(f"{name}: {said}", highlight=False, soft_wrap=True)
+    console.print(f"{name}: {outcome}", highlight=False, soft_wrap=True)
 
 
-def _run_and_tell(study: optuna.Study, trial: optuna.Trial, run: Callable[[], Result]) -> str:
-    """What has come of a run, in words."""
+def _report_result(study: optuna.Study, trial: optuna.Trial, run: Callable[[], Result]) -> str:
+    """Runs, reports the result to the study, and returns it in words."""
     try:
         result = run()
-    except TrialPruned as end:
-        trial.set_user_attr(ENDED, str(end))
-        trial.set_user_attr(IMAGES, end.images_seen)
+    except TrialPruned as pruned:
+        trial.set_user_attr(ENDED, str(pruned))
+        trial.set_user_attr(IMAGES, pruned.images_seen)
         study.tell(trial, state=TrialState.PRUNED)
-        return f"ended early, {end}"
+        return f"ended early, {pruned}"
     trial.set_user_attr(SCORES, result.scores)
     trial.set_user_attr(IMAGES, result.images_seen)
     study.tell(trial, result.value)
@@ -130,14 +127,14 @@ def _run_and_tell(study: optuna.Study, trial: optuna.Trial, run: Callable[[], Re
 
 
 def _blameless(error: BaseException) -> bool:
-    """Whether an error would have met any trial: a request to stop, a disk, a storage."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, Stopped | KeyboardInterrupt | OSError | SQLAlchemyError | StorageInternalError):
+    """Returns whether an error could stop any trial: a request to stop, a disk, a storage."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Stopped | KeyboardInterrupt | OSError | SQLAlchemyError | StorageInternalError):
             return True
-        found = found.__cause__
+        cause = cause.__cause__
     return False
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no words"])[0][:500]
+    return (str(error).strip().splitlines() or ["no message"])[0][:500]

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from training.config.files import dump_config, load_config, parse_config, read_values
-from training.config.presets import preset_names
+from training.config.files import dump_config, load_config, parse_config, preset_names, read_values
 from training.config.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from training.errors import TrainingError
 from training.runs.folder import RunFolder
-from training.tuning.space.space import read_space
+from training.tuning.space.reading import read_space
 from training.tuning.spaces import SPACES
 
 TEXT = "name: größe\nimages: 5\n"
@@ -48,7 +47,7 @@ def test_every_unicode_encoding_is_read(tmp_path: Path, content: bytes) -> None:
         (b"\xff\xd8\xff\xe0 a JPEG", ", line 1: the byte 0xff is not UTF-8"),
     ],
 )
-def test_another_encoding_is_rejected_in_every_file_of_the_user(tmp_path: Path, content: bytes, sentence: str) -> None:
+def test_another_encoding_is_refused_in_every_file_of_the_user(tmp_path: Path, content: bytes, sentence: str) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes(content)
     for read in (read_yaml, lambda path: load_config(str(path)), lambda path: read_space(str(path))):
@@ -80,7 +79,7 @@ def test_another_encoding_is_rejected_in_every_file_of_the_user(tmp_path: Path, 
         ("? [1]\n: 2", "x.yaml is not valid YAML"),
     ],
 )
-def test_ambiguous_values_are_rejected(text: str, sentence: str) -> None:
+def test_what_would_silently_mean_something_else_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(TrainingError, match=re.escape(sentence)):
         parse_yaml(text, "x.yaml")
 
@@ -125,7 +124,7 @@ def test_values_are_what_they_look_like(text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["064", "08", "1e5", "1:30", "2024-01-31", "no", "yes", "null", "", "#fff", "=", "a"])
-def test_text_round_trips_as_text(text: str) -> None:
+def test_text_comes_back_as_text(text: str) -> None:
     written = dump_yaml({"name": text})
     assert parse_yaml(written, "x.yaml") == {"name": text}
     if text not in ("1e5", "08"):
@@ -156,7 +155,7 @@ def test_words_for_true_and_false_work_where_they_are_meant() -> None:
     assert parse_config(parse_yaml(dump_config(config), "dump"), "dump") == config
 
 
-def test_every_preset_and_space_parses() -> None:
+def test_what_ships_reads_as_before() -> None:
     for preset in preset_names():
         parse_config(read_values(preset)[0], preset)
     for path in SPACES.glob("*.yaml"):

@@ -1,4 +1,4 @@
-"""Real digits, and features of them that need no network: a fixed random layer."""
+"""Real digits, and features of them by a fixed random layer instead of a network."""
 
 import shutil
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def digit_images(digits: Path) -> TrainingImages:
 
 @pytest.fixture(scope="session")
 def features_of() -> Callable[[NDArray[np.uint8]], Tensor]:
-    """Images → float32 [n, 32]: the pixels through one random linear layer and a ReLU."""
+    """A function from images to float32 [n, 32]: one random linear layer and a ReLU over the pixels."""
     weights = np.random.RandomState(0).randn(32 * 32, 32) / 32
 
     def features(images: NDArray[np.uint8]) -> Tensor:
@@ -36,7 +36,7 @@ def features_of() -> Callable[[NDArray[np.uint8]], Tensor]:
 
 @pytest.fixture(scope="session")
 def judge(digit_images: TrainingImages) -> Judge:
-    """A judge of real digits that has learnt for a moment."""
+    """A judge trained briefly on real digits."""
     return train_judge(digit_images, epochs=8)
 
 

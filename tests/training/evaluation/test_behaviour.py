@@ -1,4 +1,4 @@
-"""On real digits every measure says what the eye says: worse is worse, and real against real is nearly nothing."""
+"""On real digits, every metric grows with degradation, and real images against real ones score near the optimum."""
 
 from collections.abc import Callable
 
@@ -31,13 +31,13 @@ def noise(images: Images, labels: NDArray[np.int64], strength: int) -> Images:
 
 
 def dropped_classes(images: Images, labels: NDArray[np.int64], strength: int) -> Images:
-    """As many images as before, drawn from the classes that are left."""
+    """Equally many images of the remaining classes."""
     left = np.flatnonzero(labels < (10, 6, 3, 1)[strength])
     return images[np.resize(left, len(images))]
 
 
 def imbalance(images: Images, labels: NDArray[np.int64], strength: int) -> Images:
-    """Every class is there, but more and more of the images are ones."""
+    """Every class remains, but an increasing share shows the digit 1."""
     ones = np.resize(np.flatnonzero(labels == 1), len(images) * strength // 4)
     return np.concatenate([images[ones], images[: len(images) - len(ones)]])
 
@@ -46,8 +46,8 @@ CORRUPTIONS = (blur, noise, dropped_classes, imbalance)
 
 
 @pytest.fixture(scope="module")
-def fit_and_holdout(digit_images: TrainingImages) -> tuple[Images, Callable[..., Images]]:
-    """Real images, and a way to corrupt as many others."""
+def fit_holdout_split(digit_images: TrainingImages) -> tuple[Images, Callable[..., Images]]:
+    """Real images, and a function that corrupts equally many others."""
     images, labels = np.asarray(digit_images.images), digit_images.labels
     assert labels is not None
     return images[:256], lambda corruption, strength: corruption(images[256:], labels[256:], strength)
@@ -69,56 +69,56 @@ def kernel(real: Tensor, fake: Tensor) -> float:
 def test_distances_grow_with_every_corruption(
     distance: Callable[[Tensor, Tensor], float],
     corruption: Callable[..., Images],
-    fit_and_holdout: tuple[Images, Callable[..., Images]],
+    fit_holdout_split: tuple[Images, Callable[..., Images]],
     features_of: Callable[[Images], Tensor],
 ) -> None:
-    real, corrupted = fit_and_holdout
+    real, corrupted = fit_holdout_split
     values = [distance(features_of(real), features_of(corrupted(corruption, strength))) for strength in range(4)]
     assert values == sorted(values)
-    assert values[0] < values[3] / 5, "real against real is the floor"
+    assert values[0] < values[3] / 5, "real images against real ones score lowest"
 
 
 @pytest.mark.parametrize("corruption", [blur, noise])
-def test_patches_grow_apart_with_blur_and_noise(
-    corruption: Callable[..., Images], fit_and_holdout: tuple[Images, Callable[..., Images]]
+def test_the_patch_distance_grows_with_blur_and_noise(
+    corruption: Callable[..., Images], fit_holdout_split: tuple[Images, Callable[..., Images]]
 ) -> None:
-    real, corrupted = fit_and_holdout
+    real, corrupted = fit_holdout_split
     values = [sliced_wasserstein(real, corrupted(corruption, strength), limit=64).mean for strength in range(4)]
     assert values == sorted(values)
-    assert values[0] < values[3] / 4, "real against real is the floor"
+    assert values[0] < values[3] / 4, "real images against real ones score lowest"
 
 
 def test_lost_variety_costs_recall_and_coverage_but_hardly_precision(
-    fit_and_holdout: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
+    fit_holdout_split: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
 ) -> None:
-    real, corrupted = fit_and_holdout
+    real, corrupted = fit_holdout_split
     scores = [prdc(features_of(real), features_of(corrupted(dropped_classes, strength))) for strength in range(4)]
-    for measure in ("recall", "coverage"):
-        values = [getattr(score, measure) for score in scores]
-        assert values == sorted(values, reverse=True), measure
-        assert values[3] < values[0] - 0.2, measure
+    for metric in ("recall", "coverage"):
+        values = [getattr(score, metric) for score in scores]
+        assert values == sorted(values, reverse=True), metric
+        assert values[3] < values[0] - 0.2, metric
     assert scores[3].precision > scores[0].precision - 0.1
 
 
 def test_an_imbalance_costs_coverage(
-    fit_and_holdout: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
+    fit_holdout_split: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
 ) -> None:
-    """Every class is still there, so recall hardly minds."""
-    real, corrupted = fit_and_holdout
+    """Every class remains, so recall hardly changes."""
+    real, corrupted = fit_holdout_split
     even, skewed = (prdc(features_of(real), features_of(corrupted(imbalance, strength))) for strength in (0, 3))
     assert skewed.coverage < even.coverage - 0.2
 
 
 def test_noise_costs_precision_and_density(
-    fit_and_holdout: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
+    fit_holdout_split: tuple[Images, Callable[..., Images]], features_of: Callable[[Images], Tensor]
 ) -> None:
-    real, corrupted = fit_and_holdout
+    real, corrupted = fit_holdout_split
     clean, noisy = (prdc(features_of(real), features_of(corrupted(noise, strength))) for strength in (0, 3))
     assert noisy.precision < clean.precision - 0.3
     assert noisy.density < clean.density - 0.3
 
 
-def test_memorised_digits_are_told_from_new_ones(
+def test_memorised_digits_are_distinguished_from_new_ones(
     digit_images: TrainingImages, features_of: Callable[[Images], Tensor]
 ) -> None:
     features = features_of(digit_images.images)

@@ -1,4 +1,4 @@
-"""The command ``evaluate`` end to end on real digits: every field, the same numbers twice, refusals in a sentence."""
+"""The command ``evaluate`` end to end on real digits: every field, reproducible numbers, errors in one sentence."""
 
 import dataclasses
 import json
@@ -15,11 +15,19 @@ from models.bundle import read_bundle
 from models.noise import noise_for_seeds
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.evaluation.compute import METRICS, compute_metrics
-from training.evaluation.evaluate import evaluate
+from training.evaluation import gather, reference
+from training.evaluation.evaluate import NO_JUDGE, evaluate
 from training.evaluation.judge.network import Judge
+from training.evaluation.metrics.table import LOOP_METRICS, METRICS, Gathered, Metric, compute_scores
 from training.evaluation.reference import Reference
-from training.evaluation.target import check_fit, generated, open_target, prefetched, sample_images, sample_labels
+from training.evaluation.target import (
+    check_labels,
+    generate_batches,
+    open_target,
+    prefetch,
+    sample_images,
+    sample_labels,
+)
 
 Train = Callable[..., None]
 SAMPLES = 256
@@ -31,7 +39,7 @@ SHIPPED = Path(__file__).parents[3] / "models/zoo/digits/3"
 def evaluated(
     tmp_path_factory: pytest.TempPathFactory, train: Train, digits: Path, judge_file: Path
 ) -> tuple[Path, Path]:
-    """The generator that ships, evaluated: its bundle, and where the results are."""
+    """The bundle that ships, evaluated, and the folder of its results."""
     root = tmp_path_factory.mktemp("evaluated")
     bundle = shutil.copytree(SHIPPED, root / "zoo/digits/3")
     evaluate_bundle(train, bundle, digits, judge_file, root / "out")
@@ -48,12 +56,15 @@ def test_the_json_has_every_field(evaluated: tuple[Path, Path], judge: Judge, di
     assert content["data"]["fingerprint"] == digit_images.fingerprint
     assert (content["judge_name"], content["judge"]["sha256"]) == (judge.name, judge.record.sha256)
     assert (content["seed"], content["samples"], content["repeats"], content["floor_samples"]) == (0, SAMPLES, 3, 256)
-    assert [score["metric"] for score in content["scores"]] == [name for name in METRICS if name != "fxd_infinity"]
+    assert [score["metric"] for score in content["scores"]] == [
+        metric.name for metric in METRICS if metric.needs != "extrapolation"
+    ]
+    by_name = {metric.name: metric for metric in METRICS}
     for score in content["scores"]:
         assert set(score) == {
             "metric", "value", "judge", "samples", "floor", "ceiling", "deviation", "share", "better", "protocol",
         }  # fmt: skip
-        assert score["judge"] == ("none" if score["metric"] == "sliced_wasserstein" else judge.name)
+        assert score["judge"] == (judge.name if by_name[score["metric"]].uses_judge else NO_JUDGE)
         assert f"3 × {SAMPLES} images, uint8, seeds from 0" in score["protocol"]
     assert [row["label"] for row in content["labels"]] == list("0123456789")
     assert sum(row["samples"] for row in content["labels"]) == 3 * SAMPLES
@@ -92,7 +103,7 @@ def test_there_is_a_picture(evaluated: tuple[Path, Path]) -> None:
     assert np.asarray(picture).std() > 20
 
 
-def test_twice_gives_the_same_bytes_and_no_score_twice(
+def test_a_second_evaluation_gives_the_same_bytes_and_no_duplicate_scores(
     evaluated: tuple[Path, Path], train: Train, digits: Path, judge_file: Path, tmp_path: Path
 ) -> None:
     bundle, first = evaluated
@@ -102,7 +113,7 @@ def test_twice_gives_the_same_bytes_and_no_score_twice(
     assert (bundle / "card.json").read_bytes() == card
 
 
-def test_a_run_needs_no_data_and_gets_its_scores_beside_it(
+def test_a_run_needs_no_data_and_its_scores_go_into_its_folder(
     finished_run: Path, train: Train, tmp_path: Path, judge_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = shutil.copytree(finished_run, tmp_path / "run")
@@ -113,29 +124,29 @@ def test_a_run_needs_no_data_and_gets_its_scores_beside_it(
     assert "fxd" in capsys.readouterr().out
 
 
-def test_the_judge_command_writes_a_judge_and_never_over_one(
+def test_the_judge_command_overwrites_no_judge(
     train: Train, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.evaluation.judge.train.MOST_EPOCHS", 1)
+    monkeypatch.setattr("training.evaluation.judge.train.MAX_EPOCHS", 1)
     out = tmp_path / "judge.pt"
     train("judge", "--data", digits, "--out", out)
     before = out.read_bytes()
-    with pytest.raises(TrainingError, match="is there already"):
+    with pytest.raises(TrainingError, match="exists already"):
         train("judge", "--data", digits, "--out", out)
     assert out.read_bytes() == before
 
 
-def test_the_real_side_is_looked_at_once(
+def test_features_of_real_images_are_computed_once(
     digit_images: TrainingImages, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Reference(digit_images, judge).real_features.copy()
-    monkeypatch.setattr(Reference, "_extract", lambda self: pytest.fail("looked twice"))
-    assert np.array_equal(Reference(digit_images, judge).real_features, kept)
+    cached = Reference(digit_images, judge).real_features.copy()
+    monkeypatch.setattr(Reference, "_compute_features", lambda self: pytest.fail("computed twice"))
+    assert np.array_equal(Reference(digit_images, judge).real_features, cached)
 
 
 def test_memory_does_not_grow_with_the_samples(digit_images: TrainingImages, judge: Judge) -> None:
-    """What is kept of a stream is bounded: a stream may be longer than any of its batches is kept for."""
-    reference = Reference(digit_images, judge)
+    """Batches are released while the stream goes on."""
+    real = Reference(digit_images, judge)
     alive = 0
 
     class Batch(np.ndarray):  # type: ignore[type-arg]
@@ -147,7 +158,7 @@ def test_memory_does_not_grow_with_the_samples(digit_images: TrainingImages, jud
 
     def stream() -> object:
         nonlocal alive, most
-        for images, _ in reference.noise_batches(100):
+        for images, _ in real.noise_batches(100):
             for _ in range(20):
                 alive += 1
                 most = max(most, alive)
@@ -155,7 +166,7 @@ def test_memory_does_not_grow_with_the_samples(digit_images: TrainingImages, jud
                 yield batch, None
                 del batch
 
-    scores = compute_metrics(stream(), 2000, reference).scores  # type: ignore[arg-type]
+    scores = gather.compute_metrics(stream(), 2000, real).scores  # type: ignore[arg-type]
     assert most <= 3
     assert scores["fxd_infinity"] == pytest.approx(scores["fxd"], rel=0.1), "noise has hardly any bias: it is far off"
 
@@ -163,49 +174,45 @@ def test_memory_does_not_grow_with_the_samples(digit_images: TrainingImages, jud
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["BUNDLE"], "a bundle does not say where its training images lie; name them with --data"),
+        (["BUNDLE"], "a bundle does not name its training images; pass --data"),
         (["BUNDLE", "--data", "DIGITS", "--samples", "64"], "--samples is 64; on 80 features it must be at least 81"),
-        (["BUNDLE", "--data", "DIGITS", "--judge", "DIGITS"], "is no judge; python -m training judge writes one"),
+        (["BUNDLE", "--data", "DIGITS", "--judge", "DIGITS"], "is not a judge; python -m training judge writes one"),
         (["BUNDLE", "--data", "DIGITS", "--inception", "DIGITS"], "is not inception-2015-12-05.pt: its SHA-256 is"),
         (["BUNDLE", "--data", "DIGITS", "--inception", "none.pt"], "cannot read the Inception weights none.pt"),
         (["nowhere", "--data", "DIGITS"], "nowhere is not the folder of a run: it has no config.yaml"),
     ],
 )
-def test_bad_input_is_a_sentence(
+def test_bad_input_is_reported_in_one_sentence(
     arguments: list[str], sentence: str, train: Train, bundle: Path, digits: Path, judge_file: Path
 ) -> None:
     places: dict[str, str] = {"BUNDLE": str(bundle), "DIGITS": str(digits)}
     judging = [] if "--judge" in arguments else ["--judge", judge_file]
-    with pytest.raises(TrainingError) as refusal:
+    with pytest.raises(TrainingError) as caught:
         train("evaluate", *(places.get(argument, argument) for argument in arguments), *judging)
-    assert sentence in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("names", [None, tuple("ABCDEFGHIJ")])
-def test_labels_that_do_not_fit_are_refused(
-    names: tuple[str, ...] | None, bundle: Path, digit_images: TrainingImages
-) -> None:
+def test_other_labels_are_rejected(names: tuple[str, ...] | None, bundle: Path, digit_images: TrainingImages) -> None:
     other = dataclasses.replace(digit_images, label_names=names)
-    with pytest.raises(
-        TrainingError, match=r"is steered by the labels 0, 1, 2, 3, 4, … .* but the labels of digits are"
-    ):
-        check_fit(open_target(bundle), other)
+    with pytest.raises(TrainingError, match=r"takes the labels 0, 1, 2, 3, 4, … .* but the labels of digits are"):
+        check_labels(open_target(bundle), other)
 
 
-def test_a_judge_of_other_images_is_refused(bundle: Path, digit_images: TrainingImages, judge: Judge) -> None:
-    subject = open_target(bundle)
-    smaller = dataclasses.replace(subject, image=subject.image.model_copy(update={"height": 16, "width": 16}))
+def test_a_judge_of_another_size_is_rejected(bundle: Path, digit_images: TrainingImages, judge: Judge) -> None:
+    target = open_target(bundle)
+    smaller = dataclasses.replace(target, image=target.image.model_copy(update={"height": 16, "width": 16}))
     with pytest.raises(TrainingError, match="not of 16 × 16 × 1"):
         evaluate(smaller, digit_images, judge, SAMPLES)
 
 
-def test_images_that_are_no_numbers_are_refused() -> None:
+def test_nan_images_are_rejected() -> None:
     class Broken(torch.nn.Linear):
         def forward(self, noise: torch.Tensor, label: object = None, truncation: object = None) -> torch.Tensor:
             return torch.full((len(noise), 1, 8, 8), torch.nan)
 
-    with pytest.raises(TrainingError, match="images with values that are no numbers"):
+    with pytest.raises(TrainingError, match="images contain NaN or Inf"):
         sample_images(Broken(1, 1), np.zeros((2, 4), np.float32), None)
 
 
@@ -217,15 +224,56 @@ def test_labels_are_as_frequent_as_in_the_data(digit_images: TrainingImages) -> 
 
 
 def test_seeds_wrap_around(bundle: Path, digit_images: TrainingImages) -> None:
-    subject = open_target(bundle)
-    ((images, labels),) = generated(subject, digit_images, 3, 2**32 - 1)
+    target = open_target(bundle)
+    ((images, labels),) = generate_batches(target, digit_images, 3, 2**32 - 1)
     assert labels is not None
-    expected = subject.sample(noise_for_seeds([2**32 - 1, 0, 1], subject.noise_dim), labels)
+    expected = target.sample(noise_for_seeds([2**32 - 1, 0, 1], target.noise_dim), labels)
     assert np.array_equal(images, expected)
     assert len(sample_labels(digit_images, 3, 2**32 + 5)) == 3
 
 
-def test_working_ahead_changes_nothing_and_hides_no_error() -> None:
-    assert list(prefetched(iter(range(5)))) == list(range(5))
+def test_prefetching_changes_nothing_and_passes_errors_on() -> None:
+    assert list(prefetch(iter(range(5)))) == list(range(5))
     with pytest.raises(ZeroDivisionError):
-        list(prefetched(1 // number for number in (1, 0)))
+        list(prefetch(1 // number for number in (1, 0)))
+
+
+LOOP_NAMES = [metric.name for metric in LOOP_METRICS]
+
+
+def test_names_of_metrics_are_unique_and_those_of_the_loop_need_only_features() -> None:
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+    assert {metric.needs for metric in LOOP_METRICS} == {"features"}
+    assert {"fxd", "coverage"} <= set(LOOP_NAMES), "scores.jsonl, best.pt and the objective of studies read them"
+
+
+def test_a_new_record_in_the_table_reaches_scores_and_baselines(
+    digit_images: TrainingImages, judge: Judge, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but the table is changed."""
+    new = Metric("spread", "real", "largest feature", "features", lambda gathered: float(gathered.features.max()))
+    for module in ("gather", "evaluate"):
+        monkeypatch.setattr(f"training.evaluation.{module}.METRICS", (*METRICS, new))
+    monkeypatch.setattr(reference, "_definitions_digest", lambda: "another")
+    score = evaluate(open_target(bundle), digit_images, judge, SAMPLES).scores[-1]
+    assert (score.metric, score.better, score.judge) == ("spread", "real", judge.name)
+    assert None not in (score.floor, score.ceiling, score.share)
+
+
+def test_a_changed_definition_reads_no_baselines_of_an_earlier_one(
+    digit_images: TrainingImages, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Reference(digit_images, judge)
+    first, second = (
+        reference.Baselines(real_baseline={"fxd": value}, real_samples=1, noise_baseline={}) for value in (1.0, 2.0)
+    )
+    assert real.baselines("test", 1, lambda: first) == real.baselines("test", 1, lambda: second) == first
+    monkeypatch.setattr(reference, "_definitions_digest", lambda: "changed")
+    assert real.baselines("test", 1, lambda: second) == second
+
+
+def test_a_metric_without_its_input_is_left_out(digit_images: TrainingImages, judge: Judge) -> None:
+    real = Reference(digit_images, judge)
+    gathered = Gathered(real, real.moments, np.asarray(real.real_features))
+    needing_more = {metric.name for metric in METRICS if metric.needs != "features"}
+    assert set(compute_scores(gathered, METRICS)) == {metric.name for metric in METRICS} - needing_more

@@ -1,4 +1,4 @@
-"""The judge within the loop: the same number for the same weights, and no trace of it in the run."""
+"""Judging during training: the same weights get the same scores, and the run stays unchanged."""
 
 import math
 
@@ -13,6 +13,7 @@ from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.network import Judge
+from training.evaluation.metrics.table import LOOP_METRICS
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_the_same_weights_score_the_same(loop_judge: LoopJudge, generator: torch
     assert loop_judge.score(generator) == loop_judge.score(generator)
 
 
-def test_it_leaves_no_trace(loop_judge: LoopJudge, generator: torch.nn.Module) -> None:
+def test_it_changes_no_state_of_the_run(loop_judge: LoopJudge, generator: torch.nn.Module) -> None:
     weights = {name: value.clone() for name, value in generator.state_dict().items()}
     torch.manual_seed(5)
     np.random.seed(5)
@@ -46,11 +47,12 @@ def test_it_leaves_no_trace(loop_judge: LoopJudge, generator: torch.nn.Module) -
     assert all(parameter.grad is None for parameter in generator.parameters())
 
 
-def test_it_knows_its_scale(loop_judge: LoopJudge, judge: Judge, generator: torch.nn.Module) -> None:
+def test_it_has_baselines(loop_judge: LoopJudge, judge: Judge, generator: torch.nn.Module) -> None:
     assert loop_judge.name == judge.name
     scores = loop_judge.score(generator)
-    assert loop_judge.floor < loop_judge.ceiling
-    assert loop_judge.floor < scores["fxd"]
+    assert loop_judge.real_baseline["fxd"] < loop_judge.noise_baseline["fxd"]
+    assert loop_judge.real_baseline["fxd"] < scores["fxd"]
+    assert list(scores) == [metric.name for metric in LOOP_METRICS]
     assert 0 <= scores["coverage"] <= 1
 
 
@@ -58,7 +60,7 @@ def test_real_images_beat_a_fresh_generator(
     loop_judge: LoopJudge, generator: torch.nn.Module, digit_images: TrainingImages
 ) -> None:
     class Copies(torch.nn.Linear):
-        """Makes real images, whatever it is asked for."""
+        """Returns real images for any noise."""
 
         def forward(self, noise: torch.Tensor, label: object = None, truncation: object = None) -> torch.Tensor:
             images = torch.from_numpy(digit_images.images[: len(noise)].copy())
@@ -69,7 +71,7 @@ def test_real_images_beat_a_fresh_generator(
     assert real["coverage"] > fresh["coverage"]
 
 
-def test_a_broken_generator_is_told_of(loop_judge: LoopJudge, generator: torch.nn.Module) -> None:
+def test_a_diverged_generator_is_reported(loop_judge: LoopJudge, generator: torch.nn.Module) -> None:
     next(generator.parameters()).data.fill_(math.nan)
-    with pytest.raises(TrainingError, match="values that are no numbers"):
+    with pytest.raises(TrainingError, match="images contain NaN or Inf"):
         loop_judge.score(generator)

@@ -1,4 +1,4 @@
-"""What takes a stream holds no more of it after many batches than after a few."""
+"""Memory of streaming metrics does not grow with the number of batches."""
 
 import pickle
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A space of tiny networks, and a judge that is in the cache before anybody asks for it."""
+"""A space of tiny networks, and a cached judge."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from training.config.schema import DataConfig
 from training.data.cache import judges_folder
 from training.data.dataset import TrainingImages, load_images
 from training.evaluation.judge.train import train_judge
-from training.tuning.search.storage import Journal
+from training.tuning.study.storage import Journal
 
 SPACE = {
     "preset": "digits",
@@ -40,7 +40,7 @@ SPACE = {
         "penalty": {"cases": {"none": {}, "r1": {"regularization.r1": {"low": 0.01, "high": 1.0, "log": True}}}},
     },
 }
-"""Every kind of part, over networks that train in a moment."""
+"""Every kind of part, over networks that train quickly."""
 
 IMAGES = 480
 """A budget with rungs after 72 and 216 images."""
@@ -68,7 +68,7 @@ def space_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tune_arguments(small_digits: TrainingImages, space_file: Path, digits: Path) -> Callable[..., list[str]]:
-    """The command line of a small study; arguments that come later win."""
+    """The command line of a small study; later arguments override earlier ones."""
 
     def arguments(out: Path, *more: str) -> list[str]:
         return ["tune", str(space_file), f"--data={digits}", f"--out={out}", f"--images={IMAGES}", "--seeds=1", *more]

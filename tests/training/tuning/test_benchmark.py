@@ -1,4 +1,4 @@
-"""The script that measures the tuner, on a budget on which it measures nothing."""
+"""The benchmark of tuning runs, on a tiny budget."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ def test_tpe_gets_as_many_images_as_random_search_at_most(
     (repetition,) = result["repetitions"]
     assert repetition["random_images"] == 480
     assert repetition["random_best_images"] <= 480
-    # A trial that was begun with images left is not cut short when they are used up.
+    # A trial that started with images left spends its whole budget.
     assert repetition["tpe_images"] < 480 + 160
     if repetition["tpe_best"] <= repetition["random_best"]:
         assert repetition["tpe_images_to_it"] == repetition["tpe_images"]
@@ -37,7 +37,7 @@ def test_tpe_gets_as_many_images_as_random_search_at_most(
     assert "loss: minimax" in (out / "00" / "random" / "trials" / "0002" / "config.yaml").read_text()
 
 
-def test_a_goal_that_was_never_reached_counts_as_worse_than_any_share() -> None:
+def test_an_unreached_goal_counts_as_worse_than_any_share() -> None:
     summary = tuning.summary([{"share": None}, {"share": 0.25}, {"share": 0.75}])
     assert (summary["median_share_of_random_images"], summary["within_half"], summary["of"]) == (0.75, 1, 3)
     assert tuning.summary([{"share": None}, {"share": None}])["median_share_of_random_images"] is None

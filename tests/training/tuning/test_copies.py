@@ -1,4 +1,4 @@
-"""Study folders as people have them: copied, renamed, moved, linked, mixed up. No run is lost in any of them."""
+"""Study folders that were copied, renamed, moved, linked or mixed up lose no run."""
 
 import errno
 import json
@@ -18,10 +18,10 @@ from tests.training.tuning.conftest import IMAGES, SPACE, trials_of
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.loop.fit import fit
-from training.tuning.search.queue import identity_of
-from training.tuning.search.storage import Journal
-from training.tuning.search.study_folder import STUDY_FILE, study_name
-from training.tuning.search.trial import Stopped
+from training.tuning.study.folder import STUDY_FILE, find_study_name
+from training.tuning.study.queue import identity_of
+from training.tuning.study.storage import Journal
+from training.tuning.trial.run import Stopped
 
 Tune = Callable[..., None]
 NO_RERUNS = ("--seeds", "0")
@@ -48,7 +48,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_a_copied_study_goes_on_where_the_original_stood(original: Path, copied: Path, tune: Tune) -> None:
+def test_a_copied_study_continues_where_the_original_was(original: Path, copied: Path, tune: Tune) -> None:
     runs, journal = content(original / "trials"), (original / "journal.log").read_bytes()
     before = content(copied / "trials")
     tune(copied, "--trials", "3", *NO_RERUNS)
@@ -57,7 +57,7 @@ def test_a_copied_study_goes_on_where_the_original_stood(original: Path, copied:
     assert [identity_of(trial) for trial in trials_of(copied, "first")] == [0, 1, 2]
     assert optuna.get_all_study_names(Journal(copied).backend) == ["first", "first-reruns", "first-finals"]
     assert content(original / "trials") == runs
-    assert (original / "journal.log").read_bytes() == journal, "the original knows nothing of its copy"
+    assert (original / "journal.log").read_bytes() == journal, "the original is independent of its copy"
 
 
 def test_a_renamed_study_has_nothing_to_do(copied: Path, tune: Tune) -> None:
@@ -69,7 +69,7 @@ def test_a_renamed_study_has_nothing_to_do(copied: Path, tune: Tune) -> None:
 
 
 @pytest.mark.parametrize("way", ["relative", "link"])
-def test_a_study_is_the_same_one_by_whatever_path(
+def test_a_study_is_the_same_under_any_path(
     way: str, copied: Path, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = (copied / "journal.log").read_bytes()
@@ -83,7 +83,7 @@ def test_a_study_is_the_same_one_by_whatever_path(
     assert (copied / "journal.log").read_bytes() == journal
 
 
-def test_a_study_from_before_names_were_noted_is_found(copied: Path, tune: Tune) -> None:
+def test_a_study_without_a_recorded_name_is_found(copied: Path, tune: Tune) -> None:
     (copied / STUDY_FILE).unlink()
     journal = (copied / "journal.log").read_bytes()
     tune(copied, "--trials", "2", *NO_RERUNS)
@@ -91,7 +91,7 @@ def test_a_study_from_before_names_were_noted_is_found(copied: Path, tune: Tune)
     assert json.loads((copied / STUDY_FILE).read_text()) == {"name": "first"}
 
 
-def test_a_journal_of_several_studies_is_refused_until_one_is_named(copied: Path, tune: Tune) -> None:
+def test_a_journal_of_several_studies_is_rejected_until_one_is_chosen(copied: Path, tune: Tune) -> None:
     optuna.create_study(storage=Journal(copied).backend, study_name="second")
     (copied / STUDY_FILE).unlink()
     runs = content(copied / "trials")
@@ -104,7 +104,7 @@ def test_a_journal_of_several_studies_is_refused_until_one_is_named(copied: Path
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"name": 3}', "\xff", '{"name": ""}'])
-def test_a_note_of_the_name_that_cannot_be_read_is_one_sentence(text: str, copied: Path, tune: Tune) -> None:
+def test_an_invalid_name_file_is_reported_in_one_sentence(text: str, copied: Path, tune: Tune) -> None:
     (copied / STUDY_FILE).write_bytes(text.encode("latin-1"))
     with pytest.raises(TrainingError, match=r"study\.json must hold \{\"name\": ") as caught:
         tune(copied, "--trials", "2", *NO_RERUNS)
@@ -117,27 +117,25 @@ def test_a_note_of_the_name_that_cannot_be_read_is_one_sentence(text: str, copie
         ([], "folder"),
         (["a"], "a"),
         (["a", "a-reruns", "a-finals"], "a"),
-        (["a-reruns"], "a-reruns"),  # a study that somebody has called so
+        (["a-reruns"], "a-reruns"),  # a user's own name
         (["a-reruns", "a-reruns-finals", "a-reruns-reruns"], "a-reruns"),
     ],
 )
-def test_the_only_search_of_a_journal_is_found_whatever_its_name(
-    names: list[str], expected: str, tmp_path: Path
-) -> None:
+def test_the_only_search_of_a_journal_is_found_under_any_name(names: list[str], expected: str, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     journal = Journal(folder)
     for name in names:
         optuna.create_study(storage=journal.backend, study_name=name)
-    assert study_name(folder, journal) == expected
+    assert find_study_name(folder, journal) == expected
 
 
-@pytest.mark.parametrize("harm", ["removed", "emptied", "cut"])
-def test_runs_that_the_journal_does_not_know_are_never_overwritten(harm: str, copied: Path, tune: Tune) -> None:
+@pytest.mark.parametrize("damage", ["removed", "emptied", "cut"])
+def test_runs_that_the_journal_does_not_know_are_never_overwritten(damage: str, copied: Path, tune: Tune) -> None:
     journal = copied / "journal.log"
-    if harm == "removed":
+    if damage == "removed":
         journal.unlink()
-    elif harm == "emptied":
+    elif damage == "emptied":
         journal.write_bytes(b"")
     else:  # to before its second trial began, in the middle of a line
         lines = journal.read_bytes().splitlines(keepends=True)
@@ -145,19 +143,19 @@ def test_runs_that_the_journal_does_not_know_are_never_overwritten(harm: str, co
         journal.write_bytes(b"".join(lines[: begins[1]]) + lines[begins[1]][:10])
     runs = content(copied / "trials")
     sentence = r"trials/0001 is a run that the study 'first' in .*journal\.log does not know"
-    with pytest.raises(TrainingError, match=sentence if harm == "cut" else r"trials/0000 and 1 more are runs that"):
+    with pytest.raises(TrainingError, match=sentence if damage == "cut" else r"trials/0000 and 1 more are runs that"):
         tune(copied, "--trials", "3", *NO_RERUNS)
     assert content(copied / "trials") == runs
 
 
-def test_a_journal_cut_in_the_middle_of_a_result_does_not_cost_the_finished_run(copied: Path, tune: Tune) -> None:
-    """As a copy has it that was made while the trial ended: its checkpoints are gone, and the journal says it runs."""
+def test_a_journal_cut_within_a_result_does_not_lose_the_finished_run(copied: Path, tune: Tune) -> None:
+    """As in a copy made while the trial ended: its checkpoints are gone, but the journal says it runs."""
     journal = copied / "journal.log"
     lines = journal.read_bytes().splitlines(keepends=True)
-    told = [number for number, line in enumerate(lines) if json.loads(line)["op_code"] == 6]
-    last = lines[told[-1]]
+    reports = [number for number, line in enumerate(lines) if json.loads(line)["op_code"] == 6]
+    last = lines[reports[-1]]
     assert json.loads(last)["state"] in (TrialState.COMPLETE, TrialState.PRUNED)
-    journal.write_bytes(b"".join(lines[: told[-1]]) + last[:-5])
+    journal.write_bytes(b"".join(lines[: reports[-1]]) + last[:-5])
     runs = content(copied / "trials")
     with pytest.raises(TrainingError, match=r"trials/0001 holds a finished run, .*move it away"):
         tune(copied, "--trials", "2", *NO_RERUNS)
@@ -186,7 +184,7 @@ def cut_original(original: Path, tmp_path_factory: pytest.TempPathFactory, train
         return fit(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.tuning.search.trial.fit", until_the_middle)
+        patch.setattr("training.tuning.trial.run.fit", until_the_middle)
         train("tune", space, "--data", digits, "--out", folder, *options)
     assert list((folder / "trials" / "0000" / "checkpoints").glob("*.pt"))
     return folder
@@ -201,7 +199,7 @@ def cut_short(cut_original: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("number", "call"), [(errno.EACCES, "iterdir"), (errno.EMFILE, "torch.load"), (errno.EIO, "read_text")]
 )
-def test_a_disk_that_hiccups_costs_a_trial_nothing(
+def test_a_disk_error_loses_nothing_of_a_trial(
     number: int, call: str, cut_short: Path, tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = content(cut_short / "trials" / "0000")
@@ -224,13 +222,11 @@ def test_a_disk_that_hiccups_costs_a_trial_nothing(
         with pytest.raises(TrainingError, match=r"start the same command again"):
             tune(cut_short, "--trials", "1", *NO_RERUNS)
     assert content(cut_short / "trials" / "0000") == before
-    assert not list(cut_short.glob("trials/0000.aside*")), "nothing was put aside"
+    assert not list(cut_short.glob("trials/0000.aside*")), "no folder was renamed"
     assert "blameless" in trials_of(cut_short)[-1].user_attrs or call == "torch.load"
 
 
-def test_a_trial_that_died_before_its_first_checkpoint_begins_anew_and_the_rest_is_put_aside(
-    cut_short: Path, tune: Tune
-) -> None:
+def test_a_trial_without_a_checkpoint_starts_again_and_its_folder_is_renamed(cut_short: Path, tune: Tune) -> None:
     run = cut_short / "trials" / "0000"
     shutil.rmtree(run / "checkpoints")
     (run / "best.pt").unlink()
@@ -241,17 +237,17 @@ def test_a_trial_that_died_before_its_first_checkpoint_begins_anew_and_the_rest_
     assert (cut_short / "trials" / "0000.aside-1" / "note.txt").read_text() == "somebody's own"
 
 
-def test_a_trial_whose_checkpoints_are_all_damaged_is_left_to_a_person(cut_short: Path, tune: Tune) -> None:
+def test_a_trial_whose_checkpoints_are_all_damaged_is_left_unchanged(cut_short: Path, tune: Tune) -> None:
     run = cut_short / "trials" / "0000"
     for path in run.glob("checkpoints/*.pt"):
         path.write_bytes(b"damaged")
     before = content(run)
-    with pytest.raises(TrainingError, match=r"cannot go on with the run in .*trials/0000 .*move it away"):
+    with pytest.raises(TrainingError, match=r"cannot resume the run in .*trials/0000 .*move it away"):
         tune(cut_short, "--trials", "1", *NO_RERUNS)
     assert content(run) == before
 
 
-def test_another_trials_run_is_not_gone_on_with(cut_short: Path, tune: Tune) -> None:
+def test_another_trials_run_is_not_resumed(cut_short: Path, tune: Tune) -> None:
     config = cut_short / "trials" / "0000" / "config.yaml"
     config.write_text(config.read_text().replace("seed: 0", "seed: 5"))
     before = content(cut_short / "trials" / "0000")
@@ -262,10 +258,10 @@ def test_another_trials_run_is_not_gone_on_with(cut_short: Path, tune: Tune) -> 
     assert content(cut_short / "trials" / "0000") == before
 
 
-def test_a_winner_that_something_has_trained_over_is_not_exported(copied: Path, tune: Tune, tmp_path: Path) -> None:
+def test_an_overwritten_winner_is_not_exported(copied: Path, tune: Tune, tmp_path: Path) -> None:
     for run in copied.glob("trials/0*/"):
         config = run / "config.yaml"
         config.write_text(config.read_text().replace("seed: 0", "seed: 5"))
-    with pytest.raises(TrainingError, match=r"another run .*seed is 5, not 0\): something has trained over the winner"):
+    with pytest.raises(TrainingError, match=r"another run .*seed is 5, not 0\): another run overwrote the winner"):
         tune(copied, "--trials", "2", *NO_RERUNS, "--export", str(tmp_path / "zoo"))
     assert not (tmp_path / "zoo").exists()

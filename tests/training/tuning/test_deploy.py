@@ -1,4 +1,4 @@
-"""The Kubernetes Job says what the command line understands."""
+"""The Kubernetes Job passes arguments that the command line accepts."""
 
 from pathlib import Path
 
@@ -31,5 +31,5 @@ def test_the_job_runs_a_command_that_exists_on_a_storage_from_a_secret() -> None
 
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     assert set(mounts.values()) == {volume["name"] for volume in pod["volumes"]}
-    assert parameters["out"].is_relative_to("/study"), "all workers see the study's folder"
+    assert parameters["out"].is_relative_to("/study"), "all workers share the study's folder"
     assert parameters["export"].is_relative_to("/study")

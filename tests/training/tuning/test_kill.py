@@ -1,4 +1,4 @@
-"""A worker that is killed or stopped in the middle of a trial: the trial ends where an undisturbed one does."""
+"""A trial whose worker is killed or stopped ends with the scores of an uninterrupted one."""
 
 import json
 import multiprocessing
@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from training.cli import main
 from training.runs.checkpoints import checkpoints
-from training.tuning.search.queue import identity_of
-from training.tuning.search.storage import Journal
+from training.tuning.study.queue import identity_of
+from training.tuning.study.storage import Journal
 
 CONTEXT = multiprocessing.get_context("fork")
 
@@ -26,7 +26,7 @@ def scores(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)])
-def test_a_trial_cut_short_goes_on_from_its_checkpoint(
+def test_an_interrupted_trial_resumes_from_its_checkpoint(
     sent: signal.Signals,
     code: int,
     tune: Callable[..., None],
@@ -50,16 +50,16 @@ def test_a_trial_cut_short_goes_on_from_its_checkpoint(
     os.kill(process.pid, sent)
     process.join()
     assert process.exitcode == code
-    # As if it had been judged once more before it died, on a machine whose sums differ.
+    # As if it had been scored once more before it died, on a machine with other rounding.
     with (tmp_path / "cut" / "trials" / "0000" / "scores.jsonl").open("a") as file:
         file.write(json.dumps({"images_seen": 3200, "half_life": 1, "fxd": 0.0, "coverage": 1.0}) + "\n")
 
     tune(tmp_path / "cut", *options)
     tune(tmp_path / "whole", *options)
-    assert scores(tmp_path / "cut") == scores(tmp_path / "whole"), "bit for bit, and no scoring twice"
+    assert scores(tmp_path / "cut") == scores(tmp_path / "whole"), "bit for bit, without duplicates"
     trials = optuna.load_study(study_name="cut", storage=Journal(tmp_path / "cut").backend).trials
     assert [trial.state for trial in trials] == [TrialState.FAIL, TrialState.COMPLETE]
     assert [identity_of(trial) for trial in trials] == [0, 0]
     curve = trials[1].intermediate_values
-    assert min(curve.values()) > 0, "what lies beyond the checkpoint is forgotten"
+    assert min(curve.values()) > 0, "scores after the checkpoint are removed"
     assert list(curve) == [480, 960, 1440, 1920, 2400, 2880, 3200], "the whole learning curve"

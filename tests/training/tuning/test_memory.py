@@ -1,4 +1,4 @@
-"""Memory that runs out: the study says what it was needed for, and blames the settings only where they are to blame."""
+"""Out of memory: the study reports what needed it, and blames the settings only if they caused it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from training.config.schema import Config
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.loop.fit import fit
-from training.tuning.search.memory import NOT_TO_SCORE, NOT_TO_TRAIN, memory_of_other_processes, ran_out_of_memory
+from training.tuning.trial.memory import OOM_IN_SCORING, OOM_IN_TRAINING, memory_of_other_processes, ran_out_of_memory
 
 Tune = Callable[..., None]
 GIB = 2**30
@@ -46,7 +46,7 @@ def caused_by(error: Exception) -> TrainingError:
         caused_by(FULL),
     ],
 )
-def test_memory_that_ran_out_is_told_by_whoever_says_so(error: Exception) -> None:
+def test_every_librarys_error_is_recognised(error: Exception) -> None:
     assert ran_out_of_memory(error)
 
 
@@ -59,45 +59,47 @@ def test_memory_that_ran_out_is_told_by_whoever_says_so(error: Exception) -> Non
         caused_by(OSError(28, "No space left on device")),
     ],
 )
-def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
+def test_other_errors_are_not_recognised(error: Exception) -> None:
     assert not ran_out_of_memory(error)
 
 
-def test_memory_that_runs_out_in_scoring_is_not_blamed_on_the_settings(
+def test_out_of_memory_in_scoring_is_not_blamed_on_the_settings(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LoopJudge, "score", raise_for(FULL))
     with pytest.raises(TrainingError, match="all ended early"):
         tune(tmp_path / "study", "--trials=1", "--seeds=0")
     (trial,) = trials_of(tmp_path / "study")
-    assert trial.user_attrs["ended"] == NOT_TO_SCORE
+    assert trial.user_attrs["ended"] == OOM_IN_SCORING
     assert trial.user_attrs["images_seen"] == 80, "it trained until it was first scored"
-    assert NOT_TO_SCORE in (tmp_path / "study" / "report.html").read_text()
+    assert OOM_IN_SCORING in (tmp_path / "study" / "report.html").read_text()
 
 
-def test_memory_that_runs_out_in_training_is_blamed_on_the_settings(
+def test_out_of_memory_in_training_is_blamed_on_the_settings(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.loop.step.TrainStep.step", raise_for(FULL))
     with pytest.raises(TrainingError, match="all ended early"):
         tune(tmp_path / "study", "--trials=1", "--seeds=0")
     (trial,) = trials_of(tmp_path / "study")
-    assert trial.user_attrs["ended"] == NOT_TO_TRAIN
+    assert trial.user_attrs["ended"] == OOM_IN_TRAINING
 
 
-def test_memory_that_runs_out_before_training_ends_the_worker_and_not_the_trial(
+def test_out_of_memory_before_training_ends_the_worker_and_not_the_trial(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(LoopJudge, "__init__", raise_for(FULL))
-        with pytest.raises(TrainingError, match="too little memory to look at the real images, which no setting"):
+        with pytest.raises(
+            TrainingError, match="too little memory for the features of the real images, which no setting"
+        ):
             tune(tmp_path / "study", "--trials=1", "--seeds=0")
     (trial,) = trials_of(tmp_path / "study")
     assert trial.state == TrialState.FAIL
-    assert trial.user_attrs["error"].startswith("TrainingError: the device has too little memory to look at")
+    assert trial.user_attrs["error"].startswith("TrainingError: the device has too little memory for the")
 
 
-def test_any_other_error_is_noted_with_the_trial_that_it_cut_short(
+def test_any_other_error_is_recorded_with_the_interrupted_trial(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -117,7 +119,7 @@ def test_any_other_error_is_noted_with_the_trial_that_it_cut_short(
     ("free", "reserved", "words"),
     [(1, 78, ""), (1, 49, " (other processes hold 30.0 of its 80.0 GiB)"), (79, 0, "")],
 )
-def test_memory_that_other_processes_hold_is_told(
+def test_memory_of_other_processes_is_reported(
     free: int, reserved: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * GIB, 80 * GIB))
@@ -126,10 +128,10 @@ def test_memory_that_other_processes_hold_is_told(
     assert memory_of_other_processes(torch.device("cpu")) == ""
 
 
-def test_a_trial_after_one_that_ran_out_of_memory_starts_with_the_device_empty(
+def test_a_trial_after_an_out_of_memory_error_starts_with_an_empty_device(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error holds the frames that it came through, and they hold the networks."""
+    """An error holds its frames, and they hold the networks."""
     import weakref
 
     states: list[Any] = []
@@ -141,6 +143,6 @@ def test_a_trial_after_one_that_ran_out_of_memory_starts_with_the_device_empty(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return fit(config, data, state, *others)
 
-    monkeypatch.setattr("training.tuning.search.trial.fit", fit_or_fail)
+    monkeypatch.setattr("training.tuning.trial.run.fit", fit_or_fail)
     tune(tmp_path / "study", "--trials=3", "--seeds=0")
     assert len(states) == 3

@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.tuning.search.queue import identity_of
-from training.tuning.search.storage import PostgreSql, open_storage
+from training.tuning.study.queue import identity_of
+from training.tuning.study.storage import PostgreSql, open_storage
 
 GRACE = 4
 IMAGES = 960
@@ -28,14 +28,14 @@ IMAGES = 960
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """The address of a PostgreSQL server of this test's own."""
+    """The URL of a PostgreSQL server for these tests."""
     config = shutil.which("pg_config")
     folder = Path(subprocess.run([config, "--bindir"], capture_output=True, text=True).stdout.strip() if config else "")
     if not (folder / "initdb").is_file() and "NOTHING_SKIPPED" not in os.environ:
         pytest.skip("PostgreSQL is not installed")
     home = Path(tempfile.mkdtemp())
     as_user: list[str] = []
-    if getpass.getuser() == "root":  # as which PostgreSQL refuses to run
+    if getpass.getuser() == "root":  # PostgreSQL refuses to run as root
         shutil.chown(home, "postgres")
         as_user = ["runuser", "-u", "postgres", "--"]
     with socket.socket() as free:
@@ -97,7 +97,7 @@ def test_three_workers_of_which_one_is_killed(
     assert (out / "report.html").is_file()
 
 
-def test_a_database_that_goes_away_is_one_sentence(database: str, tmp_path: Path) -> None:
+def test_a_missing_database_is_reported_in_one_sentence(database: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the storage .* does not answer: .*missing"):
         open_storage(database.removesuffix("postgres") + "missing", tmp_path, GRACE)
 
@@ -110,8 +110,8 @@ def test_a_renamed_folder_finds_its_study_among_those_of_the_database(
     moved = (tmp_path / "named").rename(tmp_path / "moved")
     capsys.readouterr()
     tune(moved, *options)
-    assert f"{moved} goes on with the study named" in capsys.readouterr().err
-    (moved / "study.json").unlink()  # as in folders from before names were noted
+    assert f"{moved} continues the study named" in capsys.readouterr().err
+    (moved / "study.json").unlink()  # as in folders of versions that recorded no name
     with pytest.raises(
         TrainingError, match=r"trials/0000 is a run that the study 'moved' in postgresql://.*"
     ) as caught:

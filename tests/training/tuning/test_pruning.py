@@ -1,4 +1,4 @@
-"""Successive halving: nothing before the first rung, then the best third; and failures that need no comparison."""
+"""Successive halving prunes from the first rung on; failures need no comparison."""
 
 from itertools import pairwise
 from typing import Any
@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from training.tuning.search.failures import NOISES, FailureWatch
-from training.tuning.search.pruning import ETA, FIRST_RUNG, AshaPruner, judge_every, rungs
+from training.tuning.study.pruning import ETA, AshaPruner, rungs
+from training.tuning.trial.failures import NOISE_VECTORS, FailureDetector
+from training.tuning.trial.run import FIRST_RUNG, judge_every
 
 RUNGS = [150, 450]
 
 
 def study_with(values: list[float], state: TrialState = TrialState.PRUNED) -> optuna.Study:
-    """Trials that have come to the first rung with these values, behind a preset that has not."""
+    """A study whose trials have reached the first rung with these values, after a preset that has not."""
     study = optuna.create_study(pruner=AshaPruner(RUNGS))
     study.add_trial(create_trial(state=TrialState.FAIL))
     for value in values:
@@ -43,7 +44,7 @@ def test_rungs_begin_at_15_percent_and_triple(images: int) -> None:
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=12), st.floats(0, 100))
-def test_at_a_rung_the_best_third_goes_on(values: list[float], value: float) -> None:
+def test_at_a_rung_the_best_third_continues(values: list[float], value: float) -> None:
     """Against the definition: among all values in order, the first third, rounded up."""
     best = sorted([*values, value])[: -(-(len(values) + 1) // 3)]
     tied = value in values
@@ -51,13 +52,13 @@ def test_at_a_rung_the_best_third_goes_on(values: list[float], value: float) -> 
         assert prunes(study_with(values), value) == (value not in best)
 
 
-def test_the_first_two_at_a_rung_go_on() -> None:
+def test_the_first_two_at_a_rung_continue() -> None:
     assert not prunes(study_with([]), 9)
     assert not prunes(study_with([1]), 9)
     assert prunes(study_with([1, 2]), 9)
 
 
-def test_between_rungs_and_before_them_nobody_is_compared() -> None:
+def test_trials_are_compared_only_at_rungs() -> None:
     for step in (1, 149, 151, 300, 600):
         assert not prunes(study_with([1, 2, 3]), 9, step=step)
 
@@ -66,11 +67,11 @@ def test_the_preset_is_never_pruned() -> None:
     assert not prunes(study_with([1, 2, 3]), 9, identity=0)
 
 
-def test_a_trial_whose_worker_died_is_not_counted_beside_the_one_that_took_its_place() -> None:
+def test_a_failed_attempt_does_not_count_beside_the_next_one() -> None:
     assert not prunes(study_with([1, 2, 3, 4], state=TrialState.FAIL), 9)
 
 
-class Drawing(torch.nn.Linear):
+class StubGenerator(torch.nn.Linear):
     """A generator of 8 × 8 images: ``constant`` + ``spread`` · noise's first number, in training mode noise as well."""
 
     def __init__(self, constant: float, spread: float) -> None:
@@ -85,32 +86,32 @@ class Drawing(torch.nn.Linear):
 
 @pytest.mark.parametrize("labels", [0, 2, 10])
 def test_one_image_for_every_noise_is_a_failure_after_the_first_steps(labels: int) -> None:
-    watch = FailureWatch(4, labels, 10_000, 2)
-    assert watch.check(399, Drawing(0.1, 0.001)) is None, "a fresh generator may"
-    assert watch.check(400, Drawing(0.5, 0.3)) is None
-    assert watch.check(600, Drawing(0.2, 0.001)) == "one image for every noise, after 600 images"
+    detector = FailureDetector(4, labels, 10_000, 2)
+    assert detector.check(399, StubGenerator(0.1, 0.001)) is None, "a fresh generator may"
+    assert detector.check(400, StubGenerator(0.5, 0.3)) is None
+    assert detector.check(600, StubGenerator(0.2, 0.001)) == "one image for every noise, after 600 images"
 
 
 def test_one_image_for_each_label_is_still_one_image_for_every_noise() -> None:
-    class ByLabel(Drawing):
+    class ByLabel(StubGenerator):
         def forward(self, noise: torch.Tensor, label: object = None, truncation: object = None) -> torch.Tensor:
             assert isinstance(label, torch.Tensor)
-            assert label.bincount().tolist() == [NOISES] * 4
+            assert label.bincount().tolist() == [NOISE_VECTORS] * 4
             return (label / 10)[:, None, None, None].expand(-1, 1, 8, 8)
 
-    watch = FailureWatch(4, 10, 10_000, 1)
-    assert watch.check(1000, ByLabel(0, 0)) == "one image for every noise, after 1000 images"
+    detector = FailureDetector(4, 10, 10_000, 1)
+    assert detector.check(1000, ByLabel(0, 0)) == "one image for every noise, after 1000 images"
 
 
-def test_a_generator_that_stands_still_is_a_failure_in_the_first_half_of_the_budget() -> None:
-    watch, generator = FailureWatch(4, 10, 10_000, 1), Drawing(0, 0.3).train()
-    assert watch.check(1000, generator) is None
-    assert watch.check(1500, generator) == "the generator no longer changes, after 1500 images"
-    assert generator.training, "it is left as it was"
-    assert watch.check(6000, generator) is None, "a decayed learning rate brings it to rest"
+def test_a_stalled_generator_is_a_failure_in_the_first_half_of_the_budget() -> None:
+    detector, generator = FailureDetector(4, 10, 10_000, 1), StubGenerator(0, 0.3).train()
+    assert detector.check(1000, generator) is None
+    assert detector.check(1500, generator) == "the generator no longer changes, after 1500 images"
+    assert generator.training, "its mode is restored"
+    assert detector.check(6000, generator) is None, "a decayed learning rate brings it to rest"
 
 
-def test_a_generator_that_learns_is_none() -> None:
-    watch = FailureWatch(4, 10, 10_000, 1)
+def test_a_generator_that_learns_is_no_failure() -> None:
+    detector = FailureDetector(4, 10, 10_000, 1)
     for number in range(1, 20):
-        assert watch.check(500 * number, Drawing(number / 100, 0.3)) is None
+        assert detector.check(500 * number, StubGenerator(number / 100, 0.3)) is None

@@ -1,4 +1,4 @@
-"""A space of settings: read from YAML, drawn from, and refused before the first trial with all its faults."""
+"""A space of settings: read from YAML, drawn from, and validated with all its errors before the first trial."""
 
 import random
 from collections.abc import Callable
@@ -15,7 +15,8 @@ from tests.training.tuning.conftest import SPACE
 from training.config.files import known_keys, parse_config
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
-from training.tuning.space.space import Space, dump_space, read_space
+from training.tuning.space.reading import dump_space, read_space
+from training.tuning.space.space import Space
 from training.tuning.space.validation import validation_errors
 from training.tuning.spaces import SPACES
 
@@ -29,20 +30,20 @@ def write(path: Path, **changes: Any) -> str:
     return str(path)
 
 
-def drawing(chance: random.Random) -> Callable[[str, BaseDistribution], Any]:
+def drawing(rng: random.Random) -> Callable[[str, BaseDistribution], Any]:
     def choose(name: str, distribution: BaseDistribution) -> Any:
         if isinstance(distribution, CategoricalDistribution):
-            return chance.choice(distribution.choices)
+            return rng.choice(distribution.choices)
         if isinstance(distribution, IntDistribution):
-            return chance.randint(distribution.low, distribution.high)
+            return rng.randint(distribution.low, distribution.high)
         assert isinstance(distribution, FloatDistribution)
-        return chance.uniform(distribution.low, distribution.high)
+        return rng.uniform(distribution.low, distribution.high)
 
     return choose
 
 
 @given(st.integers(0, 10_000))
-def test_every_draw_keeps_to_the_space(seed: int) -> None:
+def test_every_draw_lies_in_the_space(seed: int) -> None:
     space = Space.model_validate(SPACE)
     base = base_of(space)
     drawn = space.draw(base, drawing(random.Random(seed)))
@@ -54,10 +55,10 @@ def test_every_draw_keeps_to_the_space(seed: int) -> None:
     parse_config(space.values_of(drawn), "a draw")
 
 
-def test_conditional_parts_are_asked_for_only_where_they_apply() -> None:
+def test_parameters_of_a_case_are_drawn_only_within_it() -> None:
     space = Space.model_validate(SPACE)
-    asked: dict[str, list[str]] = {"none": [], "r1": []}
-    for case, names in asked.items():
+    drawn_names: dict[str, list[str]] = {"none": [], "r1": []}
+    for case, names in drawn_names.items():
 
         def choose(name: str, distribution: BaseDistribution, case: str = case, names: list[str] = names) -> Any:
             names.append(name)
@@ -66,25 +67,25 @@ def test_conditional_parts_are_asked_for_only_where_they_apply() -> None:
             return distribution.choices[0] if isinstance(distribution, CategoricalDistribution) else distribution.low  # type: ignore[attr-defined]
 
         assert ("regularization.r1" in space.draw(base_of(space), choose)) == (case == "r1")
-    assert set(asked["r1"]) - set(asked["none"]) == {"regularization.r1 (r1)"}
+    assert set(drawn_names["r1"]) - set(drawn_names["none"]) == {"regularization.r1 (r1)"}
 
 
-def test_the_preset_is_found_in_its_space() -> None:
-    """What the parameters of the preset draw is the preset: trial 0 is noted where it lies."""
+def test_the_presets_parameters_are_found() -> None:
+    """Drawing the preset's parameters gives the preset, so trial 0 has its position in the space."""
     space = Space.model_validate(SPACE)
     base = base_of(space)
-    own = space.parameters_of(base)
-    assert own == {
+    preset = space.parameters_of(base)
+    assert preset == {
         "generator_optimizer.learning_rate": 0.0002,
         "discriminator_optimizer.learning_rate ratio": 1.0,
         "generator_optimizer.beta1": 0.5,
         "penalty": "none",
     }
-    drawn = space.draw(base, lambda name, _: own[name])
-    assert parse_config(space.values_of(drawn), "its own") == base
+    drawn = space.draw(base, lambda name, _: preset[name])
+    assert parse_config(space.values_of(drawn), "preset") == base
 
 
-def test_a_preset_outside_of_the_space_is_noted_as_far_as_it_lies_in_it() -> None:
+def test_parameters_whose_range_excludes_the_preset_are_left_out() -> None:
     search = {**SPACE["search"], "generator_optimizer.learning_rate": {"low": 0.001, "high": 0.01}}  # type: ignore[dict-item]
     space = Space.model_validate({**SPACE, "search": search})
     assert "generator_optimizer.learning_rate" not in space.parameters_of(base_of(space))
@@ -104,10 +105,10 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [path.stem for path in SPACES.glob("*.yaml")])
-def test_the_spaces_that_ship_stay_within_all_limits(name: str, small_digits: TrainingImages) -> None:
-    """On data that is neither too small nor of the wrong kind for their presets."""
-    space, faults = read_space(name)
-    assert not faults
+def test_the_spaces_that_ship_are_valid(name: str, small_digits: TrainingImages) -> None:
+    """On data of sufficient size and the right kind for their presets."""
+    space, errors = read_space(name)
+    assert not errors
     base = base_of(space)
     side, channels = base.data.resolution, base.data.channels
     images = small_digits.images.repeat(side // 16, 1).repeat(side // 16, 2).repeat(channels, 3)
@@ -115,7 +116,7 @@ def test_the_spaces_that_ship_stay_within_all_limits(name: str, small_digits: Tr
     assert validation_errors(space, base, data) == []
 
 
-def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     search = {
         "generator_optimizer.learning_rat": {"low": 0.1, "high": 0.2},
         "network.noise_dim": {"low": 9, "high": 3},
@@ -129,25 +130,25 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         "discriminator_optimizer.beta1": {"same_as": "beta1"},
         "discriminator_optimizer.beta2": {"choices": [0.9, 0.99]},
     }
-    space, faults = read_space(write(tmp_path / "space.yaml", search=search, settings={"widht": 3}))
-    for fault in (
+    space, errors = read_space(write(tmp_path / "space.yaml", search=search, settings={"widht": 3}))
+    for message in (
         "search.network.noise_dim: low must be below high, and 9 is not below 3",
         "search.loss.choices: tuple should have at least 2 items",
         "search.generator_optimizer.beta1: a logarithmic range begins above 0",
-        "search.generator_optimizer.beta2.lag: a space has no such entry",
+        "search.generator_optimizer.beta2.lag: unknown entry",
         "there is no setting widht",
         "there is no setting generator_optimizer.learning_rat; did you mean generator_optimizer.learning_rate?",
-        "seed cannot be searched: it is the same for all trials",
-        "conditional is a setting, and cases need a name that is none",
+        "seed cannot be searched: scores compare only if it is the same for all trials",
+        "conditional is a setting, but the key of cases must not be one",
         "there is no setting los; did you mean loss?",
         "batch_size refers to discriminator_steps, which must stand above it",
         "discriminator_optimizer.beta1: there is no setting beta1",
     ):
-        assert any(fault in found for found in faults), (fault, faults)
-    assert set(space.search) == {"discriminator_steps", "discriminator_optimizer.beta2"}, "what is sound is looked at"
+        assert any(message in found for found in errors), (message, errors)
+    assert set(space.search) == {"discriminator_steps", "discriminator_optimizer.beta2"}, "valid parts remain"
 
 
-def test_ends_that_the_configuration_forbids_are_named_at_once(small_digits: TrainingImages) -> None:
+def test_invalid_ends_are_reported_at_once(small_digits: TrainingImages) -> None:
     search = {
         "generator_optimizer.learning_rate": {"low": 0.1, "high": 3.0},
         "batch_size": {"low": 16, "high": 1024, "log": True},
@@ -155,29 +156,29 @@ def test_ends_that_the_configuration_forbids_are_named_at_once(small_digits: Tra
         "family": {"cases": {"mlp": {}, "big": {"network.width": {"low": 0, "high": 64}}}},
     }
     space = Space.model_validate({**SPACE, "search": search})
-    faults = validation_errors(space, base_of(space), small_digits)
-    for fault in (
+    errors = validation_errors(space, base_of(space), small_digits)
+    for message in (
         "generator_optimizer.learning_rate 3: generator_optimizer.learning_rate: input should be less than",
         "batch_size 1024: the data holds 512 images, fewer than one batch",
         "discriminator_steps 50: discriminator_steps: input should be less than or equal to 20",
         "network.width (big) 0: network.width: input should be greater than",
     ):
-        assert any(fault in found for found in faults), (fault, faults)
+        assert any(message in found for found in errors), (message, errors)
 
 
-def test_settings_that_contradict_each_other_are_found_wherever_they_meet(small_digits: TrainingImages) -> None:
+def test_contradicting_settings_are_found(small_digits: TrainingImages) -> None:
     search = {
         "loss": {"choices": ["non_saturating", "hinge"]},
         "regularization.label_smoothing": {"choices": [0.0, 0.1]},
     }
     space = Space.model_validate({**SPACE, "search": search})
-    (fault,) = validation_errors(space, base_of(space), small_digits)
-    assert "label_smoothing softens a target, and loss hinge has none" in fault
+    (message,) = validation_errors(space, base_of(space), small_digits)
+    assert "label_smoothing softens a target, and loss hinge has none" in message
 
 
 def test_networks_that_cannot_be_built_are_found(small_digits: TrainingImages) -> None:
     search = {"network.family": {"choices": ["mlp", "dcgan"]}}
     settings = {"data.fit": "crop", "data.resolution": 24}
     space = Space.model_validate({"preset": "digits", "settings": settings, "search": search})
-    faults = validation_errors(space, base_of(space), small_digits)
-    assert any("dcgan generates square images with a side of" in fault for fault in faults)
+    errors = validation_errors(space, base_of(space), small_digits)
+    assert any("dcgan makes square images with a side of" in message for message in errors)

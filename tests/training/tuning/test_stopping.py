@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and kill -9 of ``tune --workers``: each worker gets one request to stop, and none is left behind."""
+"""Ctrl-C, SIGTERM and kill -9 of ``tune --workers``: each worker gets one stop request, and none survives."""
 
 import json
 import multiprocessing
@@ -16,8 +16,8 @@ from tests.training.tuning.conftest import trials_of
 from training.cli import main
 from training.errors import TrainingError
 from training.runs.checkpoints import checkpoints
-from training.tuning.search.trial import Stopped
-from training.tuning.workers import ONE_REQUEST_SECONDS, PARENT, run_workers, stop_with_parent
+from training.tuning.trial.run import Stopped
+from training.tuning.workers import ONE_REQUEST_SECONDS, PARENT_VARIABLE, run_workers, stop_with_parent
 
 CONTEXT = multiprocessing.get_context("fork")
 STOPPED, DONE, FAILED = 130, 0, 1
@@ -39,12 +39,12 @@ deadline = time.monotonic() + 60
 while time.monotonic() < deadline:
     time.sleep(0.01)
 """
-"""Stands in for the trainer: starts at once, and notes every signal that it gets."""
+"""Replaces the trainer: starts at once, and records every signal."""
 
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder from where ``python -m training`` is the stand-in."""
+    """A folder where ``python -m training`` runs the replacement."""
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "__init__.py").touch()
     (tmp_path / "training" / "__main__.py").write_text(NOTES_SIGNALS)
@@ -54,7 +54,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def parents() -> Iterator[list[int]]:
-    """Processes that are gone when the test is."""
+    """Processes that are killed after the test."""
     found: list[int] = []
     yield found
     for number in found:
@@ -65,7 +65,7 @@ def parents() -> Iterator[list[int]]:
 
 
 def parent_with_workers(folder: Path, manner: str, parents: list[int]) -> multiprocessing.process.BaseProcess:
-    """A leader of a process group with two workers that are ready to be stopped."""
+    """Starts the leader of a process group with two workers that are ready for signals."""
 
     def run() -> None:
         os.setpgid(0, 0)
@@ -87,7 +87,7 @@ def parent_with_workers(folder: Path, manner: str, parents: list[int]) -> multip
 
 
 def notes(folder: Path) -> dict[int, list[str]]:
-    """What each worker has noted, by its process number."""
+    """The signals of each worker, by its process number."""
     return {int(path.stem): path.read_text().split() for path in folder.glob("*.notes")}
 
 
@@ -114,13 +114,13 @@ def test_a_signal_to_the_whole_group_reaches_each_worker_once(
     parent = parent_with_workers(stand_in, "reluctantly", parents)
     os.killpg(parent.pid, sent)  # type: ignore[arg-type]
     wait_for(lambda: all(len(lines) == 2 for lines in notes(stand_in).values()))
-    os.killpg(parent.pid, sent)  # type: ignore[arg-type]  # at once again, as timeout(1) does: still the same request
+    os.killpg(parent.pid, sent)  # type: ignore[arg-type]  # repeated at once, as by timeout(1): still one request
     time.sleep(ONE_REQUEST_SECONDS)
     assert all(lines == ["ready", str(int(signal.SIGTERM))] for lines in notes(stand_in).values())
     assert parent.is_alive()
 
 
-def test_workers_that_stop_in_good_order_stop_the_command(stand_in: Path, parents: list[int]) -> None:
+def test_workers_that_stop_orderly_stop_the_command(stand_in: Path, parents: list[int]) -> None:
     parent = parent_with_workers(stand_in, "politely", parents)
     os.kill(parent.pid, signal.SIGINT)  # type: ignore[arg-type]
     parent.join(20)
@@ -141,23 +141,23 @@ def test_a_second_ctrl_c_ends_at_once_and_a_third_kills(stand_in: Path, parents:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGHUP])
-def test_a_worker_is_asked_to_stop_when_its_parent_has_died(
+def test_a_worker_gets_a_stop_request_when_its_parent_dies(
     sent: signal.Signals, tmp_path: Path, parents: list[int]
 ) -> None:
     def child() -> None:
         def note(number: int, frame: object) -> None:
-            (tmp_path / "asked").write_text(str(number))
+            (tmp_path / "stopped").write_text(str(number))
             os._exit(0)
 
         signal.signal(signal.SIGTERM, note)
         assert stop_with_parent()
-        assert PARENT not in os.environ, "what the worker starts is no worker"
+        assert PARENT_VARIABLE not in os.environ, "processes started by the worker are not workers"
         (tmp_path / "ready").write_text(str(os.getpid()))
         time.sleep(60)
         os._exit(1)
 
     def parent() -> None:
-        os.environ[PARENT] = str(os.getpid())
+        os.environ[PARENT_VARIABLE] = str(os.getpid())
         CONTEXT.Process(target=child).start()
         time.sleep(60)
 
@@ -168,21 +168,21 @@ def test_a_worker_is_asked_to_stop_when_its_parent_has_died(
     wait_for(lambda: (tmp_path / "ready").exists() and (tmp_path / "ready").read_text())
     parents.append(int((tmp_path / "ready").read_text()))
     time.sleep(0.3)
-    assert not (tmp_path / "asked").exists(), "while the parent lives, nothing happens"
+    assert not (tmp_path / "stopped").exists(), "while the parent lives, nothing happens"
     os.kill(process.pid, sent)
-    wait_for((tmp_path / "asked").exists, 10)
+    wait_for((tmp_path / "stopped").exists, 10)
     process.join()
 
 
-def test_a_process_that_no_parent_has_started_as_a_worker_watches_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(PARENT, raising=False)
+def test_a_process_without_a_parent_variable_watches_no_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PARENT_VARIABLE, raising=False)
     assert not stop_with_parent()
 
 
-def test_ctrl_c_in_a_terminal_stops_every_worker_in_good_order(
+def test_ctrl_c_in_a_terminal_stops_every_worker_orderly(
     tune_arguments: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole command on a terminal of its own."""
+    """Runs the whole command on its own terminal."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "study"
     arguments = tune_arguments(out, "--trials=2", "--seeds=0", "--images=64000", "--workers=2")
@@ -214,11 +214,11 @@ def test_ctrl_c_in_a_terminal_stops_every_worker_in_good_order(
         last = json.loads(lines[-1])["images_seen"]
         assert last == int(checkpoints(run / "checkpoints")[-1].stem), f"no checkpoint of the last step of {run.name}"
     assert b"Traceback" not in text
-    assert b"no worker came to the end" not in text
+    assert b"no worker finished" not in text
 
 
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 4096)
-    except OSError:  # as Linux says that everybody has closed a terminal
+    except OSError:  # Linux reports a closed terminal this way
         return b""

@@ -1,4 +1,4 @@
-"""The whole command on tiny networks: what a study leaves behind, what it refuses, and that it goes on."""
+"""The whole command on tiny networks: the files of a study, its errors, and continuing it."""
 
 import base64
 import os
@@ -23,7 +23,7 @@ from training.data.dataset import TrainingImages
 from training.errors import DivergenceError, TrainingError
 from training.loop.fit import fit
 from training.runs.folder import RunFolder
-from training.tuning.search.queue import identity_of
+from training.tuning.study.queue import identity_of
 
 Tune = Callable[..., None]
 
@@ -47,7 +47,7 @@ def finished(
 
 def test_the_first_trial_is_the_preset_itself(finished: Path) -> None:
     first = counted(finished)[0]
-    assert first.state == TrialState.COMPLETE, "nobody prunes the preset"
+    assert first.state == TrialState.COMPLETE, "the preset is never pruned"
     assert first.params["generator_optimizer.learning_rate"] == 0.0002
     config = RunFolder.open(finished / "trials" / "0000").config
     assert (config.generator_optimizer.learning_rate, config.generator_optimizer.beta1) == (0.0002, 0.5)
@@ -73,7 +73,7 @@ def test_learning_curves_can_be_read_from_the_study(finished: Path) -> None:
             assert len(steps) == 7
             assert trial.value in trial.intermediate_values.values()
         else:
-            assert trial.last_step in (72, 216), "ranked at the rungs alone"
+            assert trial.last_step in (72, 216), "ranked only at the rungs"
             assert re.fullmatch(r"place \d of \d after \d+ images", trial.user_attrs["ended"])
 
 
@@ -89,12 +89,12 @@ def test_the_best_and_the_preset_are_run_again_on_fresh_seeds(finished: Path) ->
         assert RunFolder.open(folder).config.seed == run.user_attrs["seed"]
 
 
-def test_disk_is_not_filled_with_checkpoints_of_finished_trials(finished: Path) -> None:
+def test_checkpoints_of_finished_trials_are_deleted(finished: Path) -> None:
     assert list(finished.rglob("best.pt"))
     assert not list(finished.rglob("checkpoints"))
 
 
-def test_the_report_needs_nothing_but_itself(finished: Path) -> None:
+def test_the_report_loads_nothing_else(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "<script" not in page
@@ -123,7 +123,7 @@ def test_the_command_in_the_report_trains_the_winner_again(
     assert all(torch.equal(value, found["generator"][name]) for name, value in expected["generator"].items())
 
 
-def test_the_winner_is_trained_for_good_with_a_budget_of_its_own(
+def test_the_final_run_has_its_own_budget(
     finished: Path, tmp_path: Path, train: Callable[..., None], digits: Path
 ) -> None:
     study = tmp_path / "first"
@@ -159,8 +159,8 @@ def test_a_winner_whose_final_run_fails_is_not_exported_in_another_shape(
 ) -> None:
     study = tmp_path / "first"
     shutil.copytree(finished, study)
-    monkeypatch.setattr("training.tuning.search.failures.FIRST_STEPS", 0)
-    monkeypatch.setattr("training.tuning.search.failures.SAME_IMAGE", 10.0)  # no generator varies as much
+    monkeypatch.setattr("training.tuning.trial.failures.WARMUP_STEPS", 0)
+    monkeypatch.setattr("training.tuning.trial.failures.COLLAPSED_DEVIATION", 10.0)  # no generator varies as much
     options = ["--out", study, "--images", str(IMAGES), "--trials", "6", "--seeds", "2", "--final-images", "960"]
     for _ in range(2):  # the second time, it is known to have failed
         with pytest.raises(TrainingError, match=r"final run of 960 images ended early: one image for every noise.*"):
@@ -181,7 +181,7 @@ def _winner(finished: Path) -> Path:
     return finished / "reruns" / f"{best:04d}-seed{run.user_attrs['seed']}"
 
 
-def test_the_bundle_tells_of_the_study(finished: Path) -> None:
+def test_the_card_describes_the_study(finished: Path) -> None:
     card = read_bundle(finished.parent / "zoo" / "digits" / "1").card
     assert card.tuning is not None
     assert (card.tuning.study, card.tuning.trials, card.tuning.images) == ("first", 6, IMAGES)
@@ -192,7 +192,7 @@ def test_the_bundle_tells_of_the_study(finished: Path) -> None:
     assert card.training.configuration["seed"] in (1, 2)
 
 
-def test_the_same_command_again_does_nothing_twice(finished: Path, train: Callable[..., None], digits: Path) -> None:
+def test_repeating_the_command_changes_nothing(finished: Path, train: Callable[..., None], digits: Path) -> None:
     before = (finished / "journal.log").read_text()
     options = ["--out", finished, "--images", str(IMAGES), "--trials", "6", "--seeds", "2"]
     space = finished.parent / "space.yaml"
@@ -205,10 +205,10 @@ def test_the_same_command_again_does_nothing_twice(finished: Path, train: Callab
     ("change", "sentence"),
     [
         (["--images", "960"], "this study compares runs of 480 images, not of 960"),
-        (["--sampler", "random"], "was begun with --sampler tpe, not random"),
-        (["--no-prune"], "was begun with other words on pruning"),
-        (["OTHER DATA"], "the images are not those this study was begun with"),
-        (["OTHER SPACE"], "the space is not the one this study was begun with"),
+        (["--sampler", "random"], "was started with --sampler tpe, not random"),
+        (["--no-prune"], "was started with another choice of --prune"),
+        (["OTHER DATA"], "this study was started with other images"),
+        (["OTHER SPACE"], "this study was started with another space"),
     ],
 )
 def test_a_study_is_not_mixed_with_another(
@@ -231,7 +231,7 @@ def test_a_study_is_not_mixed_with_another(
     assert (finished / "journal.log").read_text() == before
 
 
-def test_faults_of_a_space_are_told_before_the_first_trial(tune: Tune, tmp_path: Path, space_file: Path) -> None:
+def test_errors_of_a_space_are_reported_before_the_first_trial(tune: Tune, tmp_path: Path, space_file: Path) -> None:
     search = {"los": {"choices": [1, 2]}, "batch_size": {"low": 8, "high": 4096}}
     space_file.write_text(yaml.safe_dump({**SPACE, "search": search}, sort_keys=False))
     with pytest.raises(TrainingError, match=r"there is no setting los; .*batch_size 4096: a budget of 480 images"):
@@ -249,17 +249,17 @@ def test_faults_of_a_space_are_told_before_the_first_trial(tune: Tune, tmp_path:
         (torch.OutOfMemoryError("CUDA out of memory"), "the device has too little memory to train with these settings"),
     ],
 )
-def test_runs_that_fail_end_early_and_say_why(
+def test_failed_runs_end_early_with_a_reason(
     failure: Exception, reason: str, tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the settings are to blame for ends the trial, not the study; the sampler takes it for a bad trial."""
+    """A failure of the settings ends the trial, not the study; the sampler sees a bad trial."""
 
     def fit_or_fail(config: Config, *others: Any) -> bool:
         if config.generator_optimizer.learning_rate != 0.0002:
             raise failure
         return fit(config, *others)
 
-    monkeypatch.setattr("training.tuning.search.trial.fit", fit_or_fail)
+    monkeypatch.setattr("training.tuning.trial.run.fit", fit_or_fail)
     tune(tmp_path / "study", "--trials", "3", "--seeds", "0")
     preset, *others = counted(tmp_path / "study")
     assert preset.state == TrialState.COMPLETE
@@ -268,7 +268,7 @@ def test_runs_that_fail_end_early_and_say_why(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's writer
-def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tune: Tune, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_sentence_and_loses_nothing(tune: Tune, tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     tune(tmp_path / "study", "--trials", "1", "--seeds", "0")
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))

@@ -1,4 +1,4 @@
-"""Workers of one machine: a GPU each, the rest shared; and what is told when they die."""
+"""Workers of one machine: one GPU each, shared cores, and the report of their death."""
 
 import pytest
 
@@ -9,14 +9,14 @@ from training.tuning.workers import environment, run_workers
 @pytest.mark.parametrize(
     ("visible", "expected"), [("0,1,2", ["0", "1", "2", "0"]), ("GPU-a", ["GPU-a"] * 4), ("3,5", ["3", "5", "3", "5"])]
 )
-def test_each_worker_has_a_device_of_those_that_it_may_see(
+def test_each_worker_gets_one_of_the_visible_devices(
     visible: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [environment(number, 4)["CUDA_VISIBLE_DEVICES"] for number in range(4)] == expected
 
 
-def test_cores_are_shared_unless_somebody_has_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_are_shared_unless_the_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert environment(0, 3)["OMP_NUM_THREADS"] == "2"
@@ -25,6 +25,6 @@ def test_cores_are_shared_unless_somebody_has_said_otherwise(monkeypatch: pytest
     assert environment(0, 3)["OMP_NUM_THREADS"] == "5"
 
 
-def test_it_is_told_when_no_worker_comes_to_the_end() -> None:
-    with pytest.raises(TrainingError, match="no worker came to the end; what they have done is kept"):
+def test_it_is_reported_if_no_worker_finishes() -> None:
+    with pytest.raises(TrainingError, match="no worker finished; their results are saved"):
         run_workers(1, ["no-such-command"])

@@ -1,4 +1,4 @@
-"""The scores that papers print, by the protocol they print them with, for those who have the Inception weights."""
+"""Computes FID and Inception Score by the protocol of published results."""
 
 import io
 
@@ -15,20 +15,21 @@ from training.evaluation.metrics.frechet import frechet_distance
 from training.evaluation.metrics.inception_score import InceptionScore
 from training.evaluation.metrics.moments import Moments
 from training.evaluation.scores import JudgedScore
-from training.evaluation.target import EvalTarget, generated, prefetched
+from training.evaluation.target import EvalTarget, generate_batches, prefetch
 from training.files import write_atomic
 
 FAKES = 50_000
+"""Generated images."""
 SPLITS = 10
 
 _BATCH = 100
 
 
-def inception_scores(inception: Inception, subject: EvalTarget, data: TrainingImages, seed: int) -> list[JudgedScore]:
-    """FID as ``fid50k_full`` (all training images, not flipped, against 50 000 fakes) and IS as ``is50k``, 10 splits.
+def inception_scores(inception: Inception, target: EvalTarget, data: TrainingImages, seed: int) -> list[JudgedScore]:
+    """Returns FID as ``fid50k_full`` and IS as ``is50k`` with 10 splits.
 
-    Fakes are of the seeds from ``seed`` on, with labels as frequent as in the data. Raises ``TrainingError`` where
-    there are no more real images than features.
+    FID compares all training images, not flipped, with 50 000 generated ones. These have the seeds from ``seed`` on,
+    and labels as frequent as in the data. Raises ``TrainingError`` unless there are more real images than features.
     """
     if len(data) <= weights.FEATURES:
         raise TrainingError(
@@ -38,11 +39,11 @@ def inception_scores(inception: Inception, subject: EvalTarget, data: TrainingIm
     with Progress(console=console, disable=not console.is_terminal) as progress:
         real = _real_moments(inception, data, progress)
         task = progress.add_task("Inception on generated images", total=FAKES)
-        for images, _ in generated(subject, data, FAKES, seed):
+        for images, _ in generate_batches(target, data, FAKES, seed):
             fakes.add(inception.features(images))
             score.add(inception.probabilities(images))
             progress.advance(task, len(images))
-    split = score.score()
+    estimate = score.score()
     generated_as = f"{FAKES} generated images, uint8, seeds from {seed}, labels as frequent as in the data"
     resized = f"{inception.name}.pt with its own resize"
     return [
@@ -60,12 +61,12 @@ def inception_scores(inception: Inception, subject: EvalTarget, data: TrainingIm
         ),
         JudgedScore(
             metric="inception_score",
-            value=split.value,
+            value=estimate.value,
             judge=inception.name,
             samples=FAKES,
             floor=None,
             ceiling=None,
-            deviation=split.deviation,
+            deviation=estimate.deviation,
             share=None,
             better="higher",
             protocol=f"is50k: {SPLITS} splits of {generated_as}; {resized}",
@@ -74,14 +75,14 @@ def inception_scores(inception: Inception, subject: EvalTarget, data: TrainingIm
 
 
 def _real_moments(inception: Inception, data: TrainingImages, progress: Progress) -> Moments:
-    """Of Inception's features of all training images: kept from before, or computed now and kept."""
+    """Returns the moments of Inception's features of all training images, computed unless they are cached."""
     path = judges_folder() / f"{data.fingerprint}-{inception.sha256[:16]}-moments.npz"
     if path.is_file():
-        with np.load(path) as kept:
-            return Moments.from_arrays(dict(kept))
+        with np.load(path) as arrays:
+            return Moments.from_arrays(dict(arrays))
     moments = Moments(weights.FEATURES)
     task = progress.add_task("Inception on real images", total=len(data))
-    for images in prefetched(data.images[first : first + _BATCH] for first in range(0, len(data), _BATCH)):
+    for images in prefetch(data.images[first : first + _BATCH] for first in range(0, len(data), _BATCH)):
         moments.add(inception.features(images))
         progress.advance(task, len(images))
     content = io.BytesIO()

@@ -1,7 +1,7 @@
-"""The Inception network that published FIDs are computed with, for those who have its weights.
+"""Loads the Inception network that published FIDs are computed with.
 
-They are not Figment's to ship: ``inception-2015-12-05.pt`` is NVIDIA's TorchScript translation of the TensorFlow graph
-that Heusel et al. 2017 took. Only what it says is called FID or Inception Score.
+Figment does not ship the weights. ``inception-2015-12-05.pt`` is NVIDIA's TorchScript translation of
+the TensorFlow graph of Heusel et al. 2017. Only scores by this network are called FID or Inception Score.
 """
 
 import hashlib
@@ -23,14 +23,15 @@ FEATURES = 2048
 
 ADDRESS = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
 SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-"""Of the file at ``ADDRESS``, as k-diffusion and others check it."""
+"""Of the file at ``ADDRESS``; k-diffusion and others check the same."""
 
 DOWNLOAD = "download"
+"""The value of ``--inception`` that downloads the weights."""
 _TIMEOUT_SECONDS = 30
 
 
 class Inception:
-    """Images → what Inception-v3 sees in them. It resizes to 299 × 299 itself, bilinearly, as the protocol asks."""
+    """Inception-v3, frozen. It resizes to 299 × 299 itself, bilinearly, as the protocol asks."""
 
     name = "inception-2015-12-05"
 
@@ -40,13 +41,13 @@ class Inception:
         self.sha256 = sha256
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Images uint8 [N, H, W, C] → features float32 [N, 2048], of the last pooling layer."""
+        """Maps images uint8 [N, H, W, C] to features float32 [N, 2048] of the last pooling layer."""
         return self._call(images, return_features=True)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Images uint8 [N, H, W, C] → probabilities float32 [N, classes], without the last layer's bias.
+        """Maps images uint8 [N, H, W, C] to probabilities float32 [N, classes], without the last layer's bias.
 
-        So did Salimans et al. 2016 take them for the Inception Score.
+        Salimans et al. 2016 compute the Inception Score without it.
         """
         return self._call(images, no_output_bias=True)
 
@@ -55,17 +56,17 @@ class Inception:
         batch = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C")).to(self._device)
         if batch.shape[1] == 1:
             batch = batch.repeat(1, 3, 1, 1)
-        answers: NDArray[np.float32] = self._network(batch, **options).float().cpu().numpy()
-        return answers
+        outputs: NDArray[np.float32] = self._network(batch, **options).float().cpu().numpy()
+        return outputs
 
 
 def load_inception(file: str, sha256: str = SHA256) -> Inception:
-    """The network in a file, or for ``"download"`` the one NVIDIA publishes, kept in the user's cache.
+    """Loads the network from a file, or for ``"download"`` the one that NVIDIA publishes, from the user's cache.
 
-    The file is hashed before anything of it is run. Raises ``TrainingError`` if it is not the one with ``sha256``, or
-    is one and does not answer like it.
+    The file is hashed before any of its code runs. Raises ``TrainingError`` if its hash is not ``sha256``, or the
+    network does not behave like Inception.
     """
-    path = _downloaded(sha256) if file == DOWNLOAD else Path(file)
+    path = _download(sha256) if file == DOWNLOAD else Path(file)
     try:
         digest = _sha256(path)
     except OSError as error:
@@ -73,12 +74,12 @@ def load_inception(file: str, sha256: str = SHA256) -> Inception:
     if digest != sha256:
         raise TrainingError(
             f"{path} is not inception-2015-12-05.pt: its SHA-256 is {digest[:12]}…, not {sha256[:12]}…; "
-            "with any other network the result would be no FID"
+            "with another network the result is not an FID"
         )
     try:
         network = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
-        raise TrainingError(f"{path} is no TorchScript network") from error
+        raise TrainingError(f"{path} is not a TorchScript network") from error
     inception = Inception(network, digest)
     try:
         blank = np.zeros((2, 32, 32, 3), np.uint8)
@@ -93,12 +94,12 @@ def load_inception(file: str, sha256: str = SHA256) -> Inception:
         or not np.allclose(probabilities.sum(1), 1, atol=1e-3)
     ):
         raise TrainingError(
-            f"{path} does not answer like Inception: {FEATURES} features an image, and probabilities that add up to 1"
+            f"{path} does not behave like Inception: {FEATURES} features an image, and probabilities that add up to 1"
         )
     return inception
 
 
-def _downloaded(sha256: str) -> Path:
+def _download(sha256: str) -> Path:
     path = Path(platformdirs.user_cache_dir("figment")) / "inception-2015-12-05.pt"
     if path.is_file() and _sha256(path) == sha256:
         return path
@@ -109,12 +110,12 @@ def _downloaded(sha256: str) -> Path:
             while chunk := response.read(1 << 20):
                 file.write(chunk)
         if _sha256(Path(draft)) != sha256:
-            raise TrainingError(f"what {ADDRESS} sent is not the file with the SHA-256 {sha256[:12]}…")
+            raise TrainingError(f"the file from {ADDRESS} does not have the SHA-256 {sha256[:12]}…")
         Path(draft).replace(path)
     except (urllib.error.URLError, OSError) as error:
         raise TrainingError(
             f"cannot download the Inception weights from {ADDRESS} ({error}); "
-            "fetch them elsewhere and give --inception FILE"
+            "download the file elsewhere, and pass --inception FILE"
         ) from error
     finally:
         Path(draft).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The judge: a small network trained once on one half of a data set, then frozen, whose features compare images.
+"""The judge: a small network, trained once on half of a data set and then frozen, whose features compare images.
 
-Distances between its features mean something only among images judged by the very same weights, so a judge carries
-the hash of its weights in its name, and a distance carries the judge's name.
+Distances compare only if the same weights computed the features. So a judge's name holds the hash of its weights, and
+a score names its judge.
 """
 
 import hashlib
@@ -25,39 +25,42 @@ from training.files import write_atomic
 from training.runs.sampling import in_batches
 
 SEMANTIC_DIM, TEXTURE_DIM = 64, 16
-"""Features of what an image shows, from the last layer, and of colour and grain, from the first.
+"""Dimensions of the semantic features, from the last layer, and of the texture features, from the first.
 
-The last layer alone is blind to what its task does not need: to a judge of photographs, the bright plaid that an
-untrained generator draws is nearer to real images than real images that are blurred.
+The last layer alone ignores what its task does not need. For a judge of photographs, the bright plaid of an untrained
+generator would be nearer to real images than blurred real images are.
 """
 
 FEATURES = SEMANTIC_DIM + TEXTURE_DIM
-"""The dimension of a judge's features. Few, so that some thousand images give a covariance worth comparing."""
+"""The dimension of a judge's features. It is small, so that a few thousand images give a reliable covariance."""
 
 ROTATIONS = 4
-"""The quarter turns that a judge without labels learns to tell apart (Gidaris et al. 2018)."""
+"""The quarter turns that a judge without labels learns to distinguish (Gidaris et al. 2018)."""
 
 _SMALLEST_SIDE = 4
 _WIDTHS = (32, 64, 128)
 
 
 class JudgeRecord(StrictModel):
-    """What a judge is and what it learnt from."""
+    """Describes a judge and the data it was trained on."""
 
     format: Literal["figment-judge-1"] = "figment-judge-1"
     dataset: str
-    fingerprint: Sha256 = Field(description="of the data it was trained on")
+    fingerprint: Sha256 = Field(description="of the training data")
     resolution: Annotated[int, Field(ge=8, le=1024, description="side of the images, in pixels")]
     channels: Literal[1, 3]
     task: Literal["labels", "rotations"]
-    label_names: tuple[str, ...] | None = Field(description="what its outputs stand for; null for quarter turns")
-    accuracy: float = Field(ge=0, le=1, description="share of right answers on images it has not seen")
+    label_names: tuple[str, ...] | None = Field(description="the labels of its outputs; null for quarter turns")
+    accuracy: float = Field(ge=0, le=1, description="share of correct predictions on images it has not seen")
     seed: int = Field(ge=0)
     sha256: Sha256 = Field(description="of the weights")
 
 
 class JudgeNetwork(nn.Module):
-    """Convolutions that halve down to 4 × 4, a linear layer of ``SEMANTIC_DIM`` units, and a linear classifier."""
+    """Convolutions that halve down to 4 × 4, a linear layer of ``SEMANTIC_DIM`` units, and a linear classifier.
+
+    The attributes' names are keys of saved judges, and enter the hash of the weights.
+    """
 
     def __init__(self, resolution: int, channels: int, outputs: int) -> None:
         super().__init__()
@@ -72,19 +75,19 @@ class JudgeNetwork(nn.Module):
         self.to_meanings = nn.Linear(width * side * side, SEMANTIC_DIM)
         self.classifier = nn.Linear(SEMANTIC_DIM, outputs)
         self.spread = nn.Buffer(torch.ones(FEATURES))
-        """The two kinds' standard deviations on the images learnt from: features are given in units of them."""
+        """Standard deviations of both kinds of features on the training images; features are divided by them."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images uint8 [N, H, W, C] → features float [N, FEATURES] and logits float [N, outputs]."""
+        """Maps images uint8 [N, H, W, C] to features float [N, FEATURES] and logits float [N, outputs]."""
         scaled = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-        grain = self.textures(scaled)
-        meanings = self.to_meanings(self.convolutions(grain).flatten(1))
-        features = torch.cat([meanings, grain.mean(dim=(2, 3))], dim=1)
-        return features / self.spread, self.classifier(F.relu(meanings))
+        textures = self.textures(scaled)
+        semantics = self.to_meanings(self.convolutions(textures).flatten(1))
+        features = torch.cat([semantics, textures.mean(dim=(2, 3))], dim=1)
+        return features / self.spread, self.classifier(F.relu(semantics))
 
 
 class Judge:
-    """A frozen judge."""
+    """A frozen judge network and its record."""
 
     def __init__(self, network: JudgeNetwork, record: JudgeRecord) -> None:
         self.network = network.eval().requires_grad_(False)
@@ -92,35 +95,38 @@ class Judge:
 
     @property
     def name(self) -> str:
-        """What its distance is called: ``fxd-DATASET-HASH8``."""
+        """``fxd-DATASET-HASH8``, as in scores."""
         dataset = re.sub(r"[^a-z0-9]+", "-", self.record.dataset.lower()).strip("-") or "data"
         return f"fxd-{dataset}-{self.record.sha256[:8]}"
 
     @torch.no_grad()
     def __call__(self, images: NDArray[np.uint8] | Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Images uint8 [N, H, W, C] → features float32 [N, FEATURES] and probabilities float32 [N, outputs]."""
+        """Maps images uint8 [N, H, W, C] to features float32 [N, FEATURES] and probabilities float32 [N, outputs].
+
+        Raises ``TrainingError`` for images of another size.
+        """
         self.check_size(images.shape[1], images.shape[2], images.shape[3])
         device = next(self.network.parameters()).device
         batch = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
 
-        def make(first: int, last: int) -> tuple[Tensor, Tensor]:
+        def apply(first: int, last: int) -> tuple[Tensor, Tensor]:
             features, logits = self.network(batch[first:last].to(device))
             return features.cpu(), logits.softmax(1).cpu()
 
-        features, probabilities = zip(*in_batches(make, len(batch), len(batch)), strict=True)
+        features, probabilities = zip(*in_batches(apply, len(batch), len(batch)), strict=True)
         return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
 
     def check_size(self, height: int, width: int, channels: int) -> None:
-        """Raises ``TrainingError`` unless images of this size are what the judge learnt from."""
-        side, own = self.record.resolution, self.record.channels
-        if (height, width, channels) != (side, side, own):
+        """Raises ``TrainingError`` unless the judge was trained on images of this size."""
+        side, own_channels = self.record.resolution, self.record.channels
+        if (height, width, channels) != (side, side, own_channels):
             raise TrainingError(
-                f"the judge {self.name} knows images of {side} × {side} × {own} "
+                f"the judge {self.name} takes images of {side} × {side} × {own_channels} "
                 f"(height, width, channels), not of {height} × {width} × {channels}"
             )
 
     def save(self, path: Path) -> None:
-        """Writes the judge as one file, whole or not at all. Raises ``TrainingError``."""
+        """Writes the judge as one file, atomically. Raises ``TrainingError`` if it cannot."""
         weights = {name: value.cpu() for name, value in self.network.state_dict().items()}
         content = io.BytesIO()
         torch.save({"record": self.record.model_dump_json(), "weights": weights}, content)
@@ -128,9 +134,9 @@ class Judge:
 
 
 def load_judge(path: Path) -> Judge:
-    """The judge in a file, of which nothing is run.
+    """Loads a judge from a file without running code from it.
 
-    Raises ``TrainingError`` if the file holds no judge, or one that has been changed.
+    Raises ``TrainingError`` if the file holds no judge, or its weights do not match their hash.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -141,18 +147,18 @@ def load_judge(path: Path) -> Judge:
     except FileNotFoundError:
         raise TrainingError(f"there is no judge {path}") from None
     except ValidationError as error:
-        raise TrainingError(f"{path} is no judge that can be read: {error.errors()[0]['msg']}") from error
-    except Exception as error:  # torch.load raises whatever its archive reader does
-        raise TrainingError(f"{path} is no judge; python -m training judge writes one") from error
+        raise TrainingError(f"{path} is not a readable judge: {error.errors()[0]['msg']}") from error
+    except Exception as error:  # torch.load passes on any error of its archive reader
+        raise TrainingError(f"{path} is not a judge; python -m training judge writes one") from error
     if (digest := weights_sha256(network)) != record.sha256:
         raise TrainingError(
-            f"{path} has been changed: the SHA-256 of its weights is {digest[:12]}…, it says {record.sha256[:12]}…"
+            f"{path} was changed: the SHA-256 of its weights is {digest[:12]}…, not {record.sha256[:12]}…"
         )
     return Judge(network.to(best_device()), record)
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 over the names, types, shapes and bytes of a network's tensors."""
+    """Returns the SHA-256 over the names, types, shapes and bytes of a network's tensors."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         array = value.cpu().contiguous().numpy()

@@ -1,4 +1,4 @@
-"""What every measure expects of features: a finite matrix, one row per image."""
+"""Checks features: every metric takes a finite matrix with one row per image."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from training.errors import TrainingError
 
 Features = Tensor | NDArray[np.floating[Any]]
-"""Floats [n, D], one row per image, as PyTorch or NumPy holds them."""
+"""Floats [n, D] of PyTorch or NumPy, one row per image."""
 
 
 def as_matrix(features: Features, name: str = "features") -> Tensor:
-    """The features as a tensor of their own precision and on their own device.
+    """Returns features as a tensor, with precision and device unchanged.
 
-    Raises ``TrainingError``, with ``name`` in its text, unless they are floats [n, D], all finite.
+    Raises ``TrainingError``, with ``name`` in its text, unless they are finite floats [n, D].
     """
     if isinstance(features, np.ndarray):
-        # PyTorch takes no negative strides, and warns of arrays that it may not write to: those are copied.
+        # PyTorch rejects negative strides and warns about read-only arrays, so such arrays are copied.
         features = torch.from_numpy(np.require(features, requirements=["C", "W"]))
     matrix = features.detach()
     if matrix.ndim != 2 or not matrix.is_floating_point():
@@ -31,26 +31,26 @@ def as_matrix(features: Features, name: str = "features") -> Tensor:
         row, column = (int(index) for index in torch.nonzero(~finite)[0])
         raise TrainingError(
             f"the {name} must be finite, but column {column} of row {row} is {float(matrix[row, column])}; "
-            "look for broken weights in the generator or in the judge's network"
+            "check the weights of the generator and of the judge for NaN or Inf"
         )
     return matrix
 
 
 def as_pair(real: Features, fake: Features, needed: int) -> tuple[Tensor, Tensor]:
-    """Real and generated features as float32 matrices of one width on one device, the real ones' own.
+    """Returns real and generated features as float32 matrices of equal width, on the real ones' device.
 
-    Raises ``TrainingError`` where they are no such matrices, or one has fewer than ``needed`` rows.
+    Raises ``TrainingError`` if they are no such matrices, or one has fewer than ``needed`` rows.
     """
     reals, fakes = as_matrix(real, "real features").float(), as_matrix(fake, "generated features").float()
     for matrix, kind in ((reals, "real"), (fakes, "generated")):
         if len(matrix) < needed:
-            raise TrainingError(f"this measure needs at least {needed} {kind} images, not {len(matrix)}")
+            raise TrainingError(f"this metric needs at least {needed} {kind} images, not {len(matrix)}")
     check_same_dimension(reals.shape[1], fakes.shape[1])
     return reals, fakes.to(reals.device)
 
 
 def check_same_dimension(first: int, second: int) -> None:
-    """Raises ``TrainingError`` unless both sides have features of the same width."""
+    """Raises ``TrainingError`` unless both sides have the same number of features."""
     if first != second:
         raise TrainingError(
             f"features of {first} and of {second} dimensions cannot be compared; take both from the same network"

@@ -1,4 +1,4 @@
-"""The Fréchet distance between two sets of features, and what it tends to with endlessly many images."""
+"""The Fréchet distance between two sets of features, and its extrapolation to infinitely many images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from training.evaluation.metrics.moments import Moments, check_enough
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """‖μ₁ - μ₂‖² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½), at least 0, in the features' unit squared.
+    """Returns ‖μ₁ - μ₂‖² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½), at least 0, in the features' unit squared.
 
-    It is the squared 2-Wasserstein distance of two Gaussians (Dowson & Landau 1982); on Inception features
-    it is called FID (Heusel et al. 2017, equation 6). Biased upwards: only values at the same counts compare.
-    Raises ``TrainingError`` where a side has no more images than dimensions, or the dimensions differ.
+    It is the squared 2-Wasserstein distance of two Gaussians (Dowson & Landau 1982). On Inception features it is
+    called FID (Heusel et al. 2017, equation 6). It is biased upwards, so only values at the same counts compare.
+    Raises ``TrainingError`` if a side has no more images than dimensions, or the dimensions differ.
     """
-    return _Reference(a).distance(b)
+    return _FactoredMoments(a).distance(b)
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Extrapolation:
     """The line distance = value + slope / n through the distances at several counts n."""
 
     value: float
-    """The distance that endlessly many generated images would have."""
+    """The estimated distance of infinitely many generated images."""
     slope: float
     residual: float
-    """Root mean square of the distances' deviation from the line, in the distance's unit."""
+    """Root mean square deviation of the distances from the line, in the distance's unit."""
     counts: tuple[int, ...]
     distances: tuple[float, ...]
 
@@ -37,7 +37,7 @@ class Extrapolation:
 def extrapolated_distance(counts: Sequence[int], distances: Sequence[float]) -> Extrapolation:
     """Fits the line by least squares: the Fréchet distance's bias falls as 1/n (FID∞, Chong & Forsyth 2020).
 
-    Raises ``TrainingError`` below three different counts, through which a line could not be checked.
+    Raises ``TrainingError`` below three different counts: two always lie on a line.
     """
     if len(set(counts)) < 3:
         raise TrainingError(
@@ -51,10 +51,10 @@ def extrapolated_distance(counts: Sequence[int], distances: Sequence[float]) -> 
 
 
 def extrapolation_counts(total: int, dimension: int, points: int = 10) -> tuple[int, ...]:
-    """``points`` counts up to ``total``, evenly spaced from a tenth of it, or from twice the features' dimension.
+    """Returns ``points`` counts up to ``total``, evenly spaced from a tenth of it or from twice the dimension.
 
-    Nearer to the dimension the bias is no longer a line in 1/n. Raises ``TrainingError`` below four images per
-    dimension, where hardly a line is left.
+    Nearer to the features' dimension, the bias is not linear in 1/n. Raises ``TrainingError`` below four images per
+    dimension: too little of the line is left.
     """
     if total < 4 * dimension:
         raise TrainingError(
@@ -65,21 +65,21 @@ def extrapolation_counts(total: int, dimension: int, points: int = 10) -> tuple[
 
 
 class ExtrapolatedFrechet:
-    """Measures the distance of a growing stream of generated features whenever a count is reached.
+    """Measures the distance of a stream of generated features each time it reaches a count.
 
     The images before each count are a prefix of the stream, so the stream must come in random order.
     """
 
     def __init__(self, reference: Moments, counts: Sequence[int]) -> None:
-        """``counts`` rise, see ``extrapolation_counts``. Raises ``TrainingError`` where the reference is too small."""
+        """Takes rising ``counts``, see ``extrapolation_counts``. Raises ``TrainingError`` for too few real images."""
         self.moments = Moments(reference.dimension)
         """Of all generated features so far."""
-        self._reference = _Reference(reference)
+        self._reference = _FactoredMoments(reference)
         self._counts = tuple(counts)
         self._distances: list[float] = []
 
     def add(self, features: Features) -> None:
-        """Takes one batch [n, D], of any size. Raises ``TrainingError`` as ``Moments.add`` does."""
+        """Adds one batch [n, D] of any size. Raises ``TrainingError`` as ``Moments.add`` does."""
         batch = as_matrix(features)
         while len(self._distances) < len(self._counts):
             missing = self._counts[len(self._distances)] - self.moments.count
@@ -91,16 +91,16 @@ class ExtrapolatedFrechet:
         self.moments.add(batch)
 
     def result(self) -> Extrapolation:
-        """The line through every count. Raises ``TrainingError`` where the stream ended before the last one."""
+        """Returns the line through every count. Raises ``TrainingError`` if the stream ended before the last one."""
         if len(self._distances) < len(self._counts):
             raise TrainingError(
-                f"the extrapolation waits for {self._counts[-1]} generated images, and got {self.moments.count}"
+                f"the extrapolation needs {self._counts[-1]} generated images, and got {self.moments.count}"
             )
         return extrapolated_distance(self._counts, self._distances)
 
 
-class _Reference:
-    """One side of the distance, with a root R of its covariance, Σ = R Rᵀ, that serves for many other sides."""
+class _FactoredMoments:
+    """One side of the distance, with a root R of its covariance, Σ = R Rᵀ, reused for many other sides."""
 
     def __init__(self, moments: Moments) -> None:
         check_enough(moments.count, moments.dimension)
@@ -114,8 +114,8 @@ class _Reference:
         check_enough(other.count, other.dimension)
         covariance = torch.from_numpy(other.covariance)
         shift = self._mean - other.mean
-        # Rᵀ Σ₂ R has the eigenvalues of Σ₁ Σ₂, but is symmetric: they are real, and no matrix root is needed.
-        # Below zero they come only from rounding.
+        # Rᵀ Σ₂ R has the eigenvalues of Σ₁ Σ₂. It is symmetric, so they are real, and no matrix root is needed.
+        # Only rounding makes them negative.
         values = torch.linalg.eigvalsh(self._root.T @ covariance @ self._root).clamp(min=0)
         distance = float(shift @ shift) + self._trace + float(covariance.trace() - 2 * values.sqrt().sum())
         return max(distance, 0.0)

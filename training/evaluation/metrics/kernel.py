@@ -1,4 +1,4 @@
-"""The kernel distance (KID): unbiased, so that it compares across sample sizes."""
+"""The kernel distance (KID): unbiased, so values at different sample sizes compare."""
 
 import numpy as np
 import torch
@@ -9,11 +9,11 @@ from training.evaluation.metrics.features import Features, as_pair
 
 
 def kernel_distance(real: Features, fake: Features, *, subsets: int = 100, size: int = 1000, seed: int = 0) -> Estimate:
-    """The squared maximum mean discrepancy with the kernel (x·y / D + 1)³ (KID, Bińkowski et al. 2018).
+    """Returns the squared maximum mean discrepancy with the kernel (x·y / D + 1)³ (KID, Bińkowski et al. 2018).
 
-    The mean over ``subsets`` pairs of random subsets of ``size`` images, drawn from ``seed``, and the standard
-    deviation over them; equal distributions score 0 on average, and single values may lie below. A subset never holds
-    more than half of the smaller side, lest all subsets be the same. Raises ``TrainingError`` below 4 images a side.
+    Mean and standard deviation are over ``subsets`` pairs of random subsets of ``size`` images, drawn with ``seed``.
+    Equal distributions score 0 on average; single values may be negative. A subset holds at most half of the smaller
+    side, so that subsets differ. Raises ``TrainingError`` below 4 images per side.
     """
     reals, fakes = as_pair(real, fake, needed=4)
     size = min(size, len(reals) // 2, len(fakes) // 2)
@@ -27,7 +27,7 @@ def _subset(features: Tensor, size: int, random: np.random.RandomState) -> Tenso
 
 
 def _mmd2(x: Tensor, y: Tensor) -> float:
-    """The unbiased estimate: a U-statistic, without the diagonals (Gretton et al. 2012, equation 3)."""
+    """Returns the unbiased estimate: a U-statistic without the diagonals (Gretton et al. 2012, equation 3)."""
     n = len(x)
     within = sum(_sum(kernel) - _sum(kernel.diagonal()) for kernel in (_kernel(x, x), _kernel(y, y)))
     return within / (n * (n - 1)) - 2 * _sum(_kernel(x, y)) / n**2
@@ -38,5 +38,5 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _sum(values: Tensor) -> float:
-    # The estimate is a small difference of large sums.
+    # In float64, because the estimate is a small difference of large sums.
     return float(values.sum(dtype=torch.float64))

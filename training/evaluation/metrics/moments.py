@@ -8,10 +8,10 @@ from training.evaluation.metrics.features import Features, as_matrix, check_same
 
 
 class Moments:
-    """Count, mean and covariance in float64, gathered batch by batch and merged from several processes.
+    """Count, mean and covariance in float64, added batch by batch and merged across processes.
 
-    Kept is the scatter around the running mean, not the sum of squares: that would cancel where the mean is large
-    against the spread (Chan, Golub & LeVeque 1983, here for vectors).
+    It holds the scatter around the running mean. A sum of squares would cancel if the mean is large compared with the
+    spread (Chan, Golub & LeVeque 1983, here for vectors).
     """
 
     def __init__(self, dimension: int) -> None:
@@ -21,12 +21,12 @@ class Moments:
 
     @property
     def dimension(self) -> int:
-        """The features' width D."""
+        """The number of features D."""
         return len(self._mean)
 
     @property
     def count(self) -> int:
-        """How many images were added."""
+        """The number of images added."""
         return self._count
 
     @property
@@ -42,34 +42,34 @@ class Moments:
         return self._scatter / (self._count - 1)
 
     def add(self, features: Features) -> None:
-        """Takes one batch [n, D], n = 0 included. Raises ``TrainingError`` unless it is finite and as wide as D."""
+        """Adds one batch [n, D], which may be empty. Raises ``TrainingError`` unless it is finite and D wide."""
         batch = as_matrix(features).double().cpu()
         check_same_dimension(self.dimension, batch.shape[1])
         if len(batch):
             mean = batch.mean(dim=0)
             centred = batch - mean
-            self._absorb(len(batch), mean.numpy(), (centred.T @ centred).numpy())
+            self._combine(len(batch), mean.numpy(), (centred.T @ centred).numpy())
 
     def merge(self, other: "Moments") -> None:
-        """Takes in what ``other`` has seen, as if its images had been added here."""
+        """Adds the images of ``other``."""
         check_same_dimension(self.dimension, other.dimension)
         if other._count:
-            self._absorb(other._count, other._mean, other._scatter)
+            self._combine(other._count, other._mean, other._scatter)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Everything it knows: ``count`` int64 [], ``mean`` float64 [D], ``scatter`` float64 [D, D]."""
+        """Returns its whole state: ``count`` int64 [], ``mean`` float64 [D], ``scatter`` float64 [D, D]."""
         return {"count": np.array(self._count), "mean": self._mean.copy(), "scatter": self._scatter.copy()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> "Moments":
-        """What ``arrays`` returned, again as moments."""
+        """Restores moments from the result of ``arrays``."""
         moments = cls(len(arrays["mean"]))
         moments._count = int(arrays["count"])
         moments._mean[:] = arrays["mean"]
         moments._scatter[:] = arrays["scatter"]
         return moments
 
-    def _absorb(self, count: int, mean: NDArray[np.float64], scatter: NDArray[np.float64]) -> None:
+    def _combine(self, count: int, mean: NDArray[np.float64], scatter: NDArray[np.float64]) -> None:
         total = self._count + count
         shift = mean - self._mean
         self._scatter += scatter
@@ -81,7 +81,7 @@ class Moments:
 def check_enough(count: int, dimension: int) -> None:
     """Raises ``TrainingError`` unless ``count`` images can span ``dimension`` dimensions.
 
-    With no more images than dimensions the covariance is singular, and a Fréchet distance would mostly measure that.
+    With no more images than dimensions, the covariance is singular, and its zeros dominate the Fréchet distance.
     """
     if count <= dimension:
         raise TrainingError(

@@ -1,6 +1,6 @@
-"""Measures by nearest neighbours: precision and recall, density and coverage, and memorised training images.
+"""Metrics of nearest neighbours: precision and recall, density and coverage, and memorised training images.
 
-Distances are taken a block at a time, so that memory grows with the number of images and not with its square.
+Distances are computed in blocks, so that memory grows with the number of images and not with its square.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from training.errors import TrainingError
 from training.evaluation.metrics.features import Features, as_matrix, as_pair
-from training.evaluation.metrics.reservoir import Reservoir
+from training.evaluation.metrics.reservoir import random_rows
 
 PRECISION_RECALL_K = 3
 DENSITY_COVERAGE_K = 5
@@ -25,25 +25,28 @@ class PRDC:
     """Shares in [0, 1], except the density, which may pass 1."""
 
     precision: float
-    """Of generated images, how many lie among the real ones."""
+    """Share of generated images that lie among real ones."""
     recall: float
-    """Of real images, how many lie among the generated ones."""
+    """Share of real images that lie among generated ones."""
     density: float
-    """How densely real images lie around the generated ones; 1 on average for equal distributions."""
+    """Density of real images around generated ones; 1 on average if the distributions are equal."""
     coverage: float
-    """Of real images, how many have a generated one in their neighbourhood."""
+    """Share of real images with a generated one in their neighbourhood."""
 
 
 def prdc(real: Features, fake: Features, *, limit: int = 10_000, seed: int = 0) -> PRDC:
-    """Precision and recall with k = 3 (Kynkäänniemi et al. 2019, equation 2), density and coverage with k = 5.
+    """Returns precision and recall with k = 3, density and coverage with k = 5.
 
-    The latter are by Naeem et al. 2020, section 3.2; their expected coverage for equal distributions is
-    1 - C(m + n - k - 1, m) / C(m + n - 1, m) with m generated and n real images (lemma 2). A ball around an image
-    reaches to its k-th neighbour on its own side, the boundary included. Of each side at most ``limit`` images count,
-    a random sample drawn from ``seed``. Raises ``TrainingError`` below 6 images a side.
+    Precision and recall are by Kynkäänniemi et al. 2019, equation 2; density and coverage by Naeem et al. 2020,
+    section 3.2. For equal distributions of m generated and n real images, the expected coverage is
+    1 - C(m + n - k - 1, m) / C(m + n - 1, m) (lemma 2). A ball around an image reaches to its k-th neighbour on the
+    same side, boundary included. Each side is limited to ``limit`` images, a random sample drawn with ``seed``.
+    Raises ``TrainingError`` below 6 images per side.
     """
-    reals, fakes = as_pair(_bounded(real, limit, seed), _bounded(fake, limit, seed), needed=DENSITY_COVERAGE_K + 1)
-    # Distances do not change, but their rounding errors shrink with the features' distance from the origin.
+    reals, fakes = as_pair(
+        random_rows(real, limit, seed), random_rows(fake, limit, seed), needed=DENSITY_COVERAGE_K + 1
+    )
+    # Centring leaves distances unchanged. Their rounding errors shrink with the distance from the origin.
     centre = reals.mean(dim=0)
     reals, fakes = reals - centre, fakes - centre
     recall_balls = _squared_neighbour_distances(fakes, PRECISION_RECALL_K)[:, -1]
@@ -67,9 +70,9 @@ def prdc(real: Features, fake: Features, *, limit: int = 10_000, seed: int = 0) 
 
 
 def nearest_training_images(features: Features, training_features: Features) -> tuple[Tensor, Tensor]:
-    """For every image its nearest training image: distances float64 [n] and row numbers int64 [n].
+    """Returns the nearest training image of every image: distances float64 [n] and row numbers int64 [n].
 
-    Raises ``TrainingError`` where either side is empty or their dimensions differ.
+    Raises ``TrainingError`` if a side is empty, or the dimensions differ.
     """
     training, queries = as_pair(training_features, features, needed=1)
     centre = training.mean(dim=0)
@@ -77,30 +80,29 @@ def nearest_training_images(features: Features, training_features: Features) -> 
     for rows, squared in _blocks_of_squared_distances(queries - centre, training - centre):
         nearest = squared.argmin(dim=1)
         indices.append(nearest)
-        # Once more by plain differences: only so is the distance of a copy exactly 0.
+        # Recomputed from differences, so that the distance of a copy is exactly 0.
         distances.append((queries[rows].double() - training[nearest]).norm(dim=1))
     return torch.cat(distances), torch.cat(indices)
 
 
 @dataclass(frozen=True)
 class Memorisation:
-    """How much nearer generated images lie to the training images than held-out real ones do."""
+    """Compares generated images' distances to training images with those of held-out real images."""
 
     median_ratio: float
-    """Median distance of generated images over that of held-out images; about 1 where nothing is memorised."""
+    """Median distance of generated images over that of held-out images; about 1 without memorisation."""
     nearer: float
-    """How often a random generated image is nearer than a random held-out one; ½ where nothing is memorised."""
+    """Probability that a random generated image is nearer than a random held-out one; ½ without memorisation."""
     copies: float
-    """Share of generated images nearer than 95 % of the held-out ones; 0.05 where nothing is memorised."""
+    """Share of generated images nearer than 95 % of held-out ones; 0.05 without memorisation."""
 
 
 def memorisation(fake_distances: Tensor, held_out_distances: Tensor) -> Memorisation:
     """Compares distances [n] and [m] to the nearest training image, see ``nearest_training_images``.
 
-    ``nearer`` is the Mann-Whitney statistic of the data-copying test of Meehan, Chaudhuri & Dasgupta 2020, as
-    a share, ties counted half. Generated images that are worse, and so far from everything, hide memorisation: read
-    it together with the precision. Raises ``TrainingError`` where a side is empty or not finite, or where half of the
-    held-out images are themselves training images.
+    ``nearer`` is the Mann-Whitney statistic of the data-copying test of Meehan, Chaudhuri & Dasgupta 2020, as a share;
+    ties count half. Bad images are far from everything and hide memorisation, so read it together with the precision.
+    Raises ``TrainingError`` if a side is empty or not finite, or half of the held-out images are training images.
     """
     fakes, held_out = (
         as_matrix(distances[:, None], f"distances of {kind} images")[:, 0].double().cpu()
@@ -122,17 +124,8 @@ def memorisation(fake_distances: Tensor, held_out_distances: Tensor) -> Memorisa
     )
 
 
-def _bounded(features: Features, limit: int, seed: int) -> Features:
-    if len(features) <= limit:
-        return features
-    reservoir = Reservoir(limit, seed)
-    reservoir.add(features)
-    sample = reservoir.sample()
-    return torch.from_numpy(sample).to(features.device) if isinstance(features, Tensor) else sample
-
-
 def _squared_neighbour_distances(features: Tensor, k: int) -> Tensor:
-    """Each row's squared distances to its k nearest other rows, rising, float32 [n, k]."""
+    """Returns each row's squared distances to its k nearest other rows, ascending, float32 [n, k]."""
     nearest = []
     for rows, squared in _blocks_of_squared_distances(features, features):
         itself = torch.arange(len(features), device=features.device)[rows]
@@ -142,7 +135,7 @@ def _squared_neighbour_distances(features: Tensor, k: int) -> Tensor:
 
 
 def _blocks_of_squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """‖a - b‖² = ‖a‖² + ‖b‖² - 2 a·b for some rows of ``a`` and all of ``b``, float32 [rows, len(b)]."""
+    """Yields ‖a - b‖² = ‖a‖² + ‖b‖² - 2 a·b for blocks of rows of ``a`` and all of ``b``, float32 [rows, len(b)]."""
     norms = b.square().sum(dim=1)
     height = max(1, _BLOCK_DISTANCES // len(b))
     for begin in range(0, len(a), height):

@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance between image patches: a second opinion that needs no network and no weights."""
+"""The sliced Wasserstein distance between image patches: a second opinion without a network."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from training.errors import TrainingError
-from training.evaluation.metrics.reservoir import Reservoir
+from training.evaluation.metrics.reservoir import random_rows
 
 PATCH = 7
 PATCHES_PER_IMAGE = 128
@@ -23,12 +23,12 @@ _DIRECTIONS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class SlicedWasserstein:
-    """Distances × 1000, as the field prints them."""
+    """Distances × 1000, the unit of published values."""
 
     levels: dict[int, float]
-    """By the height of the pyramid's level in pixels, the images' own first."""
+    """By the height of the pyramid level in pixels, full resolution first."""
     mean: float
-    """Over the levels."""
+    """The mean over the levels."""
 
 
 def sliced_wasserstein(
@@ -36,16 +36,16 @@ def sliced_wasserstein(
 ) -> SlicedWasserstein:
     """Compares 7 × 7 patches on every level of a Laplacian pyramid (Karras et al. 2018, section 5).
 
-    Each image of uint8 [N, H, W, C] gives 128 patches a level, at random places; a channel's values are shifted and
-    scaled to mean 0 and deviation 1 on each side by itself, so overall brightness and contrast do not count. The
-    distance is the mean over 512 random directions of the 1-Wasserstein distance between the projected patches.
-    Levels halve down to 16 pixels. Equally many images of each side count, at most ``limit``, a random sample drawn
-    from ``seed``, like the places and directions. Real against real is the floor, which falls with more images but
-    is not 0. Raises ``TrainingError`` for images of different or too small sizes, or fewer than 2 of them.
+    Each image of uint8 [N, H, W, C] gives 128 patches per level, at random positions. Each channel of each side is
+    normalised to mean 0 and deviation 1, so overall brightness and contrast do not count. The distance is the mean over
+    512 random directions of the 1-Wasserstein distance between the projected patches. Levels halve down to 16 pixels.
+    Both sides get equally many images, at most ``limit``: a random sample drawn with ``seed``, as are positions and
+    directions. Real images against real images score above 0; their score falls with more images. Raises
+    ``TrainingError`` for images of different or too small sizes, or fewer than 2 of them.
     """
     _check(real, fake)
     count = min(limit, len(real), len(fake))
-    sides = [_bounded(images, count, seed) for images in (real, fake)]
+    sides = [random_rows(images, count, seed) for images in (real, fake)]
     random = np.random.RandomState(seed)
     height, width, channels = real.shape[1:]
     depth = _depth(height, width)
@@ -78,16 +78,8 @@ def _size(images: NDArray[Any]) -> str:
     return " × ".join(str(side) for side in images.shape[1:])
 
 
-def _bounded(images: NDArray[np.uint8], count: int, seed: int) -> NDArray[np.uint8]:
-    if len(images) == count:
-        return images
-    reservoir = Reservoir(count, seed)
-    reservoir.add(images)
-    return reservoir.sample()
-
-
 def _depth(height: int, width: int) -> int:
-    """How many levels the pyramid has: it halves while both sides are even and stay at 16 pixels or more."""
+    """Returns the number of levels: sides halve while both are even and stay at 16 pixels or more."""
     depth = 1
     while height % 2 == width % 2 == 0 and min(height, width) >= 2 * SMALLEST_LEVEL:
         height, width, depth = height // 2, width // 2, depth + 1
@@ -95,7 +87,7 @@ def _depth(height: int, width: int) -> int:
 
 
 def _patches(images: NDArray[np.uint8], level: int, last: bool, random: np.random.RandomState) -> Tensor:
-    """Normalised patches of one level, float32 [N · 128, C · 49]."""
+    """Returns normalised patches of one level, float32 [N · 128, C · 49]."""
     channels = images.shape[3]
     patches = np.empty((len(images) * PATCHES_PER_IMAGE, channels, PATCH * PATCH), np.float32)
     batch = max(1, _BATCH_VALUES // images[0].size)
@@ -112,7 +104,7 @@ def _patches(images: NDArray[np.uint8], level: int, last: bool, random: np.rando
     for channel in range(channels):
         values = patches[:, channel]
         values -= values.mean(dtype=np.float64).astype(np.float32)
-        # A channel of one value stays at 0.
+        # A constant channel stays at 0.
         values /= np.sqrt(np.mean(np.square(values), dtype=np.float64)).astype(np.float32) or np.float32(1)
     return torch.from_numpy(patches.reshape(len(patches), -1))
 
@@ -120,15 +112,15 @@ def _patches(images: NDArray[np.uint8], level: int, last: bool, random: np.rando
 def _distance(a: Tensor, b: Tensor, directions: Tensor) -> float:
     total = 0.0
     for begin in range(0, len(directions), _DIRECTIONS_AT_ONCE):
-        some = directions[begin : begin + _DIRECTIONS_AT_ONCE]
-        # In one dimension the optimal transport pairs the sorted values. NumPy sorts them many times faster.
-        gaps = np.sort((some @ a.T).numpy(), axis=1) - np.sort((some @ b.T).numpy(), axis=1)
+        chunk = directions[begin : begin + _DIRECTIONS_AT_ONCE]
+        # In one dimension, optimal transport pairs sorted values. NumPy sorts them many times faster than PyTorch.
+        gaps = np.sort((chunk @ a.T).numpy(), axis=1) - np.sort((chunk @ b.T).numpy(), axis=1)
         total += float(np.abs(gaps).mean(axis=1, dtype=np.float64).sum())
     return total / len(directions)
 
 
 def _band(images: Tensor, level: int, last: bool) -> Tensor:
-    """One level of the Laplacian pyramid: what blurring takes away, or, on the last level, what is left (Burt 1983)."""
+    """Returns a level of the Laplacian pyramid: detail removed by blurring, or the last blurred image (Burt 1983)."""
     for _ in range(level):
         images = _halve(images)
     return images if last else images - _double(_halve(images))
@@ -146,7 +138,7 @@ def _double(images: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor) -> Tensor:
-    """The binomial filter (1 4 6 4 1) / 16 along both axes, edges mirrored."""
+    """Applies the binomial filter (1 4 6 4 1) / 16 along both axes, edges mirrored."""
     count, channels, height, width = images.shape
     row = images.new_tensor([1, 4, 6, 4, 1]) / 16
     padded = pad(images.reshape(count * channels, 1, height, width), (2, 2, 2, 2), mode="reflect")

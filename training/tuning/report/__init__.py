@@ -1,0 +1,1 @@
+"""The results of a study: an HTML page with plots, and the winner's bundle."""

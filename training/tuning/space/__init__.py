@@ -1,0 +1,1 @@
+"""The settings that a study searches: as YAML, as draws, and validated before the first trial."""

@@ -1,4 +1,4 @@
-"""Where a space leads: every fault that its trials would run into, found before the first of them."""
+"""Validates a search space before the first trial."""
 
 import random
 from collections.abc import Iterator
@@ -16,52 +16,52 @@ from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.tuning.space.space import Choose, Space, Values
 
-DRAWS = 300
-"""Random corners of the space that are looked at for settings that contradict each other."""
+RANDOM_DRAWS = 300
+"""Random corners of the space that are checked for contradicting settings."""
 
 
 def validation_errors(space: Space, base: Config, data: TrainingImages) -> list[str]:
-    """Every fault that a draw from the space can have with this data.
+    """Returns every error that a draw from the space can have with this data.
 
-    Looked at are the ends of every range and every choice, with all else as in ``base`` where that is possible, and
-    then ``DRAWS`` random combinations of ends.
+    Checks the ends of every range and every choice, with all other parameters as in ``base`` if possible. If these are
+    valid, checks ``RANDOM_DRAWS`` random combinations of ends.
     """
-    faults: list[str] = []
-    limits = _RangeValidator(space, base, data)
+    errors: list[str] = []
+    validator = _DrawValidator(space, base, data)
     for name, value, drawn in _ends(space, base):
-        faults += [f"{name} {_text(value)}: {fault}" for fault in limits.faults(drawn, build=True)]
-    if not faults:
-        chance = random.Random(0)
-        for _ in range(DRAWS):
-            drawn = space.draw(base, lambda _, distribution: chance.choice(_extremes(distribution)))
-            faults += limits.faults(drawn, build=False)
-    return list(dict.fromkeys(faults))
+        errors += [f"{name} {_text(value)}: {message}" for message in validator.errors(drawn, build=True)]
+    if not errors:
+        rng = random.Random(0)
+        for _ in range(RANDOM_DRAWS):
+            drawn = space.draw(base, lambda _, distribution: rng.choice(_extremes(distribution)))
+            errors += validator.errors(drawn, build=False)
+    return list(dict.fromkeys(errors))
 
 
 def _ends(space: Space, base: Config) -> Iterator[tuple[str, Any, Values]]:
-    """Each end of each parameter: the parameter, the end, and a draw that has it."""
-    own = space.parameters_of(base)
-    looked_at: set[str] = set()
-    open_: list[Values] = [{}]
-    while open_:
-        forced = open_.pop()
-        asked: dict[str, BaseDistribution] = {}
-        space.draw(base, _chooser({**own, **forced}, asked))
-        for name, distribution in asked.items():
-            if name in looked_at:
+    """Yields each end of each parameter: the parameter, the end, and a draw with it."""
+    preset = space.parameters_of(base)
+    checked: set[str] = set()
+    pending: list[Values] = [{}]
+    while pending:
+        forced = pending.pop()
+        drawn: dict[str, BaseDistribution] = {}
+        space.draw(base, _chooser({**preset, **forced}, drawn))
+        for name, distribution in drawn.items():
+            if name in checked:
                 continue
-            looked_at.add(name)
+            checked.add(name)
             for value in _extremes(distribution):
                 with_end = {**forced, name: value}
-                yield name, value, space.draw(base, _chooser({**own, **with_end}, {}))
+                yield name, value, space.draw(base, _chooser({**preset, **with_end}, {}))
                 if isinstance(distribution, CategoricalDistribution):
-                    open_.append(with_end)  # behind a case there may be parameters that were not asked for yet
+                    pending.append(with_end)  # a case may contain parameters that are still unchecked
 
 
-def _chooser(wanted: Values, asked: dict[str, BaseDistribution]) -> Choose:
+def _chooser(values: Values, drawn: dict[str, BaseDistribution]) -> Choose:
     def choose(name: str, distribution: BaseDistribution) -> Any:
-        asked[name] = distribution
-        return wanted[name] if name in wanted else _extremes(distribution)[0]
+        drawn[name] = distribution
+        return values[name] if name in values else _extremes(distribution)[0]
 
     return choose
 
@@ -73,15 +73,15 @@ def _extremes(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low, distribution.high]
 
 
-class _RangeValidator:
-    """What the configuration, the networks and the data allow; networks of one shape are built once."""
+class _DrawValidator:
+    """Checks draws against the configuration, the networks and the data; networks of one shape are built once."""
 
     def __init__(self, space: Space, base: Config, data: TrainingImages) -> None:
         self._space, self._base, self._data = space, base, data
-        self._found: dict[str, list[str]] = {}
+        self._errors: dict[str, list[str]] = {}
 
-    def faults(self, drawn: Values, build: bool) -> list[str]:
-        """All that is wrong with a draw; the networks take their time to build."""
+    def errors(self, drawn: Values, build: bool) -> list[str]:
+        """Returns all errors of a draw; ``build`` also builds its networks, which is slow."""
         try:
             config = Config.model_validate({**self._space.values_of(drawn), "images": self._base.images})
         except ValidationError as error:
@@ -91,11 +91,11 @@ class _RangeValidator:
         if not build:
             return []
         key = f"{config.network.model_dump_json()} {config.batch_size} {config.conditional}"
-        if key not in self._found:
-            self._found[key] = self._misfits(config)
-        return self._found[key]
+        if key not in self._errors:
+            self._errors[key] = self._network_errors(config)
+        return self._errors[key]
 
-    def _misfits(self, config: Config) -> list[str]:
+    def _network_errors(self, config: Config) -> list[str]:
         side = config.data.resolution
         image = ImageSpec(height=side, width=side, channels=config.data.channels)
         labels = len(self._data.label_names or ()) if config.conditional else 0

@@ -1,4 +1,4 @@
-"""FID and Inception Score are what the papers' protocol says, on a stand-in for the network we cannot ship."""
+"""FID and Inception Score follow the papers' protocol, on a stand-in for the network that does not ship."""
 
 import dataclasses
 import hashlib
@@ -18,9 +18,9 @@ from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.inception.scores import inception_scores
 from training.evaluation.inception.weights import Inception, load_inception
-from training.evaluation.target import generated, open_target
+from training.evaluation.target import generate_batches, open_target
 
-# PyTorch would rather have its users export anew; published weights are what they are.
+# PyTorch deprecates TorchScript, but the published weights are a TorchScript file.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 WIDTH, FAKES = 16, 300
@@ -32,7 +32,7 @@ PROTOCOL = (
 
 
 class StandIn(nn.Module):
-    """Called like NVIDIA's TorchScript network; takes RGB as it comes, and sees a few means of it."""
+    """Has the interface of NVIDIA's TorchScript network; its features are a few means of the green channel."""
 
     def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
@@ -67,9 +67,9 @@ def inception(tmp_path: Path) -> Inception:
 
 
 def test_fid_and_is_follow_their_formulas(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
-    subject = open_target(bundle)
-    fid, score = inception_scores(inception, subject, digit_images, seed=3)
-    fakes = np.concatenate([images for images, _ in generated(subject, digit_images, FAKES, 3)])
+    target = open_target(bundle)
+    fid, score = inception_scores(inception, target, digit_images, seed=3)
+    fakes = np.concatenate([images for images, _ in generate_batches(target, digit_images, FAKES, 3)])
     a, b = inception.features(digit_images.images).astype(float), inception.features(fakes).astype(float)
     one, two = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = np.sqrt(np.linalg.eigvals(one @ two).astype(complex)).real.sum()
@@ -80,7 +80,7 @@ def test_fid_and_is_follow_their_formulas(inception: Inception, digit_images: Tr
     assert (score.value, score.deviation) == (pytest.approx(np.mean(splits), rel=1e-5), pytest.approx(np.std(splits)))
 
 
-def test_the_protocol_is_told_to_the_letter(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
+def test_the_protocol_is_recorded_in_full(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
     fid, score = inception_scores(inception, open_target(bundle), digit_images, seed=0)
     assert (fid.metric, fid.judge, fid.samples) == ("fid", "inception-2015-12-05", FAKES)
     assert fid.protocol.startswith(
@@ -88,7 +88,7 @@ def test_the_protocol_is_told_to_the_letter(inception: Inception, digit_images: 
     )
     assert score.metric == "inception_score"
     assert score.protocol.startswith("is50k: 10 splits of")
-    assert inception_scores(inception, open_target(bundle), digit_images, seed=0)[0] == fid, "from the kept real side"
+    assert inception_scores(inception, open_target(bundle), digit_images, seed=0)[0] == fid, "from cached moments"
 
 
 def test_evaluate_adds_both_to_the_other_scores_and_to_the_card(
@@ -112,43 +112,43 @@ def test_the_protocol_counts_as_published() -> None:
     assert PROTOCOL == (50_000, 10, 2048)
 
 
-def test_another_file_is_refused_before_it_is_run(tmp_path: Path) -> None:
+def test_another_file_is_rejected_before_its_code_runs(tmp_path: Path) -> None:
     path, _ = saved(tmp_path / "other.pt")
     with pytest.raises(TrainingError, match=r"other\.pt is not inception-2015-12-05\.pt: its SHA-256 is"):
         load_inception(path)
 
 
-def test_what_is_no_torchscript_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_torchscript_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_bytes(b"text")
-    with pytest.raises(TrainingError, match=r"text\.pt is no TorchScript network"):
+    with pytest.raises(TrainingError, match=r"text\.pt is not a TorchScript network"):
         load_inception(str(tmp_path / "text.pt"), hashlib.sha256(b"text").hexdigest())
 
 
-def test_a_network_with_other_answers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="does not answer like Inception: 16 features an image"):
+def test_a_network_with_other_outputs_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="does not behave like Inception: 16 features an image"):
         load_inception(*saved(tmp_path / "narrow.pt", width=8))
 
 
-def test_a_network_called_otherwise_is_refused(tmp_path: Path) -> None:
+def test_a_network_with_another_interface_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "linear.pt"
     torch.jit.script(nn.Linear(2, 2)).save(str(path))
     with pytest.raises(TrainingError, match="cannot be called as net"):
         load_inception(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def test_a_download_that_is_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_of_another_file_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "page.html").write_text("not found")
     monkeypatch.setattr(training.evaluation.inception.weights, "ADDRESS", (tmp_path / "page.html").as_uri())
-    with pytest.raises(TrainingError, match="is not the file with the SHA-256 f58cb9b6ec32"):
+    with pytest.raises(TrainingError, match="does not have the SHA-256 f58cb9b6ec32"):
         load_inception("download")
     monkeypatch.setattr(training.evaluation.inception.weights, "ADDRESS", (tmp_path / "nothing").as_uri())
-    with pytest.raises(TrainingError, match=r"cannot download the Inception weights .* give --inception FILE"):
+    with pytest.raises(TrainingError, match=r"cannot download the Inception weights .* pass --inception FILE"):
         load_inception("download")
     assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
 
 
-def test_a_download_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, digest = saved(tmp_path / "published.pt")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(training.evaluation.inception.weights, "ADDRESS", Path(path).as_uri())
@@ -157,7 +157,7 @@ def test_a_download_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert load_inception("download", digest).sha256 == digest
 
 
-def test_too_few_real_images_are_refused(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
+def test_too_few_real_images_are_rejected(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
     few = dataclasses.replace(digit_images, images=digit_images.images[:16])
     with pytest.raises(TrainingError, match="holds 16 images; an FID on 16 features needs more"):
         inception_scores(inception, open_target(bundle), few, seed=0)

@@ -1,4 +1,4 @@
-"""The Fréchet distance agrees with closed forms and with the formula as printed; its extrapolation removes the bias."""
+"""The Fréchet distance matches closed forms and the printed formula; its extrapolation removes the bias."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from training.evaluation.metrics.moments import Moments
 
 
 def gaussian(mean: np.ndarray, covariance: np.ndarray, count: int = 1000) -> Moments:
-    """Moments that are exactly these."""
+    """Moments with exactly this mean and covariance."""
     return Moments.from_arrays(
         {"count": np.array(count), "mean": np.asarray(mean, float), "scatter": np.asarray(covariance) * (count - 1)}
     )
@@ -56,7 +56,7 @@ def test_gaussians_in_the_plane_turned_against_each_other() -> None:
     assert frechet_distance(gaussian([0, 0], first), gaussian([0, 0], second)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_it_is_the_formula_as_printed() -> None:
+def test_it_matches_the_printed_formula() -> None:
     """Heusel et al. 2017, equation 6, with the root of the product taken by its eigenvectors."""
     random = np.random.RandomState(0)
     a = random.randn(500, 16) @ random.randn(16, 16)
@@ -76,7 +76,7 @@ def test_it_is_symmetric_and_zero_on_the_diagonal() -> None:
     assert 0 <= frechet_distance(a, a) < 1e-10
 
 
-def test_features_that_never_fire_do_no_harm() -> None:
+def test_constant_features_do_not_change_the_distance() -> None:
     """A ReLU that is always 0 makes both covariances singular."""
     random = np.random.RandomState(0)
     a, b = random.randn(200, 6), random.randn(200, 6)
@@ -85,7 +85,7 @@ def test_features_that_never_fire_do_no_harm() -> None:
     assert frechet_distance(*(moments_of(features) for features in padded)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_eigenvalues_that_rounding_makes_negative_do_no_harm() -> None:
+def test_negative_eigenvalues_from_rounding_are_clamped() -> None:
     """Covariances of rank one, as of a collapsed generator, in a space of many dimensions."""
     q = rotation(16)
     a, b = (gaussian(np.zeros(16), scale * np.outer(q[0], q[0])) for scale in (1.0, 9.0))
@@ -93,7 +93,7 @@ def test_eigenvalues_that_rounding_makes_negative_do_no_harm() -> None:
     assert frechet_distance(a, gaussian(np.zeros(16), np.outer(q[1], q[1]))) == pytest.approx(2, rel=1e-5)
 
 
-def test_too_few_images_and_other_dimensions_are_refused() -> None:
+def test_too_few_images_and_other_dimensions_are_rejected() -> None:
     good = moments_of(np.random.RandomState(0).randn(50, 8))
     few = moments_of(np.random.RandomState(0).randn(8, 8))
     for pair in ((good, few), (few, good)):
@@ -132,7 +132,7 @@ def test_the_extrapolation_comes_nearer_to_the_truth_than_any_of_its_points() ->
     assert 0 < result.residual < result.distances[0] / 10
 
 
-def test_a_stream_measures_its_prefixes_however_it_is_cut() -> None:
+def test_a_stream_measures_its_prefixes_for_any_batches() -> None:
     features = np.random.RandomState(0).randn(100, 4)
     reference = moments_of(np.random.RandomState(1).randn(100, 4))
     expected = [frechet_distance(reference, moments_of(features[:count])) for count in (20, 50, 90)]
@@ -145,14 +145,14 @@ def test_a_stream_measures_its_prefixes_however_it_is_cut() -> None:
         np.testing.assert_allclose(stream.moments.mean, features.mean(axis=0))
 
 
-def test_a_stream_that_ends_early_is_refused() -> None:
+def test_a_stream_that_ends_early_is_rejected() -> None:
     stream = ExtrapolatedFrechet(moments_of(np.random.RandomState(0).randn(50, 2)), (10, 20, 30))
     stream.add(np.random.RandomState(1).randn(25, 2))
-    with pytest.raises(TrainingError, match="waits for 30 generated images, and got 25"):
+    with pytest.raises(TrainingError, match="needs 30 generated images, and got 25"):
         stream.result()
 
 
-def test_counts_keep_away_from_the_dimension() -> None:
+def test_counts_stay_above_twice_the_dimension() -> None:
     assert extrapolation_counts(10_000, 64) == (1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000, 10_000)
     assert extrapolation_counts(256, 64)[0] == 128
     with pytest.raises(TrainingError, match="64 features needs at least 256 generated images, not 255"):

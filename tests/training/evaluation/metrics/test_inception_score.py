@@ -1,4 +1,4 @@
-"""The Inception score is 1 for a blind or monotonous generator, K for a perfect one, and the formula in between."""
+"""The Inception Score is 1 for a collapsed generator, K for a perfect one, and matches its formula."""
 
 import numpy as np
 import pytest
@@ -39,21 +39,21 @@ def naive(probabilities: np.ndarray, splits: int) -> tuple[float, float]:
     return float(np.mean(scores)), float(np.std(scores))
 
 
-def test_images_that_tell_the_classifier_nothing_score_one() -> None:
+def test_images_without_a_recognisable_class_score_one() -> None:
     assert score_of(np.full((40, CLASSES), 1 / CLASSES)) == pytest.approx((1, 0))
 
 
-def test_one_sure_class_alone_scores_one() -> None:
+def test_a_single_certain_class_scores_one() -> None:
     assert score_of(np.tile(np.eye(CLASSES)[2], (40, 1))) == pytest.approx((1, 0))
 
 
-def test_all_classes_equally_often_and_surely_score_their_number() -> None:
+def test_certain_classes_of_equal_frequency_score_their_number() -> None:
     assert score_of(np.tile(np.eye(CLASSES), (20, 1))) == pytest.approx((CLASSES, 0))
 
 
 @pytest.mark.parametrize("splits", [1, 3, 10])
-def test_it_is_the_formula_as_printed(splits: int) -> None:
-    """Also where the images cannot be split evenly."""
+def test_it_matches_the_printed_formula(splits: int) -> None:
+    """Also if the images cannot be split evenly."""
     assert score_of(PROBABILITIES, splits=splits) == pytest.approx(naive(PROBABILITIES, splits), rel=1e-9)
 
 
@@ -66,7 +66,7 @@ def test_in_one_split_order_does_not_matter() -> None:
     assert score_of(PROBABILITIES[::-1], splits=1) == pytest.approx(score_of(PROBABILITIES, splits=1), rel=1e-9)
 
 
-def test_bad_input_is_refused() -> None:
+def test_bad_input_is_rejected() -> None:
     with pytest.raises(TrainingError, match="10 splits needs at least 20 images, not 19"):
         InceptionScore(19)
     score = InceptionScore(total=20)
@@ -77,9 +77,9 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(TrainingError, match="class probabilities must be finite, but column 0 of row 0 is nan"):
         score.add(np.array([[np.nan, 1.0]]))
     score.add(PROBABILITIES[:19])
-    with pytest.raises(TrainingError, match="of 2 classes follow some of 5"):
+    with pytest.raises(TrainingError, match="of 2 classes follow probabilities of 5"):
         score.add(np.array([[0.5, 0.5]]))
-    with pytest.raises(TrainingError, match="waits for 20 images, and got 19"):
+    with pytest.raises(TrainingError, match="needs 20 images, and got 19"):
         score.score()
-    with pytest.raises(TrainingError, match="was to see 20 images, and got more"):
+    with pytest.raises(TrainingError, match="takes 20 images, and got more"):
         score.add(PROBABILITIES[:2])

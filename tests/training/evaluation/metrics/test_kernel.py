@@ -1,4 +1,4 @@
-"""The kernel distance is the unbiased estimate of the paper, and says so on equal distributions."""
+"""The kernel distance is the paper's unbiased estimate, and averages 0 on equal distributions."""
 
 import numpy as np
 import pytest
@@ -51,13 +51,13 @@ def test_small_sets_give_subsets_that_still_differ() -> None:
     assert kernel_distance(x, y).deviation > 0.01
 
 
-def test_the_seed_decides_alone() -> None:
+def test_only_the_seed_matters() -> None:
     x, y = torch.randn(100, 4), torch.randn(100, 4)
     assert kernel_distance(x, y, seed=1) == kernel_distance(x, y, seed=1)
     assert kernel_distance(x, y, seed=1) != kernel_distance(x, y, seed=2)
 
 
-def test_bad_input_is_refused() -> None:
+def test_bad_input_is_rejected() -> None:
     good = torch.randn(10, 4)
     with pytest.raises(TrainingError, match="at least 4 generated images, not 3"):
         kernel_distance(good, good[:3])

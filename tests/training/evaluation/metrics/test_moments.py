@@ -1,4 +1,4 @@
-"""Mean and covariance of a stream are those of the whole, however it was cut."""
+"""Mean and covariance of a stream do not depend on its batches."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_order_does_not_matter() -> None:
 
 
 def test_a_mean_far_from_zero_does_not_cancel_the_covariance() -> None:
-    """The sum of squares would lose everything here."""
+    """A sum of squares would lose all digits here."""
     spread = np.random.RandomState(1).randn(1000, 3)
     moments = Moments(3)
     for batch in np.split(spread + 1e8, 10):
@@ -64,7 +64,7 @@ def test_float32_features_are_summed_in_float64() -> None:
     np.testing.assert_allclose(moments.covariance, np.cov(features.double().numpy(), rowvar=False), rtol=1e-9)
 
 
-def test_arrays_carry_everything(tmp_path) -> None:
+def test_arrays_hold_the_whole_state(tmp_path) -> None:
     before = moments_of(FEATURES[:40])
     np.savez(tmp_path / "moments.npz", **before.arrays())
     with np.load(tmp_path / "moments.npz") as arrays:
@@ -75,7 +75,7 @@ def test_arrays_carry_everything(tmp_path) -> None:
     np.testing.assert_array_equal(after.covariance, before.covariance)
 
 
-def test_what_it_hands_out_is_not_its_own() -> None:
+def test_returned_arrays_are_copies() -> None:
     moments = moments_of(FEATURES)
     moments.mean[:] = 0
     for array in moments.arrays().values():
@@ -92,19 +92,19 @@ def test_features_that_are_not_finite_are_named(value: float) -> None:
 
 
 @pytest.mark.parametrize("features", [np.zeros(4), np.zeros((2, 2, 2)), np.zeros((3, 4), dtype=np.int64)])
-def test_what_is_no_matrix_of_floats_is_refused(features: np.ndarray) -> None:
+def test_other_arrays_than_float_matrices_are_rejected(features: np.ndarray) -> None:
     with pytest.raises(TrainingError, match=r"floats of shape \[images, dimensions\]"):
         moments_of(features)
 
 
-def test_another_dimension_is_refused() -> None:
+def test_another_dimension_is_rejected() -> None:
     with pytest.raises(TrainingError, match="of 4 and of 5 dimensions"):
         moments_of(np.zeros((3, 5)))
     with pytest.raises(TrainingError, match="of 4 and of 2 dimensions"):
         moments_of(FEATURES).merge(Moments(2))
 
 
-def test_too_few_images_are_refused() -> None:
+def test_too_few_images_are_rejected() -> None:
     with pytest.raises(TrainingError, match="at least 2 images, not 1"):
         _ = moments_of(FEATURES[:1]).covariance
     check_enough(65, 64)

@@ -1,4 +1,4 @@
-"""The neighbour measures are those of their papers, whatever the block, and tell dropped modes and copies apart."""
+"""Neighbour metrics match their papers for any block size, and detect dropped modes and copies."""
 
 from math import comb
 
@@ -61,7 +61,7 @@ def test_equal_distributions_score_what_the_theory_says() -> None:
     )
 
 
-def test_the_same_images_on_both_sides_score_full_marks() -> None:
+def test_the_same_images_on_both_sides_score_one() -> None:
     real = torch.randn(50, 4)
     scores = prdc(real, real)
     assert (scores.precision, scores.recall, scores.coverage) == (1, 1, 1)
@@ -109,7 +109,7 @@ def test_the_nearest_training_image_is_found_at_its_exact_distance(monkeypatch: 
     assert (int(indices[7]), float(distances[7])) == (42, 0)
 
 
-def test_memorisation_is_neutral_for_new_images_and_plain_for_copies() -> None:
+def test_memorisation_is_neutral_for_new_images_and_clear_for_copies() -> None:
     random = np.random.RandomState(0)
     training_features, held_out, fresh = (random.randn(1500, 4) for _ in range(3))
     copies = training_features[:500] + 1e-3 * random.randn(500, 4)
@@ -129,7 +129,7 @@ def test_memorisation_is_neutral_for_new_images_and_plain_for_copies() -> None:
     assert memorisation(tenth, from_held_out).copies == pytest.approx(0.1 + 0.9 * 0.05, abs=0.02)
 
 
-def test_memorisation_is_the_definition() -> None:
+def test_memorisation_matches_its_definition() -> None:
     fakes, held_out = torch.tensor([0.0, 2.0, 2.0, 9.0]), torch.tensor([1.0, 2.0, 3.0])
     result = memorisation(fakes, held_out)
     pairs = [1.0 if fake < other else 0.5 if fake == other else 0.0 for fake in fakes for other in held_out]
@@ -138,7 +138,7 @@ def test_memorisation_is_the_definition() -> None:
     assert result.copies == 0.25, "one is below the 5 % quantile, 1.1"
 
 
-def test_bad_input_is_refused() -> None:
+def test_bad_input_is_rejected() -> None:
     good = torch.randn(10, 4)
     with pytest.raises(TrainingError, match="at least 6 real images, not 5"):
         prdc(good[:5], good)

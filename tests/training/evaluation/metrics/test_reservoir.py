@@ -1,4 +1,4 @@
-"""The reservoir is a uniform sample, bounded, and depends on the stream alone."""
+"""The reservoir is a bounded uniform sample that depends only on the stream."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def sample_of(*batches: np.ndarray, capacity: int = 10, seed: int = 0) -> list[i
 
 
 def one_by_one(capacity: int, seed: int) -> list[int]:
-    """Vitter 1985, algorithm R, as it is told."""
+    """Vitter 1985, algorithm R, literally."""
     random = np.random.RandomState(seed)
     kept: list[int] = []
     for index in range(len(STREAM)):
@@ -45,7 +45,7 @@ def test_every_row_is_as_likely_as_any_other() -> None:
     assert ((kept - expected) ** 2).mean() < 1.6 * spread**2
 
 
-def test_a_short_stream_is_kept_whole_and_in_order() -> None:
+def test_a_short_stream_is_held_whole_and_in_order() -> None:
     assert sample_of(STREAM[:4], STREAM[4:7]) == list(range(7))
     assert len(Reservoir(10, 0).sample()) == 0
 
@@ -60,7 +60,7 @@ def test_it_holds_no_more_than_its_capacity() -> None:
 
 @pytest.mark.parametrize("capacity", [10, 200])
 def test_two_reservoirs_of_one_seed_keep_the_same_positions(capacity: int) -> None:
-    """So features and images stay side by side."""
+    """So features and images of one sample stay aligned."""
     features = torch.from_numpy(STREAM).float() * 2
     reservoir = Reservoir(capacity, 3)
     for batch in features.split(7):

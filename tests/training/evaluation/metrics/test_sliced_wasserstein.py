@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance sees patches on every level, and neither networks, brightness nor order."""
+"""The sliced Wasserstein distance compares patches on every level, independent of brightness and order."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_in_one_dimension_it_is_the_area_between_the_distributions() -> None:
 
 @pytest.mark.parametrize("height", [16, 32])
 def test_the_pyramid_adds_up_to_the_image(height: int) -> None:
-    """Burt & Adelson 1983: each band is what the next level, doubled, does not tell."""
+    """Burt & Adelson 1983: each band is the difference from the next level, doubled."""
     images = torch.from_numpy(NOISE[:4, :height].astype(np.float32)).permute(0, 3, 1, 2)
     rebuilt = module._band(images, 0, last=False) + module._double(module._band(images, 1, last=True))
     torch.testing.assert_close(rebuilt, images, rtol=0, atol=1e-3)
@@ -54,7 +54,7 @@ def test_patches_are_cut_from_the_images_and_normalised_by_channel() -> None:
     np.testing.assert_allclose(patches[:, 0], patches[:, 1], atol=1e-5)
     steps = np.diff(patches[:, 0], axis=2)
     np.testing.assert_allclose(steps, steps[0, 0, 0], rtol=1e-3)
-    assert len(np.unique(np.round(patches[:, 0, 0, 0], 3))) == 10, "every place where a patch fits is drawn"
+    assert len(np.unique(np.round(patches[:, 0, 0, 0], 3))) == 10, "every valid position is drawn"
 
 
 @pytest.mark.parametrize(("side", "levels"), [(8, [8]), (16, [16]), (28, [28]), (32, [32, 16]), (64, [64, 32, 16])])
@@ -84,7 +84,7 @@ def test_brightness_and_contrast_do_not_count() -> None:
     assert sliced_wasserstein(NOISE, dim).mean == pytest.approx(sliced_wasserstein(NOISE, NOISE).mean, rel=0.1)
 
 
-def test_the_seed_decides_alone_and_memory_is_bounded_by_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_seed_matters_and_memory_is_bounded_by_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sliced_wasserstein(NOISE, SMOOTH, seed=3)
     assert whole == sliced_wasserstein(NOISE, SMOOTH, seed=3)
     assert whole != sliced_wasserstein(NOISE, SMOOTH, seed=4)
@@ -105,13 +105,13 @@ def test_sides_of_different_length_and_beyond_the_limit_are_sampled() -> None:
     assert few.levels[32] < sliced_wasserstein(NOISE, SMOOTH[:20]).levels[32]
 
 
-def test_images_of_one_value_give_numbers() -> None:
+def test_constant_images_give_finite_distances() -> None:
     black = np.zeros((4, 16, 16, 1), np.uint8)
     assert sliced_wasserstein(black, black).mean == 0
     assert np.isfinite(sliced_wasserstein(black, NOISE[:4, :16, :16, :1]).mean)
 
 
-def test_bad_input_is_refused() -> None:
+def test_bad_input_is_rejected() -> None:
     with pytest.raises(TrainingError, match=r"real images must be uint8 of shape \[N, H, W, C\], not float64"):
         sliced_wasserstein(NOISE / 255, NOISE)
     with pytest.raises(TrainingError, match="32 × 32 × 3 and generated ones of 32 × 32 × 1"):

@@ -1,7 +1,7 @@
-"""Where a study lives, and how it is known which of its workers are alive.
+"""Stores a study, and detects dead workers.
 
-A journal in the study's folder needs nothing installed; there a trial belongs to whoever holds the lock on it, which
-the system takes from the dead at once. In PostgreSQL, for many machines, workers give signs of life instead.
+A journal in the study's folder needs no installation. There, the worker that holds a trial's lock owns the trial, and
+the system releases the lock when the worker dies. PostgreSQL serves many machines, and its workers send heartbeats.
 """
 
 import threading
@@ -26,48 +26,48 @@ from training.locks import FileLock
 JOURNAL_FILE = "journal.log"
 CONNECT_SECONDS = 10
 WORKER = "worker"
-"""The attribute that says who works on a trial; set as soon as it can be told whether that one is alive."""
+"""The attribute that names a trial's worker, set once the worker's death can be detected."""
 
 
 class Storage(Protocol):
-    """A study's storage."""
+    """Where a study is stored."""
 
     backend: BaseStorage
     name: str
-    """For messages; without a password."""
+    """For messages, without a password."""
     shared: bool
-    """Whether it holds the studies of other folders, too."""
+    """Whether it also holds studies of other folders."""
 
     @contextmanager
     def alive(self, trial: optuna.Trial) -> Iterator[None]:
-        """Gives signs of life for a trial."""
+        """Marks a trial's worker as alive within the context."""
 
-    def lost(self, study: optuna.Study, trial: FrozenTrial, lock: FileLock) -> bool:
-        """Whether a trial that is said to run has lost its worker."""
+    def lost_worker(self, study: optuna.Study, trial: FrozenTrial, lock: FileLock) -> bool:
+        """Returns whether a running trial has lost its worker."""
 
 
 class Journal:
-    """A file in the study's folder."""
+    """A journal file in the study's folder."""
 
     shared = False
 
     def __init__(self, folder: Path) -> None:
-        """Opens or begins it. Raises ``TrainingError`` if it holds something else."""
+        """Opens or creates the journal. Raises ``TrainingError`` if the file is not a journal."""
         path = folder / JOURNAL_FILE
         self.name = str(path)
-        backend = JournalFileBackend(str(path), lock_obj=_MendingLock(path))  # type: ignore[arg-type]
+        backend = JournalFileBackend(str(path), lock_obj=_RepairingLock(path))  # type: ignore[arg-type]
         try:
             self.backend: BaseStorage = JournalStorage(backend)
         except (ValueError, KeyError) as error:
-            raise TrainingError(f"{path} is no journal of a study that can be read ({error})") from error
+            raise TrainingError(f"{path} is not a readable journal of a study ({error})") from error
 
     @contextmanager
     def alive(self, trial: optuna.Trial) -> Iterator[None]:
-        """The lock on the trial is the sign of life."""
+        """Does nothing: the worker holds the trial's lock."""
         yield
 
-    def lost(self, study: optuna.Study, trial: FrozenTrial, lock: FileLock) -> bool:
-        """Whether nobody holds the trial's lock."""
+    def lost_worker(self, study: optuna.Study, trial: FrozenTrial, lock: FileLock) -> bool:
+        """Returns whether no process holds the trial's lock."""
         if not lock.try_acquire():
             return False
         lock.release()
@@ -80,9 +80,9 @@ class PostgreSql:
     shared = True
 
     def __init__(self, url: str, grace: int) -> None:
-        """Connects, and makes the tables if they are missing. Raises ``TrainingError`` if it does not answer.
+        """Connects, and creates missing tables. Raises ``TrainingError`` if the database does not answer.
 
-        A worker that has given no sign of life for ``grace`` seconds is taken for dead.
+        A worker without a heartbeat for ``grace`` seconds is presumed dead.
         """
         self._grace = timedelta(seconds=grace)
         self._interval = max(1, grace // 4)
@@ -107,11 +107,11 @@ class PostgreSql:
         except ImportError as error:
             raise TrainingError("--storage postgresql://… needs psycopg: pip install 'psycopg[binary]'") from error
         except (SQLAlchemyError, StorageInternalError) as error:
-            raise TrainingError(f"the storage {self.name} does not answer: {reason(error)}") from error
+            raise TrainingError(f"the storage {self.name} does not answer: {root_cause(error)}") from error
 
     @contextmanager
     def alive(self, trial: optuna.Trial) -> Iterator[None]:
-        """A thread that gives a sign of life four times in each time of grace; what the network swallows it repeats."""
+        """Sends a heartbeat from a thread four times per grace period, also after a failed one."""
         assert isinstance(self.backend, RDBStorage)
         storage, stop = self.backend, threading.Event()
         storage.record_heartbeat(trial._trial_id)
@@ -132,8 +132,8 @@ class PostgreSql:
             stop.set()
             thread.join()
 
-    def lost(self, study: optuna.Study, trial: FrozenTrial, lock: FileLock) -> bool:
-        """Whether signs of life have stopped coming, or never began."""
+    def lost_worker(self, study: optuna.Study, trial: FrozenTrial, lock: FileLock) -> bool:
+        """Returns whether heartbeats have stopped, or never began."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             optuna.storages.fail_stale_trials(study)
@@ -146,20 +146,21 @@ class PostgreSql:
 
 
 def open_storage(url: str | None, folder: Path, grace: int) -> Storage:
-    """The storage at a URL, or the journal in the study's folder. Raises ``TrainingError``."""
+    """Opens the storage at a URL, or else the journal in the study's folder. Raises ``TrainingError``."""
     return PostgreSql(url, grace) if url else Journal(folder)
 
 
-def reason(error: BaseException) -> str:
-    """The first line of the innermost error: what the database itself says."""
+def root_cause(error: BaseException) -> str:
+    """Returns the first line of the innermost error: the database's own message."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-class _MendingLock(FileLock):
-    """The lock on the journal; who takes it cuts off a line that somebody died writing, or that the disk had no room
-    for: with another one behind it the whole journal could no longer be read.
+class _RepairingLock(FileLock):
+    """The lock on the journal. Taking it removes an incomplete last line, left by a killed worker or a full disk.
+
+    With another line behind it, the whole journal would be unreadable.
     """
 
     def __init__(self, journal: Path) -> None:

@@ -1,13 +1,12 @@
-"""A study: a folder, a storage, a space and a budget; what of it is to be done next, and what has come of it."""
+"""A study: its trials, the re-runs of the best, the final run of the winner, and their results."""
 
 import math
 import statistics
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -15,104 +14,76 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from training.config.files import parse_config
-from training.config.schema import Config
 from training.errors import TrainingError
 from training.files import write_atomic
 from training.locks import FileLock
-from training.tuning.search.pruning import PRESET, AshaPruner, rungs
-from training.tuning.search.queue import Queue, identity_of
-from training.tuning.search.storage import Storage
-from training.tuning.search.study_folder import FINALS, RERUNS, check_known, record_name, runs_in, study_name
-from training.tuning.search.trial import TrialContext, fixed_settings
-from training.tuning.space.space import Space, Values, dump_space
+from training.tuning.space.reading import dump_space
+from training.tuning.space.space import Values
+from training.tuning.study.folder import FINALS, RERUNS, check_known, find_study_name, record_name, runs_in
+from training.tuning.study.plan import SamplerName, StudyPlan
+from training.tuning.study.pruning import PRESET, AshaPruner, rungs
+from training.tuning.study.queue import Queue, identity_of
+from training.tuning.study.storage import Storage
+from training.tuning.trial.run import TrialContext
 
-SETTINGS, ENDED, IMAGES, SCORES, SEED, OF = "settings", "ended", "images_seen", "scores", "seed", "of"
-"""A trial's attributes: what was drawn, why it ended early, what it has cost, what the judge says; in re-runs the seed
-and the trial that is run again."""
-BUDGET = "budget"
-"""And of a final run: its images."""
+SETTINGS, ENDED, IMAGES, SCORES = "settings", "ended", "images_seen", "scores"
+"""A trial's attributes: the drawn settings, why it ended early, the images it has seen, its scores."""
+SEED, OF, BUDGET = "seed", "of", "budget"
+"""Further attributes of a re-run: its seed, and the identity of its trial; of a final run also its images."""
 
-BEST = 3
-"""So many of the best trials are run again, and the preset."""
-_SEEDS_AT_MOST = 100
-_BUDGETS_AT_MOST = 10**12
-
-SamplerName = Literal["tpe", "random"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a study was asked for: trials are comparable only within one plan."""
-
-    space: Space
-    images: int
-    """The budget of each run."""
-    sampler: SamplerName
-    prune: bool
-    precision: str
-    """Of convolutions on this machine; others of the study may have another."""
-
-    @cached_property
-    def base(self) -> Config:
-        """The preset with the space's settings and the study's budget. Raises ``TrainingError``."""
-        return self.config({})
-
-    def config(self, drawn: Values, seed: int | None = None, images: int | None = None) -> Config:
-        """The configuration of a run, of the study's budget or another. Raises ``TrainingError``."""
-        own = {} if seed is None else {"seed": seed}
-        fixed = fixed_settings(images or self.images)
-        values = self.space.values_of({**drawn, **fixed, "precision": self.precision, **own})
-        return parse_config(values, f"space over preset {self.space.preset}")
+RERUN_TRIALS = 3
+"""Number of best trials that are run again, beside the preset."""
+_MAX_SEEDS = 100
+_MAX_BUDGET = 10**12
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """A trial that was run again on fresh seeds."""
+    """A trial with its re-runs on fresh seeds."""
 
     trial: FrozenTrial
     reruns: tuple[FrozenTrial, ...]
-    """Those that have spent their budget."""
+    """The re-runs that have spent their budget."""
 
     @property
     def values(self) -> list[float]:
-        """The objective on each fresh seed; of a trial that was not run again, its own."""
+        """The objective on each fresh seed, or the trial's own without re-runs."""
         return [_value(run) for run in self.reruns or (self.trial,)]
 
     @property
     def mean(self) -> float:
-        """Over the fresh seeds."""
+        """The mean objective over the fresh seeds."""
         return statistics.fmean(self.values)
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation over the fresh seeds, from two on."""
+        """The standard deviation over the fresh seeds, or None below two."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def best(self) -> FrozenTrial:
-        """The best of the re-runs, or the trial itself where there are none."""
+        """The best of the re-runs, or the trial itself without re-runs."""
         return min(self.reruns or (self.trial,), key=_value)
 
 
 class Study:
     """The trials of a search, the re-runs of the best, and the final run of the winner."""
 
-    def __init__(self, folder: Path, storage: Storage, plan: Plan, workshop: TrialContext) -> None:
-        """Begins a study, or goes on with the one that is there.
+    def __init__(self, folder: Path, storage: Storage, plan: StudyPlan, context: TrialContext) -> None:
+        """Starts a study, or continues the one in the folder.
 
-        Raises ``TrainingError`` if that one was begun with another plan, other images or another judge, or if the
-        folder has runs that are not the study's.
+        Raises ``TrainingError`` if that one has another plan, other images or another judge, or if the folder holds
+        runs of another study.
         """
-        self.folder, self.plan, self.workshop = folder, plan, workshop
+        self.folder, self.plan, self.context = folder, plan, context
         self._storage = storage
         lock = study_lock(folder)
         with lock:
-            self.name = study_name(folder, storage)
-            found = runs_in(folder)  # before the storage is asked: what others begin meanwhile is then known
+            self.name = find_study_name(folder, storage)
+            found = runs_in(folder)  # before reading the storage, which then also knows runs started meanwhile
             check_known(folder, found, self._known_runs(), self.name, storage)
             search = self._open(self.name, plan.sampler, plan.prune)
-            _check_same(search, self._about())
+            _check_same(search, self._identity())
             reruns = self._open(self.name + RERUNS, "random", prune=False)
             finals = self._open(self.name + FINALS, "random", prune=False)
             record_name(folder, self.name)
@@ -123,40 +94,40 @@ class Study:
         self.search.add(PRESET, plan.space.parameters_of(plan.base), {SETTINGS: {}})
 
     def draw(self, trial: optuna.Trial, identity: int) -> Values:
-        """The settings of a trial of the search; those of the preset's own are none."""
+        """Returns the settings of a trial of the search; the preset's trial has none."""
         if identity == PRESET:
-            self.plan.space.draw(self.plan.base, _suggest_own(trial, self.plan.space.parameters_of(self.plan.base)))
+            self.plan.space.draw(self.plan.base, _suggest_preset(trial, self.plan.space.parameters_of(self.plan.base)))
             return {}
         settings = self.plan.space.draw(self.plan.base, lambda name, distribution: _suggest(trial, name, distribution))
         trial.set_user_attr(SETTINGS, settings)
         return settings
 
     def trial_folder(self, identity: int) -> Path:
-        """Where a trial of the search trains."""
+        """Returns the folder of a trial of the search."""
         return self.folder / "trials" / f"{identity:04d}"
 
     def rerun_folder(self, rerun: FrozenTrial | optuna.Trial) -> Path:
-        """Where a re-run trains."""
+        """Returns the folder of a re-run."""
         return self.folder / "reruns" / f"{rerun.user_attrs[OF]:04d}-seed{rerun.user_attrs[SEED]}"
 
     def final_folder(self, final: FrozenTrial | optuna.Trial) -> Path:
-        """Where the winner trains for good."""
+        """Returns the folder of a final run."""
         return self.folder / "finals" / f"{final.user_attrs[OF]:04d}-{final.user_attrs[BUDGET]}"
 
     def ranking(self) -> list[FrozenTrial]:
-        """The trials that have spent their budget, best first."""
+        """Returns the trials that have spent their budget, best first."""
         complete = [trial for trial in self.search.trials if trial.state == TrialState.COMPLETE]
         return sorted(complete, key=_value)
 
     def preset(self) -> FrozenTrial | None:
-        """The trial that is the preset itself, if it has spent its budget."""
+        """Returns the preset's trial, or None before it has spent its budget."""
         return next((trial for trial in self.ranking() if identity_of(trial) == PRESET), None)
 
     def plan_reruns(self, seeds: int) -> None:
-        """Puts the best trials and the preset into the queue of re-runs, on ``seeds`` seeds that no trial has had."""
-        best = self.ranking()[:BEST]
-        own = self.preset()
-        for trial in [*best, *([own] if own and own not in best else [])]:
+        """Enqueues re-runs of the best trials and the preset, on ``seeds`` seeds that no trial has used."""
+        best = self.ranking()[:RERUN_TRIALS]
+        preset = self.preset()
+        for trial in [*best, *([preset] if preset and preset not in best else [])]:
             identity = identity_of(trial)
             for number in range(1, seeds + 1):
                 attributes = {
@@ -164,10 +135,10 @@ class Study:
                     SEED: (self.plan.base.seed + number) % 2**32,
                     SETTINGS: trial.user_attrs[SETTINGS],
                 }
-                self.reruns.add(identity * _SEEDS_AT_MOST + number, {}, attributes)
+                self.reruns.add(identity * _MAX_SEEDS + number, {}, attributes)
 
     def plan_final(self, images: int) -> None:
-        """Puts the winner's best run into the queue of final runs, with a budget of its own."""
+        """Enqueues the final run of the winner, with the seed of its best run and a budget of ``images``."""
         finalists = self.finalists()
         if finalists:
             winner = finalists[0]
@@ -181,15 +152,15 @@ class Study:
             self.finals.add(_final_identity(winner, images), {}, attributes)
 
     def why_final_ended(self, images: int) -> str | None:
-        """Why the winner's final run of this budget ended early or was given up, if it did or was."""
+        """Returns why the winner's final run of this budget ended early or was abandoned, or None."""
         identity = _final_identity(self.finalists()[0], images)
         run = next((run for run in self.finals.trials if identity_of(run) == identity), None)
         if run is None:
-            return self.finals.given_up(identity)
+            return self.finals.why_abandoned(identity)
         return run.user_attrs[ENDED] if run.state == TrialState.PRUNED else None
 
     def final(self) -> FrozenTrial | None:
-        """The winner's final run, the longest if there are several."""
+        """Returns the winner's final run, the longest of several, or None."""
         finalists = self.finalists()
         runs = [
             run
@@ -199,7 +170,7 @@ class Study:
         return max(runs, key=lambda run: int(run.user_attrs[BUDGET]), default=None)
 
     def finalists(self) -> list[Finalist]:
-        """The best trials and the preset, by their mean on fresh seeds where they were run again."""
+        """Returns the trials that were run again, or all if there are no re-runs, by their mean objective."""
         complete = [run for run in self.reruns.trials if run.state == TrialState.COMPLETE]
         found = []
         for trial in self.ranking():
@@ -209,17 +180,17 @@ class Study:
         return sorted(found, key=lambda finalist: finalist.mean)
 
     def run_folder(self, run: FrozenTrial) -> Path:
-        """Where a trial, a re-run or a final run has trained."""
+        """Returns the folder of a trial, a re-run or a final run."""
         if BUDGET in run.user_attrs:
             return self.final_folder(run)
         return self.rerun_folder(run) if OF in run.user_attrs else self.trial_folder(identity_of(run))
 
     def images_seen(self) -> int:
-        """By all trials of the search together."""
+        """Returns the images seen by all trials of the search together."""
         return sum(int(trial.user_attrs.get(IMAGES, 0)) for trial in self.search.trials)
 
     def _known_runs(self) -> set[Path]:
-        """Where the trials, re-runs and final runs lie that the storage has; it is left as it is."""
+        """Returns the folders of all trials, re-runs and final runs in the storage, without changing it."""
         names = {self.name, self.name + RERUNS, self.name + FINALS}
         storage = self._storage.backend
         studies = [study for study in storage.get_all_studies() if study.study_name in names]
@@ -227,53 +198,53 @@ class Study:
 
     def _open(self, name: str, sampler: SamplerName, prune: bool) -> optuna.Study:
         pruner: BasePruner = AshaPruner(rungs(self.plan.images)) if prune else NopPruner()
-        storage, proposing = self._storage.backend, _sampler(sampler)
+        storage, proposer = self._storage.backend, _sampler(sampler)
         try:
-            return optuna.load_study(study_name=name, storage=storage, sampler=proposing, pruner=pruner)
+            return optuna.load_study(study_name=name, storage=storage, sampler=proposer, pruner=pruner)
         except KeyError:
             return optuna.create_study(
-                storage=storage, study_name=name, sampler=proposing, pruner=pruner, load_if_exists=True
+                storage=storage, study_name=name, sampler=proposer, pruner=pruner, load_if_exists=True
             )
 
-    def _about(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
         return {
             "space": self.plan.space.model_dump(mode="json"),
             "images": self.plan.images,
             "sampler": self.plan.sampler,
             "prune": self.plan.prune,
-            "data": self.workshop.data.fingerprint,
-            "judge": self.workshop.judge.name,
+            "data": self.context.data.fingerprint,
+            "judge": self.context.judge.name,
         }
 
 
 def _final_identity(winner: Finalist, images: int) -> int:
-    return identity_of(winner.trial) * _BUDGETS_AT_MOST + images
+    return identity_of(winner.trial) * _MAX_BUDGET + images
 
 
 def study_lock(folder: Path) -> FileLock:
-    """The lock that whoever changes a study's folder or queue holds."""
+    """Returns the lock for changes of a study's folder or queue."""
     return FileLock(folder / "study.lock")
 
 
-def _check_same(study: optuna.Study, about: dict[str, Any]) -> None:
+def _check_same(study: optuna.Study, identity: dict[str, Any]) -> None:
     before = study.user_attrs
-    for key, value in about.items():
+    for key, value in identity.items():
         if key not in before:
             study.set_user_attr(key, value)
         elif before[key] != value:
             raise TrainingError(_DIFFERENT[key].format(was=_brief(before[key]), now=_brief(value)))
 
 
-_BEGIN_ANEW = "; begin another study with another --out"
+_START_ANOTHER = "; start another study with another --out"
 _DIFFERENT = {
-    "space": "the space is not the one this study was begun with" + _BEGIN_ANEW,
-    "images": "this study compares runs of {was} images, not of {now}" + _BEGIN_ANEW,
-    "sampler": "this study was begun with --sampler {was}, not {now}" + _BEGIN_ANEW,
-    "prune": "this study was begun with other words on pruning" + _BEGIN_ANEW,
-    "data": "the images are not those this study was begun with (fingerprint {now}, then {was}); put them back, or "
-    "begin another study with another --out",
-    "judge": "this study's scores are by the judge {was}, and the one here is {now}: put the study's folder where all "
-    "workers see it, or copy its judge.pt",
+    "space": "this study was started with another space" + _START_ANOTHER,
+    "images": "this study compares runs of {was} images, not of {now}" + _START_ANOTHER,
+    "sampler": "this study was started with --sampler {was}, not {now}" + _START_ANOTHER,
+    "prune": "this study was started with another choice of --prune" + _START_ANOTHER,
+    "data": "this study was started with other images (fingerprint {was}, now {now}); restore them, or "
+    "start another study with another --out",
+    "judge": "this study's scores are by the judge {was}, but the one here is {now}: use a folder that all workers "
+    "share, or copy its judge.pt",
 }
 
 
@@ -287,7 +258,7 @@ def _sampler(name: SamplerName) -> BaseSampler:
         return RandomSampler()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        # In groups, for behind a case there are parameters that not every trial has.
+        # In groups, because parameters within a case are missing from some trials.
         return TPESampler(multivariate=True, group=True, constant_liar=True)
 
 
@@ -302,8 +273,8 @@ def _suggest(trial: optuna.Trial, name: str, distribution: optuna.distributions.
     return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
 
 
-def _suggest_own(trial: optuna.Trial, own: Mapping[str, Any]) -> Any:
-    """Notes the preset's place in the space, and asks for nothing where it lies outside."""
+def _suggest_preset(trial: optuna.Trial, own: Mapping[str, Any]) -> Any:
+    """Suggests the preset's own values, and no value for a parameter whose range excludes the preset."""
 
     def choose(name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
         if name in own:
