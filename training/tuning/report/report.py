@@ -14,13 +14,13 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
 
+from training.config.files import value_at
 from training.config.strict_yaml import dump_yaml
 from training.files import write_atomic
 from training.runs.best_checkpoint import load_best_generator
 from training.runs.folder import RunFolder
 from training.runs.sampling import grid_inputs, image_grid, sample
 from training.tuning.report import plots
-from training.tuning.space.space import value_at
 from training.tuning.study.pruning import PRESET
 from training.tuning.study.queue import identity_of
 from training.tuning.study.study import BUDGET, ENDED, IMAGES, SCORES, SEED, SETTINGS, Finalist, Study

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag, model_validator
 
 from models.strict import StrictModel
-from training.config.files import read_values, set_key
+from training.config.files import read_values, set_key, value_at
 from training.config.schema import Config
 
 Values = dict[str, Any]
@@ -229,11 +229,3 @@ def _label(part: Range | Choices, value: Any, base: Values) -> Any:
 def _value(key: str, drawn: Values, base: Values) -> Any:
     """Returns a setting's value: the drawn one, else that of the base, else None."""
     return drawn[key] if key in drawn else value_at(base, key)
-
-
-def value_at(values: Values, key: str) -> Any:
-    """Returns the value at a dotted key of nested mappings, or None."""
-    value: Any = values
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from training.config.files import value_at
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.runs.checkpoints import read_newest
 from training.runs.folder import RunFolder
-from training.tuning.space.space import value_at
 
 MOVE_AWAY = "move it away, and start the same command again"
 
