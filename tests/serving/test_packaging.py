@@ -1,5 +1,6 @@
 """``bentoml build`` packs everything that serving needs."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -21,3 +22,16 @@ def test_bento_gets_its_requirements_in_one_file():
     constraints = (ROOT / "constraints.txt").read_text().replace("_", "-").splitlines()
     assert {f"{name}=={version}" for name, version in pinned.items()} <= set(constraints)
     assert "-r requirements.txt" in requirements("requirements-gpu.txt")
+
+
+def test_bento_packs_every_module_that_serving_imports():
+    """Its list names modules one by one, since ``models`` also holds the networks, which need PyTorch."""
+    include = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
+    found, waiting = set(), [*(ROOT / "serving").rglob("*.py")]
+    while waiting:
+        text = waiting.pop().read_text()
+        for module in set(re.findall(r"^\s*from models\.(\w+) import", text, re.MULTILINE)) - found:
+            found.add(module)
+            waiting.append(ROOT / "models" / f"{module}.py")
+    assert {"bundle", "noise", "strict"} <= found
+    assert {f"models/{module}.py" for module in found} <= set(include)
