@@ -181,4 +181,4 @@ def test_networks_that_cannot_be_built_are_found(small_digits: TrainingImages) -
     settings = {"data.fit": "crop", "data.resolution": 24}
     space = Space.model_validate({"preset": "digits", "settings": settings, "search": search})
     errors = validation_errors(space, base_of(space), small_digits)
-    assert any("dcgan makes square images with a side of" in message for message in errors)
+    assert any("dcgan generates square images with a side of" in message for message in errors)
