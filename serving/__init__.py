@@ -1,0 +1,1 @@
+"""Online: bundle → images over HTTP. Imports neither PyTorch nor the trainer."""

@@ -1,0 +1,1 @@
+"""Offline: images → bundle. Imports neither the service nor BentoML."""

@@ -71,4 +71,6 @@ def test_make_rejects_a_port_that_is_no_number(port):
     command = ["make", "--silent", "--old-file=.venv/serving", "serve", f"PORT={port}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode != 0
-    assert done.stderr.startswith(f"figment: PORT must be a number in 1 … 65535, not '{port}'.\nmake: ")
+    first, *others = done.stderr.splitlines()
+    assert first == f"figment: PORT must be a number in 1 … 65535, not '{port}'."
+    assert all(line.startswith("make") for line in others), "make reports its own failure, and nothing else does"
