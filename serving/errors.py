@@ -96,7 +96,7 @@ def retry_later(code: ErrorCode, sentence: str, seconds: int) -> ApiError:
 
 def client_gone() -> ApiError:
     """Returns the error for a client that has disconnected."""
-    return ApiError(ErrorCode.DISCONNECTED, "The client has gone.")
+    return ApiError(ErrorCode.DISCONNECTED, "The client has disconnected.")
 
 
 def too_slow(seconds: float) -> ApiError:

@@ -14,7 +14,11 @@ from torch.distributed.run import parse_args, run
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the processes. Exits with the code of the first one that failed, or 128 + the signal's number."""
-    options = parse_args(sys.argv[1:] if arguments is None else arguments)  # type: ignore[no-untyped-call]
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or given[0] in ("-h", "--help"):
+        print(f"{__doc__}\nIts options are torchrun's: torchrun --help.")
+        return
+    options = parse_args(given)  # type: ignore[no-untyped-call]
     options.module = True
     options.training_script, options.training_script_args = (
         "training",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.errors import ApiError, ErrorCode, retry_later
+from serving.errors import ApiError, ErrorCode, client_gone, retry_later
 from serving.inference.batching import QueuedRequest
 from serving.inference.engine import Images, Inputs
 
@@ -61,5 +61,5 @@ def drop_error(reason: str) -> ApiError:
     if reason == "deadline":
         return ApiError(ErrorCode.DEADLINE, "The images were not generated before the request's deadline.")
     if reason == "disconnected":
-        return ApiError(ErrorCode.DISCONNECTED, "The client has disconnected.")
+        return client_gone()
     return retry_later(ErrorCode.UNAVAILABLE, "The service is shutting down.", 1)

@@ -157,3 +157,12 @@ def test_each_command_says_in_one_line_what_it_found(
             f"photos: {count} images, 3 labels (car 2, ship {count - 3}, train 1); "
             f"passed over: 1 .heic, 1 image beside the folders (stray.png){broken}"
         ], command
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_launch_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Torchrun's own help describes every option, and never says that a command of the trainer is expected."""
+    from training.launch import main as launch
+
+    launch(arguments)
+    assert "python -m training.launch --nproc-per-node 4 fit cifar10" in capsys.readouterr().out

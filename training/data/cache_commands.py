@@ -18,7 +18,8 @@ from training.data.cache import (
 from training.errors import TrainingError
 
 cache = typer.Typer(
-    help="Lists and clears decoded images, what judges see in them, and judges.", invoke_without_command=True
+    help="Lists and clears decoded images, what judges see in them, and judges.\n\nExample: python -m training cache",
+    invoke_without_command=True,
 )
 
 
@@ -64,6 +65,11 @@ def clear(
     found = entries()
     chosen = [entry for key in keys for entry in _entries_named(key, found)] if keys else found
     if not judges:
+        if named := [entry for entry in chosen if keys and entry.kind == "judge"]:
+            raise TrainingError(
+                f"{', '.join(map(_short_key, named))}: a judge, without which earlier scores compare with no new ones; "
+                "add --judges to remove it all the same"
+            )
         chosen = [entry for entry in chosen if entry.kind != "judge"]
     before = total_bytes(found)
     removed = [entry for entry in chosen if remove(entry)]

@@ -237,6 +237,9 @@ def test_the_command_lists_and_clears(train: Callable[..., None], capsys: pytest
     assert [each.kind for each in entries()] == ["judge"]
     with pytest.raises(TrainingError, match="the cache has no entry 'zz'; python -m training cache list shows them"):
         train("cache", "clear", "zz")
+    with pytest.raises(TrainingError, match=r"cccccccccccc: a judge, .* add --judges"):
+        train("cache", "clear", "cccc")
+    assert [each.kind for each in entries()] == ["judge"]
     train("cache", "clear", "--judges")
     assert entries() == []
 
