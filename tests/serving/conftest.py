@@ -175,7 +175,7 @@ def generators() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory, generators) -> Path:
-    """Four good bundles (``mlp`` 1 and 2, ``conv`` 1, ``sprite`` 1 with alpha) and ``broken`` 1, with a changed byte."""
+    """Four good bundles (``mlp`` 1 and 2, ``conv`` 1, ``sprite`` 1 with alpha), and ``broken`` 1: a byte is changed."""
     root = tmp_path_factory.mktemp("zoo")
     ship(root, "conv", 1, generators.conv())
     ship(root, "mlp", 1, generators.mlp())
