@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from models.colour import COLOUR_PATTERN, parse_colour
 from models.noise import DEFAULT_TRUNCATION
-from models.transparency import COLOUR_PATTERN, parse_colour
 from serving.encoding.formats import BACKGROUND_DESCRIPTION, QUALITY_DESCRIPTION
 
 

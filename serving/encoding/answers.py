@@ -5,7 +5,8 @@ from collections import Counter
 from typing import NamedTuple
 
 from models.bundle import Card
-from models.transparency import lay_over, parse_colour
+from models.colour import parse_colour
+from models.transparency import lay_over
 from serving.encoding.formats import DEFAULT_BACKGROUND, DEFAULT_QUALITY, FORMATS, Images, encode_npy
 from serving.encoding.negotiation import Form, Offer
 from serving.encoding.zip_archive import zip_archive

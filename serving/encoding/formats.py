@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.transparency import COLOUR_SYNTAX
+from models.colour import COLOUR_SYNTAX
 from serving.encoding.pillow import animate_gif, animate_webp, encode_jpeg, encode_webp
 from serving.encoding.png import encode_png
 

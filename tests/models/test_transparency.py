@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.transparency import lay_over, parse_colour
+from models.transparency import lay_over
 
 levels = st.integers(0, 255)
 
@@ -43,13 +43,11 @@ def test_large_images_are_laid_in_parts() -> None:
     assert np.array_equal(lay_over(image, (10, 20, 30)), np.stack(rows))
 
 
-def test_colours_have_names_or_levels() -> None:
-    assert parse_colour("white") == (255, 255, 255)
-    assert parse_colour("black") == (0, 0, 0)
-    assert parse_colour("#0aFf10") == (10, 255, 16)
-
-
-@pytest.mark.parametrize("text", ["", "red", "White", "#fff", "ff8800", "#ff880", "#ff88000", "#gg8800", "#ff8800\n"])
-def test_other_texts_are_no_colour(text: str) -> None:
-    with pytest.raises(ValueError, match="must be white, black or #rrggbb, such as #ff8800"):
-        parse_colour(text)
+def test_images_are_laid_over_a_picture() -> None:
+    state = np.random.RandomState(0)
+    images = state.randint(0, 256, (3, 90, 120, 4)).astype(np.uint8)
+    picture = state.randint(0, 256, (90, 120, 3)).astype(np.uint8)
+    laid = lay_over(images, picture)
+    for row, column in ((0, 0), (50, 7), (89, 119)):
+        expected = lay_over(images[:, row, column], tuple(picture[row, column].tolist()))
+        assert np.array_equal(laid[:, row, column], expected)
