@@ -1,53 +1,51 @@
-"""An image laid over a colour is the one that the formula, and Pillow, give."""
+"""Transparent images are laid over colours as a viewer does it, and only what is seen tells them apart."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
 
-from models.transparency import lay_over
+from models.transparency import checkerboard, lay_over, premultiply
 
-levels = st.integers(0, 255)
-
-
-@given(seed=levels, colour=st.tuples(levels, levels, levels), height=st.integers(1, 40), width=st.integers(1, 40))
-def test_it_equals_pillows_composition(seed: int, colour: tuple[int, int, int], height: int, width: int) -> None:
-    image = np.random.RandomState(seed).randint(0, 256, (height, width, 4)).astype(np.uint8)
-    ground = Image.new("RGBA", (width, height), (*colour, 255))
-    composed = np.asarray(Image.alpha_composite(ground, Image.fromarray(image)))
-    assert (composed[..., 3] == 255).all()
-    assert np.abs(lay_over(image, colour).astype(int) - composed[..., :3]).max() <= 1
+EVERY = np.stack(np.meshgrid(np.arange(256), np.arange(256)), -1).astype(np.uint8)
+"""Every colour with every alpha, uint8 [256, 256, 2]."""
+IMAGES = EVERY[None, ..., [0, 0, 0, 1]]
 
 
-@pytest.mark.parametrize("background", [0, 1, 37, 128, 254, 255])
-def test_every_level_and_alpha_is_rounded_to_the_nearest(background: int) -> None:
-    level, alpha = np.meshgrid(np.arange(256), np.arange(256))
-    image = np.stack([level, level, level, alpha], -1).astype(np.uint8)
-    exact = (level * alpha + background * (255 - alpha)) / 255
-    assert np.array_equal(lay_over(image, (background,) * 3), np.repeat(np.floor(exact + 0.5)[..., None], 3, -1))
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (128, 128, 128), (10, 200, 77)])
+def test_laying_over_rounds_the_exact_mixture(colour: tuple[int, int, int]) -> None:
+    share = IMAGES[..., 3:] / 255
+    expected = np.rint(share * IMAGES[..., :3] + (1 - share) * np.array(colour))
+    laid = lay_over(IMAGES, colour)
+    assert laid.dtype == np.uint8
+    np.testing.assert_array_equal(laid, expected)
 
 
-def test_opaque_pixels_stay_and_transparent_ones_become_the_background() -> None:
-    images = np.random.RandomState(0).randint(0, 256, (2, 3, 5, 4)).astype(np.uint8)
-    images[0, ..., 3], images[1, ..., 3] = 255, 0
-    laid = lay_over(images, (9, 8, 7))
-    assert (laid.shape, laid.dtype) == ((2, 3, 5, 3), np.uint8)
-    assert np.array_equal(laid[0], images[0, ..., :3])
+def test_a_background_may_be_a_picture() -> None:
+    background = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    images = np.zeros((2, 8, 8, 4), np.uint8)
+    images[1] = (9, 8, 7, 255)
+    laid = lay_over(images, background)
+    np.testing.assert_array_equal(laid[0], background)
     assert (laid[1] == (9, 8, 7)).all()
 
 
-def test_large_images_are_laid_in_parts() -> None:
-    image = np.random.RandomState(0).randint(0, 256, (200, 300, 4)).astype(np.uint8)
-    rows = [lay_over(row, (10, 20, 30)) for row in image]
-    assert np.array_equal(lay_over(image, (10, 20, 30)), np.stack(rows))
+def test_premultiplied_images_are_the_same_if_they_look_the_same() -> None:
+    hidden = np.zeros((2, 4, 4, 4), np.uint8)
+    hidden[1, ..., :3] = 200
+    assert not premultiply(hidden).any()
+    np.testing.assert_array_equal(premultiply(IMAGES)[..., :3], lay_over(IMAGES, (0, 0, 0)))
+    np.testing.assert_array_equal(premultiply(IMAGES)[..., 3], IMAGES[..., 3])
 
 
-def test_images_are_laid_over_a_picture() -> None:
-    state = np.random.RandomState(0)
-    images = state.randint(0, 256, (3, 90, 120, 4)).astype(np.uint8)
-    picture = state.randint(0, 256, (90, 120, 3)).astype(np.uint8)
-    laid = lay_over(images, picture)
-    for row, column in ((0, 0), (50, 7), (89, 119)):
-        expected = lay_over(images[:, row, column], tuple(picture[row, column].tolist()))
-        assert np.array_equal(laid[:, row, column], expected)
+def test_images_without_alpha_are_premultiplied_already() -> None:
+    for channels in (1, 3):
+        images = np.full((1, 2, 2, channels), 9, np.uint8)
+        assert premultiply(images) is images
+
+
+@pytest.mark.parametrize(("height", "width", "square"), [(64, 64, 8), (16, 32, 2), (4, 4, 1)])
+def test_a_checkerboard_has_eight_squares_along_its_shorter_side(height: int, width: int, square: int) -> None:
+    board = checkerboard(height, width)
+    assert (board.shape, board.dtype) == ((height, width, 3), np.uint8)
+    assert (board[:square, :square] == 255).all()
+    assert (board[:square, square : 2 * square] == 204).all()
+    assert (board[square : 2 * square, square : 2 * square] == 255).all()
