@@ -37,11 +37,14 @@ class BundleUnreadableError(BundleError):
 
 
 class ImageSpec(StrictModel):
-    """The shape of a generator's images: uint8 [height, width, channels]."""
+    """The shape of a generator's images: uint8 [height, width, channels].
+
+    1 channel is grey, 3 are RGB, 4 are RGBA with straight alpha.
+    """
 
     height: int = Field(ge=1)
     width: int = Field(ge=1)
-    channels: Literal[1, 3]
+    channels: Literal[1, 3, 4]
 
 
 class DatasetRecord(StrictModel):

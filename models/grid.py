@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 
 
 def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Arranges images, uint8 [N, H, W, C], as one [rows·H, columns·W, C], filled row by row; the rest is black."""
+    """Arranges images, uint8 [N, H, W, C], as one [rows·H, columns·W, C], filled row by row.
+
+    The rest is black, or transparent where C = 4.
+    """
     count, height, width, channels = images.shape
     rows = -(-count // columns)
     cells = np.zeros((rows * columns, height, width, channels), np.uint8)

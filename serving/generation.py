@@ -31,7 +31,9 @@ def check_fits(runtime: Runtime, record: RequestRecord, engine: Engine, images: 
     Every route calls this before it draws noise: under load, noise for rejected requests delays the others.
     """
     record.images = images
-    image, most = engine.card.image, runtime.settings.max_pixels
+    image = engine.card.image
+    # The limit bounds memory, and keeps ZIP archives below 4 GiB: it counts pixels of three bytes.
+    most = runtime.settings.max_pixels * 3 // max(3, image.channels)
     if images * image.height * image.width > most:
         raise ApiError(
             ErrorCode.TOO_LARGE,

@@ -1,11 +1,32 @@
 """The request fields that all routes for images share."""
 
+from typing import Annotated, Any
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
+from models.colour import COLOUR_PATTERN, parse_colour
 from models.noise import DEFAULT_TRUNCATION
-from serving.encoding.formats import QUALITY_DESCRIPTION
+from serving.encoding.formats import BACKGROUND_DESCRIPTION, QUALITY_DESCRIPTION
+
+
+def _background(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        parse_colour(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise PydanticCustomError("background", f"{error}; in an address, # is written %23") from None
+    colour: str = value
+    return colour
+
+
+Background = Annotated[
+    str | None,
+    PlainValidator(_background, json_schema_input_type=Annotated[str, Field(pattern=COLOUR_PATTERN)] | None),
+]
 
 
 class ImageFields(BaseModel):
@@ -18,6 +39,7 @@ class ImageFields(BaseModel):
     version: int | None = Field(default=None, ge=1, description="version of the model; the newest if not given")
     truncation: float | None = Field(default=None, ge=0, le=1, description="1 is none, smaller is more typical")
     quality: int | None = Field(default=None, ge=1, le=100, description=QUALITY_DESCRIPTION)
+    background: Background = Field(default=None, description=BACKGROUND_DESCRIPTION)
 
     @property
     def truncation_or_default(self) -> float:

@@ -22,7 +22,7 @@ def compose_generated(
 ) -> Answer:
     """Returns the answer to ``POST /generate``: each image with its seed and label, or one grid of all."""
     if offer.form is Form.NPY and request.layout != "grid":
-        return Answer(card, offer, result.images, [], quality=None)
+        return Answer(card, offer, result.images, [], quality=None, background=request.background)
     labels = _label_names(prepared.inputs, card)
     seeds: list[int] | list[None] = prepared.seeds or [None] * len(labels)
     if request.layout == "grid":
@@ -30,7 +30,7 @@ def compose_generated(
         seed, label = (seeds[0], labels[0]) if len(labels) == 1 else (None, None)
         caption = _caption(request, card, seed=_joined(prepared.seeds), label=label)
         pictures = [Picture(image, _json_members("seed", seed, label), "grid", caption)]
-        return Answer(card, offer, image[None], pictures, quality=request.quality)
+        return Answer(card, offer, image[None], pictures, quality=request.quality, background=request.background)
     pictures = [
         Picture(
             pixels,
@@ -40,7 +40,7 @@ def compose_generated(
         )
         for index, (pixels, seed, label) in enumerate(zip(result.images, seeds, labels, strict=True))
     ]
-    return Answer(card, offer, result.images, pictures, quality=request.quality)
+    return Answer(card, offer, result.images, pictures, quality=request.quality, background=request.background)
 
 
 def compose_interpolated(
@@ -66,7 +66,15 @@ def compose_interpolated(
             images = grid(images, columns=len(images))[None]
         caption = _caption(request, card, between=between)
         pictures = [Picture(images[0], _json_members("position", None, None), "strip", caption)]
-    return Answer(card, offer, images, pictures, quality=request.quality, frames_per_second=request.frames_per_second)
+    return Answer(
+        card,
+        offer,
+        images,
+        pictures,
+        quality=request.quality,
+        background=request.background,
+        frames_per_second=request.frames_per_second,
+    )
 
 
 def _label_names(inputs: Inputs, card: Card) -> list[str | None]:

@@ -143,7 +143,7 @@ ROUTES = (
             MODEL,
             parameter("seed", "path", {"type": "integer", "minimum": 0, "maximum": MAX_SEED}, 42),
             parameter("format", "path", {"type": "string", "enum": [*EXTENSIONS]}, "png"),
-            *query_of(Query, label="7", truncation=0.7, version=3, quality=90),
+            *query_of(Query, label="7", truncation=0.7, version=3, quality=90, background="#ffd700"),
             _IF_NONE_MATCH,
         ),
     ),

@@ -5,7 +5,9 @@ from collections import Counter
 from typing import NamedTuple
 
 from models.bundle import Card
-from serving.encoding.formats import DEFAULT_QUALITY, FORMATS, Images, encode_npy
+from models.colour import parse_colour
+from models.transparency import lay_over
+from serving.encoding.formats import DEFAULT_BACKGROUND, DEFAULT_QUALITY, FORMATS, Images, encode_npy
 from serving.encoding.negotiation import Form, Offer
 from serving.encoding.zip_archive import zip_archive
 
@@ -30,15 +32,22 @@ class Answer:
         pictures: list[Picture],
         *,
         quality: int | None,
+        background: str | None,
         frames_per_second: float = 0,
     ) -> None:
-        """Takes ``images`` for an array or an animation, and ``pictures`` for every other form."""
+        """Takes ``images`` for an array or an animation, and ``pictures`` for every other form.
+
+        RGBA images are laid over ``background``; without one, over the default if the format keeps no alpha.
+        """
         self._card = card
         self._offer = offer
         self._format = FORMATS[offer.format]
         self._images = images
         self.pictures = pictures
         self._quality = quality or DEFAULT_QUALITY
+        if background is None and not self._format.keeps_alpha:
+            background = DEFAULT_BACKGROUND
+        self._background = None if background is None else parse_colour(background)
         self._frames_per_second = frames_per_second
 
     @property
@@ -49,7 +58,7 @@ class Answer:
     def encode(self, picture: Picture) -> bytes:
         """Returns a picture as the body holds it."""
         assert self._format.encode is not None  # animations are one file
-        data = self._format.encode(picture.pixels, self._quality, picture.texts)
+        data = self._format.encode(self._on_background(picture.pixels), self._quality, picture.texts)
         return base64.b64encode(data) if self._offer.form is Form.JSON else data
 
     def body(self, files: list[bytes]) -> bytes:
@@ -57,12 +66,19 @@ class Answer:
         if self._offer.form is Form.IMAGE:
             return files[0]
         if self._offer.form is Form.NPY:
-            return encode_npy(self._images)
+            return encode_npy(self._on_background(self._images))
         if self._offer.form is Form.ANIMATION:
             assert self._format.animate is not None  # animations are offered in these formats only
             texts = self.pictures[0].texts
-            return self._format.animate(self._images, self._frames_per_second, self._quality, texts)
+            images = self._on_background(self._images)
+            return self._format.animate(images, self._frames_per_second, self._quality, texts)
         return self._json(files) if self._offer.form is Form.JSON else self._zip(files)
+
+    def _on_background(self, images: Images) -> Images:
+        """Returns RGBA images laid over the background, if there is one; opaque images hide it."""
+        if self._background is None or images.shape[-1] != 4:
+            return images
+        return lay_over(images, self._background)
 
     def _json(self, files: list[bytes]) -> bytes:
         # Formatted without a JSON encoder: Base64 needs no escaping, and an encoder would scan megabytes for it.

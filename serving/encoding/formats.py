@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.colour import COLOUR_SYNTAX
 from serving.encoding.pillow import animate_gif, animate_webp, encode_jpeg, encode_webp
 from serving.encoding.png import encode_png
 
@@ -33,6 +34,8 @@ class ImageFormat:
     media_type: str
     lossy: bool = False
     """Whether ``quality`` has an effect."""
+    keeps_alpha: bool = False
+    """Whether its encoders take RGBA. Otherwise images with alpha are laid over a colour first."""
     encode: Encoder | None = None
     """None if the format is for animations only."""
     animate: AnimationEncoder | None = None
@@ -53,11 +56,19 @@ def encode_npy(array: Images) -> bytes:
 
 # In order of preference: among equally acceptable formats, the first is served.
 _TABLE = (
-    ImageFormat("png", "png", "image/png", encode=lambda pixels, quality, texts: encode_png(pixels, texts)),
+    ImageFormat(
+        "png", "png", "image/png", keeps_alpha=True, encode=lambda pixels, quality, texts: encode_png(pixels, texts)
+    ),
     ImageFormat("jpeg", "jpg", "image/jpeg", lossy=True, encode=encode_jpeg),
-    ImageFormat("webp", "webp", "image/webp", lossy=True, encode=encode_webp, animate=animate_webp),
-    ImageFormat("gif", "gif", "image/gif", animate=animate_gif),
-    ImageFormat("npy", "npy", "application/x-npy", encode=lambda pixels, quality, texts: encode_npy(pixels)),
+    ImageFormat("webp", "webp", "image/webp", lossy=True, keeps_alpha=True, encode=encode_webp, animate=animate_webp),
+    ImageFormat("gif", "gif", "image/gif", keeps_alpha=True, animate=animate_gif),
+    ImageFormat(
+        "npy",
+        "npy",
+        "application/x-npy",
+        keeps_alpha=True,
+        encode=lambda pixels, quality, texts: encode_npy(pixels),
+    ),
 )
 
 FORMATS = {entry.name: entry for entry in _TABLE}
@@ -87,6 +98,12 @@ def enumerate_names(names: list[str] | tuple[str, ...], conjunction: str = "or")
     return f"{', '.join(others)} {conjunction} {last}" if others else last
 
 
+DEFAULT_BACKGROUND = "white"
+_WITHOUT_ALPHA = enumerate_names([entry.name for entry in _TABLE if not entry.keeps_alpha], "and")
+BACKGROUND_DESCRIPTION = (
+    f"{COLOUR_SYNTAX}: laid behind transparent images in every format; if not given, transparency is kept, "
+    f"and {_WITHOUT_ALPHA} takes {DEFAULT_BACKGROUND}"
+)
 QUALITY_DESCRIPTION = (
     f"of {enumerate_names([entry.name for entry in _TABLE if entry.lossy], 'and')}; {DEFAULT_QUALITY} if not given"
 )

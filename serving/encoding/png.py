@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from serving.encoding.metadata import replace_forbidden
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPE = {1: 0, 3: 2}
+_COLOUR_TYPE = {1: 0, 3: 2, 4: 6}
 # Each row begins with its filter.
 _NO_FILTER = b"\0"
 _UP = 2  # the row minus the row above
@@ -26,7 +26,7 @@ _STORED_BYTES = 1200  # with texts and HTTP headers, this fills the 1460 bytes o
 
 
 def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
-    """Encodes an image, uint8 [H, W, C] with C = 1 or 3, as a PNG with ``texts`` as text chunks."""
+    """Encodes an image, uint8 [H, W, C] with C = 1, 3 or 4 (straight alpha), as a PNG with ``texts`` as text chunks."""
     height, width, channels = pixels.shape
     row_bytes = width * channels
     if height * (1 + row_bytes) <= _STORED_BYTES:

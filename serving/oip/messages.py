@@ -47,8 +47,9 @@ def _flag(parameters: dict[str, Any], name: str) -> bool | None:
     raise invalid(name, "true or false")
 
 
-# The shared fields that are parameters here: the path has the version, a tensor the truncation, and no file a quality.
-_PARAMETER_FIELDS = frozenset(ImageFields.model_fields) - {"version", "truncation", "quality"}
+# The shared fields that are parameters here: the path has the version, a tensor the truncation. Quality and background
+# belong to files: the output has the shape of the metadata, with every channel.
+_PARAMETER_FIELDS = frozenset(ImageFields.model_fields) - {"version", "truncation", "quality", "background"}
 
 Parameters = Annotated[dict[str, Any], PlainValidator(_parameters, json_schema_input_type=dict[str, JsonValue] | None)]
 

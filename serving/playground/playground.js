@@ -1,6 +1,6 @@
 // The page: its controls, the grid, and the view's state in the address bar, so that a view can be shared.
 
-import { addressOf, fetchModels, labelOf, whyNot } from "./service.js";
+import { addressOf, fetchModels, hasAlpha, labelOf, whyNot } from "./service.js";
 import { parseSeeds, shuffledRange } from "./seeds.js";
 import { Viewer } from "./viewer.js";
 
@@ -75,6 +75,7 @@ function choose(chosen) {
   chooseLabel(null);
   grid.replaceChildren(); // the new model's images may have another shape
   grid.classList.toggle("small", Math.max(card.image.width, card.image.height) <= 128);
+  grid.classList.toggle("alpha", hasAlpha(card));
   grid.style.setProperty("--shape", `${card.image.width} / ${card.image.height}`);
   find("intended-use").textContent = card.intended_use;
   find("licence").textContent = `Licence: ${card.licence.replace(/\.$/, "")}.`;

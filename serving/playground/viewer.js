@@ -1,6 +1,6 @@
 // The dialog: one image, large, with its address, its curl line, and a walk to another seed.
 
-import { addressOf, curlOf, fetchWalk, fileNameOf, labelOf } from "./service.js";
+import { addressOf, curlOf, fetchWalk, fileNameOf, hasAlpha, labelOf } from "./service.js";
 import { MAX_SEED } from "./seeds.js";
 
 const find = (id) => document.getElementById(id);
@@ -13,6 +13,8 @@ export class Viewer {
   #image = find("viewer-image");
   #position = find("walk-position");
   #target = find("walk-to");
+  #file = find("file");
+  #background = find("background");
   #picture = null;
   #frames = null;
   #pending = new AbortController();
@@ -28,7 +30,7 @@ export class Viewer {
     });
     this.#dialog.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (by && !event.target.closest("input, code")) step(this.seed, by);
+      if (by && !event.target.closest("input, select, code")) step(this.seed, by);
     });
     this.#dialog.addEventListener("close", () => {
       this.#forgetWalk();
@@ -38,6 +40,9 @@ export class Viewer {
     for (const button of this.#dialog.querySelectorAll("[data-copies]")) {
       button.addEventListener("click", () => copy(find(button.dataset.copies), button));
     }
+    for (const choice of [this.#file, this.#background]) {
+      choice.addEventListener("change", () => this.show(this.#picture));
+    }
     this.#position.addEventListener("input", () => this.#showFrame());
     this.#target.addEventListener("change", () => this.#planWalk(0));
   }
@@ -46,11 +51,15 @@ export class Viewer {
     return this.#picture?.seed ?? null;
   }
 
-  /** Shows a picture; `neighbour` is the first target seed of its walk. */
-  show(picture, neighbour) {
+  /** Shows a picture, as the chosen file if it is transparent; `neighbour` is the first target seed of its walk. */
+  show(asked, neighbour) {
     const before = this.#picture;
+    const { card, seed, truncation } = asked;
+    const isJpeg = this.#file.value === "jpg";
+    find("file-choice").hidden = !hasAlpha(card);
+    this.#background.disabled = !isJpeg;
+    const picture = { ...asked, background: hasAlpha(card) && isJpeg ? this.#background.value : null };
     this.#picture = picture;
-    const { card, seed, truncation } = picture;
     const { width, height } = card.image;
     const label = labelOf(picture);
     const name = label === null ? "" : card.labels[label];
@@ -66,6 +75,7 @@ export class Viewer {
     this.#image.width = width;
     this.#image.height = height;
     this.#image.classList.toggle("small", Math.max(width, height) <= 128);
+    this.#image.classList.toggle("alpha", hasAlpha(card));
     this.#image.src = addressOf(picture);
     if (before?.seed !== seed) this.#target.value = neighbour ?? (seed < MAX_SEED ? seed + 1 : 0);
     if (!this.#dialog.open) this.#dialog.showModal();

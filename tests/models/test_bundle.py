@@ -259,6 +259,22 @@ def test_an_unreadable_bundle_differs_from_a_broken_one(
         read_bundle(folder)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_grey_rgb_and_rgba_images_are_known(tmp_path: Path, channels: int) -> None:
+    card = make_card(image={"height": 16, "width": 16, "channels": channels})
+    read = read_bundle(write_bundle(tmp_path, card, GRAPH, b"")).card
+    assert read.image.channels == channels
+    assert str(expected_outputs(read)[0]) == f"images uint8 [N, 16, 16, {channels}]"
+    with pytest.raises(BundleError, match="the outputs"):
+        check_signature(read, expected_inputs(read), [Tensor("images", "uint8", ("N", 16, 16, 5 - channels))])
+
+
+@pytest.mark.parametrize("channels", [0, 2, 5, "RGBA"])
+def test_other_numbers_of_channels_are_rejected(channels: object) -> None:
+    with pytest.raises(ValueError, match="channels"):
+        make_card(image={"height": 16, "width": 16, "channels": channels})
+
+
 def test_an_unconditional_generator_has_zero_labels() -> None:
     assert make_card().num_labels == 2
     assert make_card(labels=None).num_labels == 0

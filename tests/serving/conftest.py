@@ -56,8 +56,8 @@ _NOISE = ("noise", TensorProto.FLOAT)
 _TRUNCATION = ("truncation", TensorProto.FLOAT, [])
 
 
-def mlp_generator(width=64, packed=True, half=False):
-    """Returns an unconditional generator, 16×16 RGB, Z = 32.
+def mlp_generator(width=64, packed=True, half=False, channels=3):
+    """Returns an unconditional generator, 16×16 RGB (or RGBA, of every alpha), Z = 32.
 
     Without ``packed`` the graph computes its weights, which ONNX Runtime cannot pack. With ``half`` it computes in 16
     bits; inputs and output keep their types.
@@ -65,9 +65,9 @@ def mlp_generator(width=64, packed=True, half=False):
     state = np.random.RandomState(1)
     inits = {
         "w0": (state.randn(32, width) / 5).astype("f4"),
-        "w1": (state.randn(width, 768) / np.sqrt(width)).astype("f4"),
+        "w1": (state.randn(width, 256 * channels) / np.sqrt(width)).astype("f4"),
         "column": np.array([-1, 1], "i8"),
-        "shape": np.array([-1, 3, 16, 16], "i8"),
+        "shape": np.array([-1, channels, 16, 16], "i8"),
     }
     nodes = [
         helper.make_node("Reshape", ["truncation", "column"], ["t"]),
@@ -93,7 +93,7 @@ def mlp_generator(width=64, packed=True, half=False):
         helper.make_node("Cast", ["wide"], ["flat"], to=TensorProto.FLOAT),
         helper.make_node("Reshape", ["flat", "shape"], ["raw"]),
     ]
-    image = ImageSpec(height=16, width=16, channels=3)
+    image = ImageSpec(height=16, width=16, channels=channels)
     return _model(nodes, inits, [(*_NOISE, [32]), _TRUNCATION], image), 32, None, image
 
 
@@ -175,11 +175,12 @@ def generators() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory, generators) -> Path:
-    """Three good bundles (``mlp`` 1 and 2, ``conv`` 1) and a broken one (``broken`` 1: a byte of it is changed)."""
+    """Four good bundles (``mlp`` 1 and 2, ``conv`` 1, ``sprite`` 1 with alpha), and ``broken`` 1: a byte is changed."""
     root = tmp_path_factory.mktemp("zoo")
     ship(root, "conv", 1, generators.conv())
     ship(root, "mlp", 1, generators.mlp())
     ship(root, "mlp", 2, generators.mlp(width=48))
+    ship(root, "sprite", 1, generators.mlp(channels=4))
     graph = ship(root, "broken", 1, generators.mlp()) / "generator.onnx"
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from models.bundle import Name
+from models.colour import COLOUR_PATTERN
 from models.networks import NetworkConfig, family_of
 from models.strict import StrictModel
 from training.augment.augmentation import Policy
@@ -22,7 +23,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 def _colour(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"white|black|#[0-9a-f]{6}", value.lower()):
+    if isinstance(value, str) and re.fullmatch(COLOUR_PATTERN, value.lower()):
         return value.lower()
     # Tests the type, since a bool is an int in Python.
     levels = [level for level in value if type(level) is int and 0 <= level <= 255] if type(value) is list else []

@@ -145,7 +145,12 @@ def test_request_ids(client):
 
 def test_models(client):
     answer = client.get("/models").json()
-    assert [(card["name"], card["version"]) for card in answer["models"]] == [("conv", 1), ("mlp", 1), ("mlp", 2)]
+    assert [(card["name"], card["version"]) for card in answer["models"]] == [
+        ("conv", 1),
+        ("mlp", 1),
+        ("mlp", 2),
+        ("sprite", 1),
+    ]
     assert client.get("/models/mlp").json() == answer["models"][2]
     missing = client.get("/models/broken")
     assert (missing.status_code, missing.json()["detail"]) == (404, [])

@@ -64,6 +64,9 @@ def test_a_route_without_a_description_fails():
         ({"seeds": [1], "count": None}, True),
         ({"count": 1, "labels": ["a", 1], "truncation": 0.5}, True),
         ({"noise": [[0.5, 1]]}, True),
+        ({"count": 1, "background": "white"}, True),
+        ({"count": 1, "background": "#0aFF9e"}, True),
+        ({"count": 1, "background": None}, True),
         ({}, False),
         ({"seeds": None}, False),
         ({"seeds": [1], "count": 1}, False),
@@ -78,6 +81,10 @@ def test_a_route_without_a_description_fails():
         ({"count": 1, "labels": 1.5}, False),
         ({"count": 1, "truncation": 1.1}, False),
         ({"count": 1, "colour": "red"}, False),
+        ({"count": 1, "background": "red"}, False),
+        ({"count": 1, "background": "#fff"}, False),
+        ({"count": 1, "background": "#ffffff\n"}, False),
+        ({"count": 1, "background": [255, 255, 255]}, False),
     ],
 )
 def test_the_schema_agrees_with_the_validator(body, valid):

@@ -186,6 +186,67 @@ def test_a_click_opens_the_image_with_its_address_and_curl_line(visit, service, 
     expect(visit(page.url.removeprefix(f"{service.url}/")).get_by_role("dialog", name="Seed 4")).to_be_visible()
 
 
+SPRITE = "#model=sprite&version=1&seeds=0-7"
+
+
+def test_transparent_images_lie_on_a_checkerboard(visit):
+    page = visit(SPRITE)
+    arrived(page, 8)
+    checkerboard = re.compile("repeating-conic-gradient")
+    expect(page.locator(".tile img").first).to_have_css("background-image", checkerboard)
+    page.locator(".tile").nth(4).click()
+    expect(page.locator("#viewer-image")).to_have_css("background-image", checkerboard)
+    page.keyboard.press("Escape")
+    page.get_by_label("Model", exact=True).select_option("mlp · version 2")
+    arrived(page, 8)
+    expect(page.locator(".tile img").first).to_have_css("background-image", "none")
+
+
+def test_a_transparent_image_as_a_jpeg_on_a_colour(visit, service, client):
+    walks = []
+
+    def keep(request):
+        if request.url.endswith("/interpolate"):
+            walks.append(json.loads(request.post_data))
+
+    page = visit(f"{SPRITE}&open=4", lambda page: page.on("request", keep))
+    dialog = page.get_by_role("dialog")
+    address, slider = dialog.locator("#address"), dialog.get_by_label("How far along the walk")
+    expect(address).to_have_text(f"{service.url}/images/sprite/4.png?version=1")
+    expect(dialog.get_by_label("Background")).to_be_disabled()
+    expect(slider).to_be_enabled()
+    dialog.get_by_label("File").select_option("JPEG, on a colour")
+    expect(address).to_have_text(f"{service.url}/images/sprite/4.jpg?version=1&background=%23ffffff")
+    dialog.get_by_label("Background").fill("#ffd700")
+    dialog.get_by_label("Background").dispatch_event("change")
+    gold = f"{service.url}/images/sprite/4.jpg?version=1&background=%23ffd700"
+    expect(address).to_have_text(gold)
+    expect(dialog.locator("#viewer-image")).to_have_attribute("src", gold)
+    expect(dialog.get_by_role("link", name="Download")).to_have_attribute("download", "sprite-4.jpg")
+    _, _, _, body, end = dialog.locator("#curl").text_content().split("'")
+    assert end == " -o sprite-4.jpg"
+    posted = client.post("/generate", content=body, headers={"Content-Type": "application/json"})
+    assert posted.content == client.get(gold).content
+    expect(slider).to_be_enabled()
+    assert [walk.get("background") for walk in (walks[0], walks[-1])] == [None, "#ffd700"]
+    dialog.get_by_role("button", name="Next image").click()
+    expect(address).to_have_text(gold.replace("4.jpg", "5.jpg"))
+    dialog.get_by_label("File").select_option("PNG, transparent")
+    expect(address).to_have_text(f"{service.url}/images/sprite/5.png?version=1")
+
+
+def test_the_choice_of_a_file_is_for_transparent_images(visit, service):
+    page = visit(f"{SPRITE}&open=4")
+    page.get_by_label("File").select_option("JPEG, on a colour")
+    page.get_by_role("button", name="Close").click()
+    page.get_by_label("Model", exact=True).select_option("conv · version 1")
+    arrived(page, 8)
+    page.locator(".tile").nth(4).click()
+    expect(page.locator("#address")).to_have_text(f"{service.url}/images/conv/4.png?version=1")
+    expect(page.get_by_label("File")).to_be_hidden()
+    expect(page.locator("#viewer-image")).to_have_css("background-image", "none")
+
+
 def test_keyboard(visit):
     page = visit(CONV, viewport={"width": 600, "height": 800})
     arrived(page, 8)

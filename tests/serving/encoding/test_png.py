@@ -18,12 +18,12 @@ def read(data):
     return image
 
 
-@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3]), st.integers(0, 3))
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3, 4]), st.integers(0, 3))
 def test_every_shape_and_content_comes_back(height, width, channels, shades):
     pixels = np.random.RandomState(height * width).randint(0, 2 ** (2 * shades + 2), (height, width, channels))
     pixels = pixels.astype(np.uint8)
     image = read(encode_png(pixels, {}))
-    assert image.mode == {1: "L", 3: "RGB"}[channels]
+    assert image.mode == {1: "L", 3: "RGB", 4: "RGBA"}[channels]
     assert np.array_equal(np.asarray(image).reshape(pixels.shape), pixels)
 
 

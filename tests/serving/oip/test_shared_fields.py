@@ -37,4 +37,4 @@ def test_a_new_field_is_a_parameter_of_the_protocol(monkeypatch):
 
 
 def test_fields_that_the_path_and_tensors_have_are_no_parameters():
-    assert read(truncation="any", version=-1, quality=1000).fields == ImageFields()
+    assert read(truncation="any", version=-1, quality=1000, background="red").fields == ImageFields()
