@@ -41,7 +41,7 @@ class ImageSpec(StrictModel):
 
     height: int = Field(ge=1)
     width: int = Field(ge=1)
-    channels: Literal[1, 3]
+    channels: Literal[1, 3, 4]
 
 
 class DatasetRecord(StrictModel):

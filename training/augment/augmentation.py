@@ -1,7 +1,8 @@
 """Augmentations of real and generated images, which stop a discriminator from memorising a small data set.
 
-All map images float [N, C, H, W] in -1 … 1, C = 1 or 3, to images of the same shape, not clamped. They are
-differentiable twice. Random numbers come from ``BatchRng``, one set per image.
+All map images float [N, C, H, W] in -1 … 1, C = 1, 3, or 4 for premultiplied RGBA, to images of the same shape, not
+clamped. They are differentiable twice. Geometry treats alpha as one more channel; changes of colour leave it alone.
+Random numbers come from ``BatchRng``, one set per image.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from training.augment.alpha import split_alpha, with_colours
 from training.augment.transforms import mirror, recolour, rotation, scaling, translation, warp
 from training.parallel.rng import BatchRng
 
@@ -79,9 +81,10 @@ def _adaptive_colour(images: Tensor, probability: Tensor | float, rng: BatchRng)
     strength = (contrasts * 0.5 * contrast).exp2()
     luma = strength * (1 - 2 * inverts * (2 * invert).floor())
     chroma = strength * (saturates * saturation).exp2()
-    brightened = images + (brightens * 0.2 * brightness).view(-1, 1, 1, 1)
+    colours, alpha = split_alpha(images)
+    brightened = colours + _under(alpha, (brightens * 0.2 * brightness).view(-1, 1, 1, 1))
     recoloured = recolour(brightened, luma, chroma, turns * (2 * turn - 1) * math.pi)
-    return _where_any(chosen, recoloured, images)
+    return _where_any(chosen, with_colours(images, recoloured), images)
 
 
 def _where_any(chosen: Tensor, changed: Tensor, unchanged: Tensor) -> Tensor:
@@ -91,12 +94,21 @@ def _where_any(chosen: Tensor, changed: Tensor, unchanged: Tensor) -> Tensor:
 
 def _color(images: Tensor, rng: BatchRng) -> Tensor:
     brightness, saturation, contrast = rng.uniform(len(images), 3, 1, 1, 1).unbind(1)
-    images = images + (brightness - 0.5)
-    if images.shape[1] > 1:
-        grey = images.mean(1, keepdim=True)
-        images = torch.lerp(grey, images, 2 * saturation)
-    mean = images.mean((1, 2, 3), keepdim=True)
-    return torch.lerp(mean, images, contrast + 0.5)
+    colours, alpha = split_alpha(images)
+    colours = colours + _under(alpha, brightness - 0.5)
+    if colours.shape[1] > 1:
+        grey = colours.mean(1, keepdim=True)
+        colours = torch.lerp(grey, colours, 2 * saturation)
+    mean = colours.mean((1, 2, 3), keepdim=True)
+    if alpha is not None:
+        # Of what is visible. An image with less alpha than one opaque pixel counts as one, so nothing divides by 0.
+        mean = mean / alpha.mean((1, 2, 3), keepdim=True).clamp(min=1 / alpha[0].numel())
+    return with_colours(images, torch.lerp(_under(alpha, mean), colours, contrast + 0.5))
+
+
+def _under(alpha: Tensor | None, amount: Tensor) -> Tensor:
+    """Returns an amount to add to colours, premultiplied if they are."""
+    return amount if alpha is None else amount * alpha
 
 
 def _translation(images: Tensor, rng: BatchRng) -> Tensor:
