@@ -65,7 +65,7 @@ def test_the_images_are_those_of_the_ema_generator(bundle: Path, finished_run: P
     assert images.std() > 2, "a flat picture would agree with anything"
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("labels", [0, 3])
 def test_every_shape_of_generator_exports(channels: int, labels: int) -> None:
     torch.manual_seed(0)

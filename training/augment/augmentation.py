@@ -16,6 +16,9 @@ from training.augment.alpha import split_alpha, with_colours
 from training.augment.transforms import mirror, recolour, rotation, scaling, translation, warp
 from training.parallel.rng import BatchRng
 
+_MIN_VISIBLE = 1 / 8
+"""Least share of an image by which its colours are averaged: a generator may draw colours without any alpha."""
+
 Policy = Literal["color", "translation", "cutout"]
 
 
@@ -30,7 +33,7 @@ def diff_augment(images: Tensor, policies: Sequence[Policy], rng: BatchRng) -> T
 
     ``color`` changes brightness, saturation (of colour images) and contrast. ``translation`` shifts by up to an eighth
     of each side. ``cutout`` blanks a square of half the side, which may extend beyond the image. Pixels that are
-    shifted in or blanked become 0, a medium grey.
+    shifted in or blanked become 0, a medium grey; in RGBA they become transparent, -1 in all channels.
     """
     apply = {"color": _color, "translation": _translation, "cutout": _cutout}
     for policy in policies:
@@ -101,8 +104,7 @@ def _color(images: Tensor, rng: BatchRng) -> Tensor:
         colours = torch.lerp(grey, colours, 2 * saturation)
     mean = colours.mean((1, 2, 3), keepdim=True)
     if alpha is not None:
-        # Of what is visible. An image with less alpha than one opaque pixel counts as one, so nothing divides by 0.
-        mean = mean / alpha.mean((1, 2, 3), keepdim=True).clamp(min=1 / alpha[0].numel())
+        mean = mean / alpha.clamp(min=0).mean((1, 2, 3), keepdim=True).clamp(min=_MIN_VISIBLE)
     return with_colours(images, torch.lerp(_under(alpha, mean), colours, contrast + 0.5))
 
 
@@ -119,7 +121,7 @@ def _translation(images: Tensor, rng: BatchRng) -> Tensor:
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     sources = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
     shifted = images.flatten(2).gather(2, sources.flatten(1)[:, None].expand(-1, channels, -1))
-    return shifted.view_as(images) * inside[:, None]
+    return _blank(shifted.view_as(images), ~inside[:, None])
 
 
 def _whole_shift(uniform: Tensor, side: int) -> Tensor:
@@ -132,7 +134,12 @@ def _cutout(images: Tensor, rng: BatchRng) -> Tensor:
     uniform = rng.uniform(len(images), 2)
     covered = [_covered(uniform[:, axis : axis + 1], side) for axis, side in enumerate(images.shape[2:])]
     hole = covered[0][:, :, None] & covered[1][:, None]
-    return images * ~hole[:, None]
+    return _blank(images, hole[:, None])
+
+
+def _blank(images: Tensor, where: Tensor) -> Tensor:
+    """Returns images without the pixels bool [N, 1, H, W]: a medium grey, or nothing at all if images have alpha."""
+    return torch.where(where, -1.0, images) if images.shape[1] == 4 else images * ~where
 
 
 def _covered(uniform: Tensor, side: int) -> Tensor:
