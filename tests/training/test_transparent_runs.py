@@ -25,6 +25,8 @@ SETTINGS = arguments(
     *OBJECTIVES["non_saturating"],
     "data.channels=4",
     "augmentation.diff_augment=[color,translation,cutout]",
+    "generator_optimizer.learning_rate=0.01",
+    "ema.half_lives=[16]",
 )
 
 
