@@ -101,6 +101,26 @@ def test_disagreement_is_measured() -> None:
     assert measure_parity(one, graph, 8, 0).max_difference > 1
 
 
+def test_transparent_images_disagree_where_it_can_be_seen() -> None:
+    """Three tenths of a level at the faintest alphas change straight colours a lot, and nothing that is seen."""
+
+    class Faint(torch.nn.Module):
+        def __init__(self, shift: float) -> None:
+            super().__init__()
+            self.shift = torch.nn.Parameter(torch.tensor(shift))
+
+        def forward(self, noise: torch.Tensor, label: None, truncation: torch.Tensor) -> torch.Tensor:
+            alpha = noise.abs().view(-1, 1, 4, 8) + self.shift * truncation.view(-1, 1, 1, 1)
+            return torch.cat((0.9 * alpha.expand(-1, 3, -1, -1), alpha), 1) / 127.5 - 1
+
+    one, other = (ImageGenerator(Faint(shift)).eval() for shift in (0.0, 0.3))
+    noise, truncation = torch.from_numpy(noise_for_seeds(range(16), 32)), torch.ones(16)
+    with torch.no_grad():
+        straight = [network(noise, None, truncation)[..., 0].int() for network in (one, other)]
+        assert (straight[0] - straight[1]).abs().max() > 100
+        assert measure_parity(other, to_onnx(one, 32, 0), 32, 0).max_difference <= 1
+
+
 def test_a_bundle_that_disagrees_is_not_written(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
