@@ -21,7 +21,7 @@ from torch import Tensor
 from training.config.files import load_config
 from training.config.schema import Config
 from training.data.dataset import TrainingImages, load_images
-from training.data.loader import to_range
+from training.data.pixels import to_range
 from training.device import best_device, best_precision
 from training.loop.ema import ema_decay, update_ema
 from training.loop.fit import fit

@@ -65,7 +65,7 @@ def test_the_images_are_those_of_the_ema_generator(bundle: Path, finished_run: P
     assert images.std() > 2, "a flat picture would agree with anything"
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("labels", [0, 3])
 def test_every_shape_of_generator_exports(channels: int, labels: int) -> None:
     torch.manual_seed(0)
@@ -99,6 +99,26 @@ def test_disagreement_is_measured() -> None:
         graph = to_onnx(one, 8, 0)
         one.generator.to_image.bias.add_(0.1)
     assert measure_parity(one, graph, 8, 0).max_difference > 1
+
+
+def test_transparent_images_disagree_where_it_can_be_seen() -> None:
+    """Three tenths of a level at the faintest alphas change straight colours a lot, and nothing that is seen."""
+
+    class Faint(torch.nn.Module):
+        def __init__(self, shift: float) -> None:
+            super().__init__()
+            self.shift = torch.nn.Parameter(torch.tensor(shift))
+
+        def forward(self, noise: torch.Tensor, label: None, truncation: torch.Tensor) -> torch.Tensor:
+            alpha = noise.abs().view(-1, 1, 4, 8) + self.shift * truncation.view(-1, 1, 1, 1)
+            return torch.cat((0.9 * alpha.expand(-1, 3, -1, -1), alpha), 1) / 127.5 - 1
+
+    one, other = (ImageGenerator(Faint(shift)).eval() for shift in (0.0, 0.3))
+    noise, truncation = torch.from_numpy(noise_for_seeds(range(16), 32)), torch.ones(16)
+    with torch.no_grad():
+        straight = [network(noise, None, truncation)[..., 0].int() for network in (one, other)]
+        assert (straight[0] - straight[1]).abs().max() > 100
+        assert measure_parity(other, to_onnx(one, 32, 0), 32, 0).max_difference <= 1
 
 
 def test_a_bundle_that_disagrees_is_not_written(

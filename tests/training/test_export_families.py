@@ -11,10 +11,11 @@ from training.export import MAX_DIFFERENCE, in_float16, measure_parity, to_onnx
 from training.runs.sampling import ImageGenerator
 
 
-@pytest.mark.parametrize("labels", [0, 3])
-def test_onnx_runtime_matches_pytorch(small_network: NetworkConfig, labels: int) -> None:
+@pytest.mark.parametrize(("labels", "channels"), [(0, 3), (3, 4)])
+def test_onnx_runtime_matches_pytorch(small_network: NetworkConfig, labels: int, channels: int) -> None:
     torch.manual_seed(0)
-    generator = build_generator(small_network, ImageSpec(height=16, width=16, channels=3), labels)
+    image = ImageSpec.model_validate({"height": 16, "width": 16, "channels": channels})
+    generator = build_generator(small_network, image, labels)
     network = ImageGenerator(generator).to(memory_format=torch.channels_last)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -31,9 +32,11 @@ def test_onnx_runtime_matches_pytorch(small_network: NetworkConfig, labels: int)
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_half_precision_is_close(small_network: NetworkConfig) -> None:
+@pytest.mark.parametrize("channels", [3, 4])
+def test_half_precision_is_close(small_network: NetworkConfig, channels: int) -> None:
     torch.manual_seed(0)
-    generator = build_generator(small_network, ImageSpec(height=16, width=16, channels=3), 3).eval()
+    image = ImageSpec.model_validate({"height": 16, "width": 16, "channels": channels})
+    generator = build_generator(small_network, image, 3).eval()
     full = ImageGenerator(generator).eval()
     graph = to_onnx(in_float16(generator), small_network.noise_dim, 3)
     types = {tensor.data_type for tensor in onnx.load_from_string(graph).graph.initializer if len(tensor.dims) > 1}

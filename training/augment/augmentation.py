@@ -1,7 +1,8 @@
 """Augmentations of real and generated images, which stop a discriminator from memorising a small data set.
 
-All map images float [N, C, H, W] in -1 … 1, C = 1 or 3, to images of the same shape, not clamped. They are
-differentiable twice. Random numbers come from ``BatchRng``, one set per image.
+All map images float [N, C, H, W] in -1 … 1, C = 1, 3, or 4 for premultiplied RGBA, to images of the same shape, not
+clamped. They are differentiable twice. Geometry treats alpha as one more channel; changes of colour leave it alone.
+Random numbers come from ``BatchRng``, one set per image.
 """
 
 import math
@@ -11,8 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from training.augment.alpha import split_alpha, with_colours
 from training.augment.transforms import mirror, recolour, rotation, scaling, translation, warp
 from training.parallel.rng import BatchRng
+
+_MIN_VISIBLE = 1 / 8
+"""Least share of an image by which its colours are averaged: a generator may draw colours without any alpha."""
 
 Policy = Literal["color", "translation", "cutout"]
 
@@ -28,7 +33,7 @@ def diff_augment(images: Tensor, policies: Sequence[Policy], rng: BatchRng) -> T
 
     ``color`` changes brightness, saturation (of colour images) and contrast. ``translation`` shifts by up to an eighth
     of each side. ``cutout`` blanks a square of half the side, which may extend beyond the image. Pixels that are
-    shifted in or blanked become 0, a medium grey.
+    shifted in or blanked become 0, a medium grey; in RGBA they become transparent, -1 in all channels.
     """
     apply = {"color": _color, "translation": _translation, "cutout": _cutout}
     for policy in policies:
@@ -79,9 +84,10 @@ def _adaptive_colour(images: Tensor, probability: Tensor | float, rng: BatchRng)
     strength = (contrasts * 0.5 * contrast).exp2()
     luma = strength * (1 - 2 * inverts * (2 * invert).floor())
     chroma = strength * (saturates * saturation).exp2()
-    brightened = images + (brightens * 0.2 * brightness).view(-1, 1, 1, 1)
+    colours, alpha = split_alpha(images)
+    brightened = colours + _under(alpha, (brightens * 0.2 * brightness).view(-1, 1, 1, 1))
     recoloured = recolour(brightened, luma, chroma, turns * (2 * turn - 1) * math.pi)
-    return _where_any(chosen, recoloured, images)
+    return _where_any(chosen, with_colours(images, recoloured), images)
 
 
 def _where_any(chosen: Tensor, changed: Tensor, unchanged: Tensor) -> Tensor:
@@ -91,12 +97,20 @@ def _where_any(chosen: Tensor, changed: Tensor, unchanged: Tensor) -> Tensor:
 
 def _color(images: Tensor, rng: BatchRng) -> Tensor:
     brightness, saturation, contrast = rng.uniform(len(images), 3, 1, 1, 1).unbind(1)
-    images = images + (brightness - 0.5)
-    if images.shape[1] > 1:
-        grey = images.mean(1, keepdim=True)
-        images = torch.lerp(grey, images, 2 * saturation)
-    mean = images.mean((1, 2, 3), keepdim=True)
-    return torch.lerp(mean, images, contrast + 0.5)
+    colours, alpha = split_alpha(images)
+    colours = colours + _under(alpha, brightness - 0.5)
+    if colours.shape[1] > 1:
+        grey = colours.mean(1, keepdim=True)
+        colours = torch.lerp(grey, colours, 2 * saturation)
+    mean = colours.mean((1, 2, 3), keepdim=True)
+    if alpha is not None:
+        mean = mean / alpha.clamp(min=0).mean((1, 2, 3), keepdim=True).clamp(min=_MIN_VISIBLE)
+    return with_colours(images, torch.lerp(_under(alpha, mean), colours, contrast + 0.5))
+
+
+def _under(alpha: Tensor | None, amount: Tensor) -> Tensor:
+    """Returns an amount to add to colours, premultiplied if they are."""
+    return amount if alpha is None else amount * alpha
 
 
 def _translation(images: Tensor, rng: BatchRng) -> Tensor:
@@ -107,7 +121,7 @@ def _translation(images: Tensor, rng: BatchRng) -> Tensor:
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     sources = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
     shifted = images.flatten(2).gather(2, sources.flatten(1)[:, None].expand(-1, channels, -1))
-    return shifted.view_as(images) * inside[:, None]
+    return _blank(shifted.view_as(images), ~inside[:, None])
 
 
 def _whole_shift(uniform: Tensor, side: int) -> Tensor:
@@ -120,7 +134,12 @@ def _cutout(images: Tensor, rng: BatchRng) -> Tensor:
     uniform = rng.uniform(len(images), 2)
     covered = [_covered(uniform[:, axis : axis + 1], side) for axis, side in enumerate(images.shape[2:])]
     hole = covered[0][:, :, None] & covered[1][:, None]
-    return images * ~hole[:, None]
+    return _blank(images, hole[:, None])
+
+
+def _blank(images: Tensor, where: Tensor) -> Tensor:
+    """Returns images without the pixels bool [N, 1, H, W]: a medium grey, or nothing at all if images have alpha."""
+    return torch.where(where, -1.0, images) if images.shape[1] == 4 else images * ~where
 
 
 def _covered(uniform: Tensor, side: int) -> Tensor:

@@ -39,17 +39,20 @@ class DataConfig(StrictModel):
     """How images of the data set become training images: size, channels, labels."""
 
     resolution: Annotated[int, Field(ge=8, le=1024, description="side of the square training images, in pixels")]
-    channels: Annotated[Literal[1, 3], Field(description="1 = grey, 3 = RGB")]
+    channels: Annotated[Literal[1, 3, 4], Field(description="1 = grey, 3 = RGB, 4 = RGBA, which keeps transparency")]
     fit: Annotated[
         Literal["pad", "crop"],
-        Field(description="pad = centre on black, nothing resampled; crop = centre square, resized (Lanczos)"),
+        Field(
+            description="pad = centre on black (with 4 channels: on transparency), nothing resampled; "
+            "crop = centre square, resized (Lanczos)"
+        ),
     ]
     broken_share: Annotated[
         float, Field(ge=0, lt=1, description="skip files that cannot be decoded, up to this share of all files")
     ] = 0.01
-    background: Annotated[str, BeforeValidator(_colour), Field(description="the colour behind transparent images")] = (
-        "white"
-    )
+    background: Annotated[
+        str, BeforeValidator(_colour), Field(description="the colour behind transparent images, for 1 and 3 channels")
+    ] = "white"
     labels: Annotated[
         Labels,
         Field(
@@ -69,6 +72,11 @@ class DataConfig(StrictModel):
         levels = re.findall("..", self.background[1:]) if self.background.startswith("#") else []
         if self.channels == 1 and len(set(levels)) > 1:
             raise ValueError(f"background {self.background} is a colour, and data.channels 1 holds grey images only")
+        if self.channels == 4 and self.background != "white":
+            raise ValueError(
+                f"background {self.background} is laid behind transparent images, and data.channels 4 keeps them "
+                "transparent: remove it, or set data.channels to 3"
+            )
         return self
 
 

@@ -45,6 +45,11 @@ def check_data(config: Config, data: TrainingImages) -> None:
             "every image looked at is grey: --set data.channels=1 would spare the networks two channels",
             file=sys.stderr,
         )
+    if config.data.channels == 4 and (checked[..., 3] == 255).all():
+        print(
+            "every image looked at is opaque: --set data.channels=3 would spare the networks a channel",
+            file=sys.stderr,
+        )
 
 
 def _is_grey(images: NDArray[np.uint8]) -> bool:

@@ -107,10 +107,13 @@ def _fitted_images(rows: Rows, config: DataConfig, converted: Counter[str]) -> I
             image = _pad(image, config.resolution, where)
         else:
             image = _crop(image, config.resolution)
-        yield np.asarray(image, dtype=np.uint8).reshape(config.resolution, config.resolution, config.channels)
+        pixels = np.asarray(image, dtype=np.uint8).reshape(config.resolution, config.resolution, config.channels)
+        # Files hold any colour below alpha 0. Nobody sees it, and it would tell images apart that look the same.
+        yield pixels * (pixels[..., 3:] > 0) if config.channels == 4 else pixels
 
 
 def _pad(image: Image.Image, side: int, where: str) -> Image.Image:
+    """Centres the image on black, or on transparent black if it has alpha."""
     if max(image.size) > side:
         raise TrainingError(
             f"{where} has {_size(image.size)} pixels and does not fit into {side} × {side}; "
@@ -124,7 +127,8 @@ def _pad(image: Image.Image, side: int, where: str) -> Image.Image:
 def _crop(image: Image.Image, side: int) -> Image.Image:
     short = min(image.size)
     left, top = (image.width - short) // 2, (image.height - short) // 2
-    # Crops first: with resize's own box argument the filter would read pixels outside the box.
+    # Crops first: with resize's own box argument the filter would read pixels outside the box. Pillow resizes RGBA
+    # premultiplied, so colours below alpha 0 do not bleed into the edges.
     return image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.LANCZOS)
 
 

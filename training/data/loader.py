@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.dataset import TrainingImages
+from training.data.pixels import to_range
 from training.parallel.distributed import Processes
 
 
@@ -37,7 +38,7 @@ class BatchLoader:
     def take(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
         """Returns this process's share of the batch that begins after ``images_seen`` images.
 
-        Reals are float [N, C, H, W] in -1 … 1. Labels are int64 [N], or None. Both are on the device.
+        Reals are float [N, C, H, W] in -1 … 1, see ``to_range``. Labels are int64 [N], or None. Both are on the device.
         """
         began = time.perf_counter()
         start, reading = self._next or (None, None)
@@ -59,11 +60,6 @@ class BatchLoader:
         if self._processes.device.type == "cuda":
             return pixels.pin_memory(), None if label is None else label.pin_memory()
         return pixels, label
-
-
-def to_range(pixels: Tensor) -> Tensor:
-    """Scales pixels from uint8 to float in -1 … 1."""
-    return pixels.float() / 127.5 - 1
 
 
 def batch_indices(size: int, seed: int, start: int, count: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Opens an image file as a viewer shows it: upright, opaque, in sRGB, with 8 bits."""
+"""Opens an image file as a viewer shows it: upright, in sRGB, with 8 bits, and opaque unless transparency is kept."""
 
 import functools
 import io
@@ -14,6 +14,7 @@ from training.errors import TrainingError
 GREY_TOLERANCE = 2
 """Largest difference between the channels of a grey image, since lossy WebP rounds each channel separately."""
 
+_MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 _GREY_MODES = {"1", "L", "LA", "La"}
 _MODES_OF_16_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP", "AVIF", "TIFF", "FLI"}
@@ -42,27 +43,31 @@ class BrokenPictureError(Exception):
 def open_picture(source: bytes | str | None, config: DataConfig, where: str) -> tuple[Image.Image, list[str]]:
     """Opens an image from bytes or a path.
 
-    Returns the image, of any size, in mode L or RGB according to ``config.channels``, and the names of the conversions
-    it needed. Raises ``BrokenPictureError`` if it cannot be decoded. Raises ``TrainingError``, naming ``where``, if it
-    is in colour and the configuration wants grey.
+    Returns the image, of any size, in mode L, RGB or RGBA (straight alpha) according to ``config.channels``, and the
+    names of the conversions it needed. Raises ``BrokenPictureError`` if it cannot be decoded. Raises ``TrainingError``,
+    naming ``where``, if it is in colour and the configuration wants grey.
     """
     conversions: list[str] = []
     try:
         # Decoders' warnings name neither the file nor a remedy, so they are ignored.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = _open_first_frame(source, config.background, conversions)
+            background = None if config.channels == 4 else config.background
+            image = _open_first_frame(source, background, conversions)
             grey = image.mode == "L" or (config.channels == 1 and _is_grey(image))
     except Exception as error:  # decoders raise exceptions of any type for damaged files
         raise BrokenPictureError(_reason(error)) from error
     if config.channels == 1 and not grey:
         raise TrainingError(f"{where} is in colour; add --set data.channels=3, or convert the images to grey first")
-    mode = "RGB" if config.channels == 3 else "L"
+    mode = _MODE_OF_CHANNELS[config.channels]
     return image if image.mode == mode else image.convert(mode), conversions
 
 
-def _open_first_frame(source: bytes | str | None, background: str, conversions: list[str]) -> Image.Image:
-    """Returns the first frame in mode L or RGB, upright, opaque and in sRGB."""
+def _open_first_frame(source: bytes | str | None, background: str | None, conversions: list[str]) -> Image.Image:
+    """Returns the first frame in mode L or RGB, upright, in sRGB, and opaque: laid over the background.
+
+    Without a background, a frame that is not opaque stays so, in mode RGBA.
+    """
     if source is None:
         raise ValueError("there is no image")
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
@@ -83,6 +88,10 @@ def _open_first_frame(source: bytes | str | None, background: str, conversions: 
     image = _to_srgb_colours(image, conversions)
     if alpha is None or alpha.getextrema()[0] == 255:
         return image
+    if background is None:
+        transparent = image.convert("RGB")
+        transparent.putalpha(alpha)
+        return transparent
     conversions.append(f"flattened onto {background}")
     canvas = Image.new("RGB", image.size, ImageColor.getrgb(background))
     canvas.paste(image.convert("RGB"), mask=alpha)

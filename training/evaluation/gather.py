@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.transparency import premultiply
 from training.evaluation.judge.network import FEATURES
 from training.evaluation.metrics.frechet import ExtrapolatedFrechet, extrapolation_counts
 from training.evaluation.metrics.inception_score import InceptionScore
@@ -59,7 +60,7 @@ def gather(
         features, probabilities = judge(images)
         (extrapolated or moments).add(features)
         features_sample.add(features)
-        image_sample.add(images)
+        image_sample.add(premultiply(images))
         if class_score:
             class_score.add(probabilities)
         if comparable and labels is not None:

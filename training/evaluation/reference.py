@@ -12,6 +12,7 @@ from rich.progress import track
 from torch import Tensor
 
 from models.strict import StrictModel
+from models.transparency import premultiply
 from training.console import console
 from training.data.cache import FEATURES_ENDING, evict, judges_folder, mark_in_use
 from training.data.dataset import TrainingImages
@@ -92,6 +93,10 @@ class Reference:
     def real_images(self, count: int) -> NDArray[np.uint8]:
         """Returns at most ``count`` random images of the fit split, uint8 [N, H, W, C]."""
         return self.data.images[self._fit[:count]]
+
+    def compared_images(self, count: int) -> NDArray[np.uint8]:
+        """Returns ``real_images`` as pixels are compared: premultiplied, so that only visible differences count."""
+        return premultiply(self.real_images(count))
 
     def nearest_images(self, features: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Returns the training images of both splits nearest to features [N, FEATURES], uint8 [N, H, W, C]."""

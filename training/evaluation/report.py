@@ -11,12 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from models.bundle import CARD_FILE, Card
-from models.grid import grid
 from training.errors import TrainingError
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.reference import Reference
 from training.evaluation.target import EvalTarget, generate_batches
 from training.files import write_atomic
+from training.runs.sampling import image_grid
 
 SCORES_FILE = "scores.json"
 PICTURE_FILE = "evaluation.png"
@@ -109,8 +109,7 @@ def write_picture(evaluation: Evaluation, target: EvalTarget, reference: Referen
 
 
 def _captioned(text: str, images: NDArray[np.uint8], columns: int) -> Image.Image:
-    cells = grid(images, columns)
-    picture = Image.fromarray(cells.squeeze(2) if cells.shape[2] == 1 else cells).convert("RGB")
+    picture = image_grid(images, columns).convert("RGB")
     zoom = max(1, _SMALLEST_CELL // images.shape[1])
     picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
     whole = Image.new("RGB", (picture.width, picture.height + _CAPTION), "white")

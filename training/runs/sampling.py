@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from models.grid import grid
 from models.noise import noise_for_seeds
+from models.transparency import checkerboard, lay_over
+from training.data.pixels import to_pixels
 
 Result = TypeVar("Result")
 
@@ -25,8 +27,7 @@ class ImageGenerator(nn.Module):
     def forward(self, noise: Tensor, label: Tensor | None, truncation: Tensor) -> Tensor:
         """Noise float [N, Z], label int64 [N] or None, truncation float [N] → images uint8 [N, H, W, C]."""
         images: Tensor = self.generator(noise, label, truncation)
-        scaled = ((images + 1) * 127.5).clamp(0, 255).round()
-        return scaled.to(torch.uint8).permute(0, 2, 3, 1)
+        return to_pixels(images).permute(0, 2, 3, 1)
 
 
 def grid_inputs(noise_dim: int, labels: int, rows: int = 8, columns: int = 10) -> tuple[Tensor, Tensor | None]:
@@ -77,7 +78,9 @@ def sample(generator: nn.Module, noise: Tensor, label: Tensor | None) -> NDArray
 
 
 def image_grid(images: NDArray[np.uint8], columns: int) -> Image.Image:
-    """Lays out images uint8 [N, H, W, C] row by row; empty cells stay black."""
+    """Lays out images uint8 [N, H, W, C] row by row, transparent ones over a checkerboard; empty cells stay black."""
+    if images.shape[3] == 4:
+        images = lay_over(images, checkerboard(*images.shape[1:3]))
     canvas = grid(images, columns)
     return Image.fromarray(canvas.squeeze(2) if canvas.shape[2] == 1 else canvas)
 

@@ -46,7 +46,7 @@ def test_every_family_has_a_small_configuration(small_networks: dict[str, dict[s
 
 
 @pytest.mark.parametrize("side", [16, 32, 64])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("labels", [0, 5])
 def test_shapes_and_ranges(small_network: NetworkConfig, side: int, channels: int, labels: int) -> None:
     check_shapes_and_ranges(small_network, side, channels, labels)

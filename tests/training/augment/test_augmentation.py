@@ -61,7 +61,7 @@ def assert_each_is_one_of(augmented: Tensor, candidates: Sequence[Tensor]) -> No
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_images_keep_their_shape_and_vary(name: str, channels: int) -> None:
     images = noise(1, channels, 12, 12).expand(16, -1, -1, -1)
     augmented = AUGMENTATIONS[name](images, BatchRng(1, CPU))

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from rich.progress import Progress
 
+from models.transparency import MID_GREY
 from training.console import console
 from training.data.cache import judges_folder
 from training.data.dataset import TrainingImages
@@ -46,6 +47,8 @@ def inception_scores(inception: Inception, target: EvalTarget, data: TrainingIma
     estimate = score.score()
     generated_as = f"{FAKES} generated images, uint8, seeds from {seed}, labels as frequent as in the data"
     resized = f"{inception.name}.pt with its own resize"
+    if target.image.channels == 4:
+        resized += f"; laid over {MID_GREY}, red, green and blue"
     return [
         JudgedScore(
             metric="fid",

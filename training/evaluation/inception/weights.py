@@ -16,6 +16,7 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
+from models.transparency import MID_GREY, lay_over
 from training.device import best_device
 from training.errors import TrainingError
 
@@ -53,6 +54,8 @@ class Inception:
 
     @torch.no_grad()
     def _call(self, images: NDArray[np.uint8], **options: bool) -> NDArray[np.float32]:
+        if images.shape[3] == 4:
+            images = lay_over(images, MID_GREY)
         batch = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C")).to(self._device)
         if batch.shape[1] == 1:
             batch = batch.repeat(1, 3, 1, 1)

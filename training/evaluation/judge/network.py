@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from models.bundle import Sha256
 from models.strict import StrictModel
+from training.data.pixels import to_range
 from training.device import best_device
 from training.errors import TrainingError
 from training.files import write_atomic
@@ -48,7 +49,7 @@ class JudgeRecord(StrictModel):
     dataset: str
     fingerprint: Sha256 = Field(description="of the training data")
     resolution: Annotated[int, Field(ge=8, le=1024, description="side of the images, in pixels")]
-    channels: Literal[1, 3]
+    channels: Literal[1, 3, 4]
     task: Literal["labels", "rotations"]
     label_names: tuple[str, ...] | None = Field(description="the labels of its outputs; null for quarter turns")
     accuracy: float = Field(ge=0, le=1, description="share of correct predictions on images it has not seen")
@@ -79,8 +80,7 @@ class JudgeNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Maps images uint8 [N, H, W, C] to features float [N, FEATURES] and logits float [N, outputs]."""
-        scaled = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-        textures = self.textures(scaled)
+        textures = self.textures(to_range(images.permute(0, 3, 1, 2)))
         semantics = self.to_meanings(self.convolutions(textures).flatten(1))
         features = torch.cat([semantics, textures.mean(dim=(2, 3))], dim=1)
         return features / self.spread, self.classifier(F.relu(semantics))

@@ -55,8 +55,8 @@ class RealImages(Protocol):
     def held_out_distances(self) -> Tensor:
         """From images of the holdout split to their nearest image in the fit split, in features."""
 
-    def real_images(self, count: int) -> NDArray[np.uint8]:
-        """At most ``count`` random images of the fit split, uint8 [N, H, W, C]."""
+    def compared_images(self, count: int) -> NDArray[np.uint8]:
+        """At most ``count`` random images of the fit split, uint8 [N, H, W, C], premultiplied if they have alpha."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Gathered:
     features: NDArray[np.float32]
     """Features of a random sample, float32 [n, D]."""
     images: NDArray[np.uint8] | None = None
-    """A random sample, uint8 [n, H, W, C]."""
+    """A random sample, uint8 [n, H, W, C], premultiplied if it has alpha."""
     labels: LabelCounts | None = None
     """None if no labels were requested, or the judge has others."""
     class_score: Estimate | None = None
@@ -141,7 +141,7 @@ def _label_agreement(gathered: Gathered) -> float:
 
 
 def _sliced_wasserstein(gathered: Gathered) -> float:
-    return sliced_wasserstein(gathered.real.real_images(SLICED), _given(gathered.images), limit=SLICED).mean
+    return sliced_wasserstein(gathered.real.compared_images(SLICED), _given(gathered.images), limit=SLICED).mean
 
 
 METRICS: tuple[Metric, ...] = (

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import training.evaluation.inception.scores
 import training.evaluation.inception.weights
-from models.bundle import read_bundle
+from models.bundle import ImageSpec, read_bundle
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.inception.scores import inception_scores
@@ -89,6 +90,23 @@ def test_the_protocol_is_recorded_in_full(inception: Inception, digit_images: Tr
     assert score.metric == "inception_score"
     assert score.protocol.startswith("is50k: 10 splits of")
     assert inception_scores(inception, open_target(bundle), digit_images, seed=0)[0] == fid, "from cached moments"
+
+
+def test_the_protocol_names_the_colour_below_transparent_images(
+    inception: Inception, digit_images: TrainingImages, bundle: Path
+) -> None:
+    def transparent(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.concatenate([images.repeat(3, 3), images], 3)
+
+    plain = open_target(bundle)
+    target = dataclasses.replace(
+        plain,
+        image=ImageSpec(height=32, width=32, channels=4),
+        sample=lambda noise, label: transparent(plain.sample(noise, label)),
+    )
+    data = dataclasses.replace(digit_images, images=transparent(digit_images.images), fingerprint="a" * 64)
+    for score in inception_scores(inception, target, data, seed=0):
+        assert score.protocol.endswith("its own resize; laid over (128, 128, 128), red, green and blue")
 
 
 def test_evaluate_adds_both_to_the_other_scores_and_to_the_card(
