@@ -65,7 +65,7 @@ class SharedComparison:
                 features.append(self._judge(images[:missing]))
                 missing -= len(features[-1])
             yield images, labels
-        self._repeats.append(_compare(self._real, np.concatenate(features)))
+        self._repeats.append(compare(self._real, np.concatenate(features)))
 
     def scores(self, seed: int) -> list[JudgedScore]:
         """Returns the mean over the watched repeats, whose images had the seeds from ``seed`` on."""
@@ -97,17 +97,17 @@ class SharedComparison:
 
     def _compute_baselines(self) -> Baselines:
         unseen = self._features(self._reference.held_out_batches(self.count))
-        floors = _compare(self._real[: len(unseen)], unseen)
+        floors = compare(self._real[: len(unseen)], unseen)
         if len(unseen) < self.count:
             floors.pop(FRECHET, None)  # at another count its bias is another
         return Baselines(
             real_baseline=floors,
             real_samples=len(unseen),
-            noise_baseline=_compare(self._real, self._features(self._reference.noise_batches(self.count))),
+            noise_baseline=compare(self._real, self._features(self._reference.noise_batches(self.count))),
         )
 
 
-def _compare(real: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float]:
+def compare(real: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float]:
     """Returns the distances of equally many features [n, D] a side, by metric: the Fréchet distance if n > D."""
     kernel = {KERNEL: unbiased_mmd2(real, other)}
     if len(other) <= POOLED_DIM:

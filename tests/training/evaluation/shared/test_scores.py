@@ -150,7 +150,7 @@ def test_the_kernel_distance_grows_with_every_degradation(digit_images: Training
     for name, steps in degraded(images[80:], labels[80:]):
         values = [unbiased_mmd2(real, judge(step)) for step in steps]
         assert values == sorted(values), name
-        assert abs(values[0]) < values[1] / 2, f"{name}: real images against real ones score about 0"
+        assert abs(values[0]) < values[2] / 5, f"{name}: real images against real ones score about 0"
 
 
 def test_data_sets_may_have_any_size_and_colour(digit_images: TrainingImages) -> None:
