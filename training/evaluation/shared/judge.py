@@ -52,7 +52,7 @@ class SharedJudge:
             return features.cpu()
 
         # TF32 would round the features of a GPU to three digits, which a CPU's are not.
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             batches = list(in_batches(apply, len(images), _BATCH))
         return torch.cat(batches).numpy() if batches else np.empty((0, POOLED_DIM), np.float32)
 

