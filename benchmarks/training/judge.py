@@ -1,11 +1,13 @@
-"""Draws ``docs/judge-monotone.png``: the judge's distances for real images that are degraded step by step.
+"""Draws a judge's distances for real images that are degraded step by step.
 
 python -m benchmarks.training.judge TRAIN.parquet TEST.parquet docs/judge-monotone.png
+python -m benchmarks.training.judge TRAIN.parquet TEST.parquet docs/judge-lite0-monotone.png --judge lite0
 """
 
 import argparse
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +25,13 @@ from training.evaluation.metrics.moments import Moments
 from training.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
 from training.evaluation.metrics.table import NEIGHBOURS, SLICED
 from training.evaluation.reference import Reference
+from training.evaluation.shared.judge import SharedJudge
+from training.evaluation.shared.scores import FRECHET, KERNEL, compare
 from training.files import write_atomic
 
 COUNT = 2_000
-METRIC_NAMES = ("fxd", "kernel distance", "sliced Wasserstein")
+METRIC_NAMES = {"own": ("fxd", "kernel distance", "sliced Wasserstein"), "lite0": (FRECHET, KERNEL)}
+"""Judge → the metrics that are drawn."""
 
 PANEL = (250, 170)
 INSET = (52, 26, 12, 26)
@@ -77,8 +82,22 @@ def sample_indices(indices: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.random.RandomState(0).permutation(indices)[:COUNT]
 
 
-def distances(images: Images, reference: Reference) -> tuple[float, ...]:
-    """Returns the value of each of ``METRIC_NAMES``."""
+def distances_by(judge: str, data: TrainingImages) -> Callable[[Images], tuple[float, ...]]:
+    """Returns a function from ``COUNT`` images to the values of the judge's ``METRIC_NAMES`` against real images."""
+    if judge == "own":
+        return partial(own_distances, reference=Reference(data, judge_for(data)))
+    shared = SharedJudge()
+    real = shared(data.images[sample_indices(np.arange(len(data)))])
+
+    def distances(images: Images) -> tuple[float, ...]:
+        scores = compare(real, shared(images))
+        return tuple(scores[metric] for metric in METRIC_NAMES[judge])
+
+    return distances
+
+
+def own_distances(images: Images, reference: Reference) -> tuple[float, ...]:
+    """Returns the value of each metric of the data set's own judge."""
     features = np.concatenate([reference.judge(images[first : first + 500])[0] for first in range(0, COUNT, 500)])
     moments = Moments(FEATURES)
     moments.add(features)
@@ -120,15 +139,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("train", "test", "out"):
         parser.add_argument(name)
+    parser.add_argument("--judge", choices=tuple(METRIC_NAMES), default="own", help="the data set's own, or the shared")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     config = DataConfig(resolution=32, channels=1, fit="pad")
     data, test = load_images(arguments.train, config), load_images(arguments.test, config)
-    reference = Reference(data, judge_for(data))
-    whole = Image.new("RGB", (PANEL[0] * len(DEGRADATIONS), PANEL[1] * len(METRIC_NAMES)), "white")
+    names, distances = METRIC_NAMES[arguments.judge], distances_by(arguments.judge, data)
+    whole = Image.new("RGB", (PANEL[0] * len(DEGRADATIONS), PANEL[1] * len(names)), "white")
     for column, (name, (degrade, levels)) in enumerate(DEGRADATIONS.items()):
-        curves = list(zip(*(distances(degrade(test, level), reference) for level in levels), strict=True))
-        for row, (metric, values) in enumerate(zip(METRIC_NAMES, curves, strict=True)):
+        curves = list(zip(*(distances(degrade(test, level)) for level in levels), strict=True))
+        for row, (metric, values) in enumerate(zip(names, curves, strict=True)):
             print(f"{metric}, {name}:", *(f"{value:.4g}" for value in values), flush=True)
             whole.paste(panel(levels, list(values), name, metric), (column * PANEL[0], row * PANEL[1]))
     file = io.BytesIO()

@@ -35,3 +35,10 @@ def test_bento_packs_every_module_that_serving_imports():
             waiting.append(ROOT / "models" / f"{module}.py")
     assert {"bundle", "noise", "strict"} <= found
     assert {f"models/{module}.py" for module in found} <= set(include)
+
+
+def test_bento_ships_no_networks():
+    """Networks need PyTorch, and pretrained weights would have to be installed; the service reads bundles only."""
+    include = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
+    packed = {path for pattern in include for path in ROOT.glob(pattern)}
+    assert not [path for path in packed if {"networks", "pretrained"} & set(path.relative_to(ROOT).parts)]

@@ -66,7 +66,7 @@ def evaluate(
     ] = None,
     inception: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="inception-2015-12-05.pt, or `download`: adds FID and Inception Score."),
+        typer.Option(metavar="FILE", help="inception-2015-12-05.pt, or `download`: adds FID, KID and Inception Score."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The first image's seed.")] = 0,
     out: Annotated[

@@ -11,12 +11,13 @@ from training.console import console
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.gather import MetricResults, compute_metrics
-from training.evaluation.inception.scores import inception_scores
+from training.evaluation.inception.scores import fid_left_out, inception_scores
 from training.evaluation.inception.weights import Inception
 from training.evaluation.judge.network import FEATURES, Judge, JudgeRecord
 from training.evaluation.metrics.table import METRICS, Metric
 from training.evaluation.reference import Baselines, Reference
 from training.evaluation.scores import JudgedScore, share
+from training.evaluation.shared.scores import SharedComparison
 from training.evaluation.target import EvalTarget, check_labels, generate_batches
 
 SAMPLES = 10_000
@@ -66,6 +67,7 @@ class Evaluation(StrictModel):
     repeats: int
     floor_samples: int = Field(description="real images behind the floors")
     scores: tuple[JudgedScore, ...]
+    left_out: dict[str, str] = Field(description="why a metric has no score, by metric")
     labels: tuple[LabelScore, ...] | None = Field(description="null for a generator without labels")
 
 
@@ -88,8 +90,11 @@ def evaluate(
     judge.check_size(target.image.height, target.image.width, target.image.channels)
     reference = Reference(data, judge)
     baselines = reference.baselines("evaluation", samples, lambda: _baselines(reference, samples))
+    shared = SharedComparison(reference, samples)
     repeats = [
-        compute_metrics(generate_batches(target, data, samples, seed + repeat * samples), samples, reference)
+        compute_metrics(
+            shared.watch(generate_batches(target, data, samples, seed + repeat * samples)), samples, reference
+        )
         for repeat in track(range(REPEATS), "Judging", console=console, disable=not console.is_terminal)
     ]
     judged = [
@@ -98,6 +103,9 @@ def evaluate(
         if metric.name in repeats[0].scores
     ]
     published = inception_scores(inception, target, data, seed) if inception else []
+    left_out = shared.left_out
+    if inception and (reason := fid_left_out(data)):
+        left_out["fid"] = reason
     return Evaluation(
         subject=TargetRecord(name=target.name, kind=target.kind, path=str(target.path)),
         data=DataRecord(name=data.name, fingerprint=data.fingerprint, images=len(data)),
@@ -107,7 +115,8 @@ def evaluate(
         samples=samples,
         repeats=REPEATS,
         floor_samples=baselines.real_samples,
-        scores=(*judged, *published),
+        scores=(*judged, *shared.scores(seed), *published),
+        left_out=left_out,
         labels=_label_scores(repeats, baselines, data) if target.label_names else None,
     )
 

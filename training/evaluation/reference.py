@@ -62,7 +62,7 @@ class Reference:
             )
         self._key = f"{data.fingerprint}-{judge.record.sha256[:16]}"
         # Rows in the order of the splits: fit, then holdout.
-        self._features: NDArray[np.float32] = _cached(
+        self._features: NDArray[np.float32] = cached_features(
             judges_folder() / f"{self._key}{FEATURES_ENDING}", self._compute_features
         )
 
@@ -104,10 +104,13 @@ class Reference:
         images: NDArray[np.uint8] = self.data.images[np.concatenate([self._fit, self._holdout])[rows]]
         return images
 
+    def fit_batches(self, count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64] | None]]:
+        """Yields at most ``count`` images of the fit split and their labels, in batches."""
+        yield from self._real_batches(self._fit[:count])
+
     def held_out_batches(self, count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64] | None]]:
         """Yields at most ``count`` images of the holdout split and their labels, in batches."""
-        for indices in _batches(self._holdout[:count]):
-            yield self.data.images[indices], None if self.data.labels is None else self.data.labels[indices]
+        yield from self._real_batches(self._holdout[:count])
 
     def noise_batches(self, count: int) -> Iterator[tuple[NDArray[np.uint8], None]]:
         """Yields ``count`` images of uniform noise, always the same, in batches."""
@@ -121,6 +124,10 @@ class Reference:
         if not path.is_file():
             write_atomic(path, compute().model_dump_json().encode())
         return Baselines.model_validate_json(path.read_bytes())
+
+    def _real_batches(self, images: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64] | None]]:
+        for indices in _batches(images):
+            yield self.data.images[indices], None if self.data.labels is None else self.data.labels[indices]
 
     def _compute_features(self) -> NDArray[np.float32]:
         features = np.empty((len(self.data), FEATURES), np.float32)
@@ -143,7 +150,7 @@ def _definitions_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
-_DEFINED_IN = ("evaluate", "gather", "in_loop", "reference")
+_DEFINED_IN = ("evaluate", "gather", "in_loop", "reference", "shared/judge", "shared/scores")
 """The modules outside of ``metrics`` that choose which images are compared."""
 
 
@@ -152,7 +159,8 @@ def _batches(indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         yield indices[first : first + _BATCH]
 
 
-def _cached(path: Path, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+def cached_features(path: Path, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Returns features float32 [N, D], mapped from a file that is computed unless it is cached."""
     if not mark_in_use(path):
         content = io.BytesIO()
         np.save(content, compute())

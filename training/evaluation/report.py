@@ -14,6 +14,7 @@ from models.bundle import CARD_FILE, Card
 from training.errors import TrainingError
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.reference import Reference
+from training.evaluation.shared.scores import KERNEL
 from training.evaluation.target import EvalTarget, generate_batches
 from training.files import write_atomic
 from training.runs.sampling import image_grid
@@ -21,6 +22,11 @@ from training.runs.sampling import image_grid
 SCORES_FILE = "scores.json"
 PICTURE_FILE = "evaluation.png"
 
+SMALL_DATA = 5_000
+"""Below this number of images the bias of a Fréchet distance is large, and the kernel distance has none."""
+READ_ON_SMALL_DATA = (KERNEL, "kid")
+
+_MARK = "◀"
 _ROWS, _COLUMNS = 6, 8
 _NEIGHBOURS = 2 * _COLUMNS
 _MARGIN, _CAPTION = 8, 16
@@ -32,7 +38,8 @@ def table(evaluation: Evaluation) -> RenderableType:
     scores = Table(
         title=f"{evaluation.subject.name} against {evaluation.data.name}, {evaluation.judge_name}",
         caption=f"{evaluation.repeats} × {evaluation.samples} images; floor: {evaluation.floor_samples} real images "
-        "that the judge has not seen; ceiling: noise; share: 0 like real images, 1 like noise",
+        "that the judge has not seen; ceiling: noise; share: 0 like real images, 1 like noise"
+        + "".join(f"; {line}" for line in _advice(evaluation)),
     )
     scores.add_column("metric")
     for column in ("value", "±", "floor", "ceiling", "share"):
@@ -41,7 +48,7 @@ def table(evaluation: Evaluation) -> RenderableType:
     for score in evaluation.scores:
         numbers = (score.value, score.deviation, score.floor, score.ceiling)
         share = "" if score.share is None else f"{score.share:.2%}"
-        scores.add_row(score.metric, *map(_number, numbers), share, score.better)
+        scores.add_row(_marked(score.metric, evaluation), *map(_number, numbers), share, score.better)
     if not evaluation.labels:
         return scores
     labels = Table(title="Labels: the share of images in which the judge sees the requested label")
@@ -50,6 +57,18 @@ def table(evaluation: Evaluation) -> RenderableType:
     for row in evaluation.labels:
         labels.add_row(row.label, str(row.samples), _percent(row.agreement), _percent(row.real_agreement))
     return Group(scores, labels)
+
+
+def _marked(metric: str, evaluation: Evaluation) -> str:
+    small = evaluation.data.images < SMALL_DATA
+    return f"{metric} {_MARK}" if small and metric in READ_ON_SMALL_DATA else metric
+
+
+def _advice(evaluation: Evaluation) -> list[str]:
+    lines = [f"{metric} {reason}" for metric, reason in evaluation.left_out.items()]
+    if evaluation.data.images < SMALL_DATA:
+        lines.append(f"{_MARK} read first below {SMALL_DATA} images: no count biases it")
+    return lines
 
 
 def write_json(evaluation: Evaluation, folder: Path) -> Path:

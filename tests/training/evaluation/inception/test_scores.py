@@ -1,4 +1,4 @@
-"""FID and Inception Score follow the papers' protocol, on a stand-in for the network that does not ship."""
+"""FID, KID and Inception Score follow the papers' protocol, on a stand-in for the network that does not ship."""
 
 import dataclasses
 import hashlib
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 import training.evaluation.inception.scores
 import training.evaluation.inception.weights
 from models.bundle import ImageSpec, read_bundle
+from training.data.cache import judges_folder
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
-from training.evaluation.inception.scores import inception_scores
+from training.evaluation.inception.scores import fid_left_out, inception_scores
 from training.evaluation.inception.weights import Inception, load_inception
+from training.evaluation.metrics.kernel import kernel_distance
 from training.evaluation.target import generate_batches, open_target
 
 # PyTorch deprecates TorchScript, but the published weights are a TorchScript file.
@@ -69,27 +71,37 @@ def inception(tmp_path: Path) -> Inception:
 
 def test_fid_and_is_follow_their_formulas(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
     target = open_target(bundle)
-    fid, score = inception_scores(inception, target, digit_images, seed=3)
+    fid, kid, score = inception_scores(inception, target, digit_images, seed=3)
     fakes = np.concatenate([images for images, _ in generate_batches(target, digit_images, FAKES, 3)])
     a, b = inception.features(digit_images.images).astype(float), inception.features(fakes).astype(float)
     one, two = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = np.sqrt(np.linalg.eigvals(one @ two).astype(complex)).real.sum()
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(one) + np.trace(two) - 2 * root
     assert fid.value == pytest.approx(expected, rel=1e-4)
+    kernel = kernel_distance(a, b)
+    assert (kid.value, kid.deviation) == (
+        pytest.approx(kernel.value, rel=0.1),
+        pytest.approx(kernel.deviation, rel=0.3),
+    )
     parts = np.split(inception.probabilities(fakes).astype(float), 10)
     splits = [np.exp((p * np.log(p / p.mean(0))).sum(1).mean()) for p in parts]
     assert (score.value, score.deviation) == (pytest.approx(np.mean(splits), rel=1e-5), pytest.approx(np.std(splits)))
 
 
 def test_the_protocol_is_recorded_in_full(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
-    fid, score = inception_scores(inception, open_target(bundle), digit_images, seed=0)
+    fid, kid, score = inception_scores(inception, open_target(bundle), digit_images, seed=0)
     assert (fid.metric, fid.judge, fid.samples) == ("fid", "inception-2015-12-05", FAKES)
     assert fid.protocol.startswith(
         "fid50k_full: all 512 images of digits, no flips, against 300 generated images, uint8"
     )
+    assert (kid.metric, kid.judge, kid.better) == ("kid", "inception-2015-12-05", "lower")
+    assert kid.protocol.startswith("kid50k: all 512 images of digits, no flips, against 300 generated images, uint8")
+    assert "100 subsets of up to 1000 from up to 10000 images a side" in kid.protocol
     assert score.metric == "inception_score"
     assert score.protocol.startswith("is50k: 10 splits of")
-    assert inception_scores(inception, open_target(bundle), digit_images, seed=0)[0] == fid, "from cached moments"
+    assert inception_scores(inception, open_target(bundle), digit_images, seed=0)[:2] == [fid, kid], (
+        "from cached features"
+    )
 
 
 def test_the_protocol_names_the_colour_below_transparent_images(
@@ -122,8 +134,8 @@ def test_evaluate_adds_both_to_the_other_scores_and_to_the_card(
     options = ["--data", digits, "--judge", judge_file, "--samples", 81, "--inception", "weights.pt", "--out", tmp_path]
     train("evaluate", bundle, *options)
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
-    assert [score["metric"] for score in scores[-2:]] == ["fid", "inception_score"]
-    assert [score.metric for score in read_bundle(bundle).card.scores[-2:]] == ["fid", "inception_score"]
+    assert [score["metric"] for score in scores[-3:]] == ["fid", "kid", "inception_score"]
+    assert [score.metric for score in read_bundle(bundle).card.scores[-3:]] == ["fid", "kid", "inception_score"]
 
 
 def test_the_protocol_counts_as_published() -> None:
@@ -175,7 +187,21 @@ def test_a_download_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load_inception("download", digest).sha256 == digest
 
 
-def test_too_few_real_images_are_rejected(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
-    few = dataclasses.replace(digit_images, images=digit_images.images[:16])
-    with pytest.raises(TrainingError, match="holds 16 images; an FID on 16 features needs more"):
-        inception_scores(inception, open_target(bundle), few, seed=0)
+def test_an_evicted_sample_is_computed_again(inception: Inception, digit_images: TrainingImages, bundle: Path) -> None:
+    """The cache evicts features, and keeps moments; one without the other is no reason for another result."""
+    first = inception_scores(inception, open_target(bundle), digit_images, seed=0)
+    (path,) = judges_folder().glob(f"{digit_images.fingerprint}-{inception.sha256[:16]}-sample-features.npy")
+    path.unlink()
+    assert inception_scores(inception, open_target(bundle), digit_images, seed=0) == first
+
+
+def test_below_the_features_there_is_no_fid_but_a_kid(
+    inception: Inception, digit_images: TrainingImages, bundle: Path
+) -> None:
+    few = dataclasses.replace(
+        digit_images, images=digit_images.images[:16], labels=digit_images.labels[:16], fingerprint="0" * 64
+    )
+    scores = inception_scores(inception, open_target(bundle), few, seed=0)
+    assert [score.metric for score in scores] == ["kid", "inception_score"]
+    assert fid_left_out(few) == "needs more than 16 real images, and digits holds 16; read kid"
+    assert fid_left_out(digit_images) is None

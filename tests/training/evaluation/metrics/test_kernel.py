@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.errors import TrainingError
-from training.evaluation.metrics.kernel import kernel_distance
+from training.evaluation.metrics.kernel import kernel_distance, unbiased_mmd2
 
 
 def naive_mmd2(x: np.ndarray, y: np.ndarray) -> float:
@@ -32,6 +32,14 @@ def test_it_is_the_formula_on_the_subsets_that_its_seed_draws() -> None:
     value, deviation = kernel_distance(x, y, subsets=4, size=10, seed=7)
     assert value == pytest.approx(np.mean(expected), rel=1e-4)
     assert deviation == pytest.approx(np.std(expected), rel=1e-4)
+
+
+def test_over_all_pairs_it_is_the_formula() -> None:
+    random = np.random.RandomState(0)
+    x, y = random.randn(12, 3), random.randn(12, 3) + 0.4
+    assert unbiased_mmd2(x, y) == pytest.approx(naive_mmd2(x, y), rel=1e-4)
+    with pytest.raises(TrainingError, match="equally many images a side, not 12 and 11"):
+        unbiased_mmd2(x, y[:11])
 
 
 def test_equal_distributions_score_zero_at_any_size() -> None:

@@ -1,0 +1,1 @@
+"""The judge that all data sets share: distances on the features of one published network."""
