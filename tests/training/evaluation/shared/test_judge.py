@@ -9,6 +9,7 @@ from PIL import Image
 
 from models.pretrained import efficientnet_lite0
 from models.pretrained.weights import PINNED, PretrainedWeightsError
+from models.transparency import MID_GREY, lay_over
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.shared.judge import SIDE, SharedJudge, resized
@@ -41,6 +42,15 @@ def test_an_image_of_its_size_stays_as_it_is() -> None:
 def test_grey_is_seen_as_rgb_of_equal_channels(shared_judge: SharedJudge, digit_images: TrainingImages) -> None:
     grey = np.asarray(digit_images.images[:4])
     np.testing.assert_array_equal(shared_judge(grey), shared_judge(grey.repeat(3, axis=3)))
+
+
+def test_transparent_images_are_seen_over_grey(shared_judge: SharedJudge) -> None:
+    """Black drawings and white ones both show, and what is fully transparent has no colour."""
+    images = np.random.RandomState(0).randint(0, 256, (4, 32, 32, 4), np.uint8)
+    images[0, ..., 3] = 0
+    features = shared_judge(images)
+    np.testing.assert_array_equal(features, shared_judge(lay_over(images, MID_GREY)))
+    np.testing.assert_array_equal(features[0], shared_judge(np.full((1, 32, 32, 3), 128, np.uint8))[0])
 
 
 def test_features_do_not_depend_on_the_batch(shared_judge: SharedJudge, digit_images: TrainingImages) -> None:
