@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.data.loader import batch_indices
+from training.data.split import training_indices
 from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import Best, TrainingState
 from training.runs.checkpoints import save_checkpoint, write_tensors
@@ -43,7 +45,7 @@ class Reporter(Callback):
         self._loggers = run_loggers(run.path, state.images_seen, run.config.images, quiet)
         self._noise, self._label = grid_inputs(run.config.network.noise_dim, run.labels)
         self._columns = min(run.labels, 10) or 10
-        self._reals = _reals_of_grid(data, run.config.seed, self._label, len(self._noise))
+        self._reals = _reals_of_grid(data, run.config, self._label, len(self._noise))
         self._scored_at = state.images_seen
         self._tick_began = time.perf_counter()
         self._scoring_seconds = 0.0
@@ -126,9 +128,10 @@ class Reporter(Callback):
         self.scored(images_seen, lines)
 
 
-def _reals_of_grid(data: TrainingImages, seed: int, label: Tensor | None, count: int) -> NDArray[np.uint8]:
+def _reals_of_grid(data: TrainingImages, config: Config, label: Tensor | None, count: int) -> NDArray[np.uint8]:
     """Returns the first real images in training order, uint8 [N, H, W, C], with the given labels if there are any."""
-    order = batch_indices(len(data), seed, 0, len(data))
+    training = training_indices(len(data), config.data.holdout)
+    order = training[batch_indices(len(training), config.seed, 0, len(training))]
     if label is None or data.labels is None:
         return data.images[np.resize(order, count)]
     ordered_labels = data.labels[order]
