@@ -3,11 +3,13 @@
 In a training of several processes, only the first one reports.
 """
 
+import copy
 import time
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -29,6 +31,8 @@ class Judge(Protocol):
 
     name: str
     """The name of its distance, such as ``fxd-mnist-0123abcd``."""
+    samples: int
+    """Images of each score. Scores on other numbers of images do not compare: a distance falls as they grow."""
 
     def score(self, generator: nn.Module) -> dict[str, float]:
         """Returns scores by name; among them ``fxd``, the distance, where smaller is better."""
@@ -54,6 +58,7 @@ class Reporter(Callback):
     def __enter__(self) -> "Reporter":
         for logger in self._loggers:
             logger.start()
+        self._score_best_again()
         if self._state.images_seen == 0:
             image_grid(self._reals, self._columns).save(self._run.path / "reals.png")
             self._draw(0)
@@ -115,7 +120,7 @@ class Reporter(Callback):
         began, lines = time.perf_counter(), []
         for half_life, generator in self._state.emas.items():
             scores = self._judge.score(generator)
-            line = {"images_seen": images_seen, "half_life": half_life, "judge": self._judge.name, **scores}
+            line = {"images_seen": images_seen, "half_life": half_life, **_scored_by(self._judge), **scores}
             lines.append(line)
             append_line(self._run.scores, line)
             for logger in self._loggers:
@@ -126,6 +131,24 @@ class Reporter(Callback):
         self._scored_at = images_seen
         self._scoring_seconds += time.perf_counter() - began
         self.scored(images_seen, lines)
+
+    def _score_best_again(self) -> None:
+        """Scores ``best.pt`` as the run is scored now, if an earlier version did it on another number of images."""
+        if self._judge is None or self._state.best is None or not self._run.best.exists():
+            return
+        best = torch.load(self._run.best, map_location="cpu", weights_only=True)
+        assert self._run.config.judge is not None
+        if best.get("samples", self._run.config.judge.samples) == self._judge.samples:
+            return
+        generator = copy.deepcopy(self._state.emas[best["half_life"]])
+        generator.load_state_dict(best["generator"])
+        scores = self._judge.score(generator)
+        self._state.best = Best(scores["fxd"], best["images_seen"], best["half_life"])
+        write_tensors(self._run.best, {**best, **_scored_by(self._judge), **scores})
+
+
+def _scored_by(judge: Judge) -> dict[str, Any]:
+    return {"judge": judge.name, "samples": judge.samples}
 
 
 def _reals_of_grid(data: TrainingImages, config: Config, label: Tensor | None, count: int) -> NDArray[np.uint8]:
