@@ -153,7 +153,7 @@ def _prepare(source: str, config: Config, processes: Processes) -> tuple[Trainin
     """Loads and checks the data, and returns it with a fresh training state. Raises ``TrainingError``."""
     processes.share(config.batch_size)
     loaded = _load(source, config, processes)
-    check_data(config, loaded, needed_by_judge=MIN_IMAGES)
+    check_data(config, loaded, MIN_IMAGES)
     labels = len(loaded.label_names or ()) if config.conditional else 0
     return loaded, TrainingState(config, labels, processes.device)
 
