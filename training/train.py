@@ -16,7 +16,7 @@ from training.data.dataset import TrainingImages, load_images
 from training.device import best_precision
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
-from training.evaluation.judge.train import judge_for
+from training.evaluation.judge.train import MIN_IMAGES, judge_for
 from training.loop.callbacks import Callback
 from training.loop.fit import fit
 from training.loop.state import TrainingState
@@ -153,7 +153,7 @@ def _prepare(source: str, config: Config, processes: Processes) -> tuple[Trainin
     """Loads and checks the data, and returns it with a fresh training state. Raises ``TrainingError``."""
     processes.share(config.batch_size)
     loaded = _load(source, config, processes)
-    check_data(config, loaded)
+    check_data(config, loaded, MIN_IMAGES)
     labels = len(loaded.label_names or ()) if config.conditional else 0
     return loaded, TrainingState(config, labels, processes.device)
 
@@ -162,7 +162,7 @@ def _load(source: str, config: Config, processes: Processes) -> TrainingImages:
     """Loads the data: one process of each machine decodes it, the others map the result."""
     if processes.first_here:
         loaded = load_images(source, config.data)
-        report_data(loaded)
+        report_data(loaded, config.data.holdout)
     processes.wait()
     return loaded if processes.first_here else load_images(source, config.data)
 

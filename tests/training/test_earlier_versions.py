@@ -37,6 +37,7 @@ def test_a_run_goes_on(run: Path, train: Callable[..., None]) -> None:
     assert seen[0] == 64
     assert seen[-1] == 320
     assert (run / "checkpoints" / "000000000320.pt").is_file()
+    assert "holdout: 0.0\n" in (run / "config.yaml").read_text(), "it trains on all images, as before"
 
 
 def test_a_run_is_exported_and_judged(run: Path, tmp_path: Path, train: Callable[..., None]) -> None:
@@ -65,4 +66,5 @@ def test_a_study_goes_on(
     assert "trial 1 is the best" in capfd.readouterr().out
     train("tune", *arguments, "--trials", "4")
     assert (study / "trials" / "0003" / "scores.jsonl").is_file()
+    assert "holdout: 0.0\n" in (study / "trials" / "0003" / "config.yaml").read_text(), "like the trials before it"
     assert {file: file.read_bytes() for file in before} == before, "finished trials stay as they are"

@@ -67,6 +67,16 @@ class DataConfig(StrictModel):
         str | None, Field(description="for Parquet files and the Hub, if several columns hold labels")
     ] = None
 
+    holdout: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=0.5,
+            description="share of the images that the generator never sees, so that copies of the others are told "
+            "apart; 0 = it trains on all",
+        ),
+    ] = 0.1
+
     @model_validator(mode="after")
     def _check_background(self) -> "DataConfig":
         levels = re.findall("..", self.background[1:]) if self.background.startswith("#") else []

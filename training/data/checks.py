@@ -11,14 +11,16 @@ from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.data.sources.find import format_counts
 from training.data.sources.names import SPLITS
+from training.data.split import describe_held_out, held_out_count, training_indices
 from training.errors import TrainingError
 
 CHECKED_IMAGES = 1000
 _LABELS_SHOWN = 12
 
 
-def check_data(config: Config, data: TrainingImages) -> None:
-    """Raises ``TrainingError`` if a run cannot train on this data."""
+def check_data(config: Config, data: TrainingImages, needed_by_judge: int = 0) -> None:
+    """Raises ``TrainingError`` if a run cannot train on this data, or its judge needs more images."""
+    _check_enough(config, data, needed_by_judge)
     if config.conditional and data.label_names is None:
         raise TrainingError(
             "the configuration is conditional but the data has no labels; put the images into one folder per "
@@ -33,10 +35,13 @@ def check_data(config: Config, data: TrainingImages) -> None:
         unused = [name for index, name in enumerate(data.label_names or ()) if index not in data.labels]
         if unused:
             raise TrainingError(f"no image has the label {unused[0]!r}: a generator could not learn what it means")
-    if len(data) < config.batch_size:
-        raise TrainingError(
-            f"the data holds {len(data)} images, fewer than one batch of {config.batch_size}; lower batch_size"
-        )
+        trained = data.labels[training_indices(len(data), config.data.holdout)]
+        unseen = [name for index, name in enumerate(data.label_names or ()) if index not in trained]
+        if unseen:
+            raise TrainingError(
+                f"every image with the label {unseen[0]!r} would be held out from the generator; add images of it, or "
+                "train on all: --set data.holdout=0"
+            )
     checked = data.images[np.linspace(0, len(data) - 1, min(len(data), CHECKED_IMAGES), dtype=np.int64)]
     if (checked == checked[0]).all():
         raise TrainingError("all images are the same; there is nothing to learn")
@@ -52,24 +57,49 @@ def check_data(config: Config, data: TrainingImages) -> None:
         )
 
 
+def _check_enough(config: Config, data: TrainingImages, needed_by_judge: int) -> None:
+    """Raises one error for everything that needs more images, with the settings that do without them."""
+    held_out = held_out_count(len(data), config.data.holdout)
+    training = len(data) - held_out
+    reasons, remedies = [], []
+    if training < config.batch_size:
+        reasons.append(f"fewer than one batch of {config.batch_size}")
+        remedies.append("lower batch_size")
+    if config.judge and len(data) < needed_by_judge:
+        reasons.append(
+            f"fewer than the {needed_by_judge} that a judge needs, half to learn from and half to compare with"
+        )
+        remedies.append("train without scores: --set judge=null")
+    if reasons:
+        held = f" and holds {held_out} of them out" if held_out else ""
+        raise TrainingError(
+            f"the data holds {len(data)} images{held}, {' and '.join(reasons)}; {', and '.join(remedies)}"
+        )
+
+
 def _is_grey(images: NDArray[np.uint8]) -> bool:
     return bool((images[..., 0] == images[..., 1]).all() and (images[..., 1] == images[..., 2]).all())
 
 
-def report_data(data: TrainingImages) -> None:
-    """Prints what was found in DATA in one line, and the files that cannot be decoded."""
-    print(summary(data), file=sys.stderr)
+def report_data(data: TrainingImages, holdout: float = 0) -> None:
+    """Prints what was found in DATA in one line, and the files that cannot be decoded.
+
+    ``holdout`` is the share of the images that the generator does not get to see.
+    """
+    print(summary(data, holdout), file=sys.stderr)
     warn_unreadable(data)
 
 
-def summary(data: TrainingImages) -> str:
-    """Returns in one line the images, their labels, the conversions, and what was skipped."""
+def summary(data: TrainingImages, holdout: float = 0) -> str:
+    """Returns in one line the images, their labels, the conversions, what was skipped, and what is held out."""
     parts = [f"{data.name}: {_count(len(data), 'image')}, {_describe_labels(data)}"]
     if data.converted:
         parts.append(f"converted: {format_counts(data.converted)}")
     broken = {"broken": len(data.broken)} if data.broken else {}
     if skipped := {**data.skipped, **broken}:
         parts.append(f"passed over: {format_counts(skipped)}")
+    if held_out := describe_held_out(len(data), holdout):
+        parts.append(f"held out from the generator: {held_out}")
     return "; ".join(parts)
 
 

@@ -12,16 +12,29 @@ from torch import Tensor
 
 from training.data.dataset import TrainingImages
 from training.data.pixels import to_range
+from training.data.split import training_indices
 from training.parallel.distributed import Processes
 
 
 class BatchLoader:
     """Loads batches in a seeded order. While one trains, a thread reads the next from the mapped file."""
 
-    def __init__(self, data: TrainingImages, labels: int, seed: int, batch_size: int, processes: Processes) -> None:
-        """``labels`` is 0 for an unconditional run; ``batch_size`` counts all processes together."""
+    def __init__(
+        self,
+        data: TrainingImages,
+        labels: int,
+        seed: int,
+        batch_size: int,
+        processes: Processes,
+        holdout: float = 0,
+    ) -> None:
+        """``labels`` is 0 for an unconditional run; ``batch_size`` counts all processes together.
+
+        ``holdout`` is the share of the images that no batch holds.
+        """
         self._data, self._labels, self._seed, self._batch_size = data, labels, seed, batch_size
         self._processes, self._share = processes, processes.share(batch_size)
+        self._training = training_indices(len(data), holdout)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch-loader")
         self._next: tuple[int, Future[tuple[Tensor, Tensor | None]]] | None = None
         self.waited = 0.0
@@ -52,7 +65,7 @@ class BatchLoader:
 
     def _read(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
         start = images_seen + self._processes.rank * self._share
-        indices = batch_indices(len(self._data), self._seed, start, self._share)
+        indices = self._training[batch_indices(len(self._training), self._seed, start, self._share)]
         # A view of [N, H, W, C], so the batch is channels last in memory.
         pixels = torch.from_numpy(self._data.images[indices]).permute(0, 3, 1, 2)
         has_label = self._labels and self._data.labels is not None

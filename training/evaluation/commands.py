@@ -1,6 +1,7 @@
 """The commands ``judge`` and ``evaluate``."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from models.noise import MAX_SEED
 from training.config.presets import preset_names
 from training.errors import TrainingError
+from training.evaluation.seeds import TELLING, has_chosen
 from training.options import DATA_HELP
 
 
@@ -57,7 +59,9 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(help=f"{DATA_HELP} Default: the run's own training images; a bundle needs it.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Generated images per repeat.")] = 10_000,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Generated images per repeat; at most half of the data.")
+    ] = 10_000,
     judge: Annotated[
         Path | None,
         typer.Option(
@@ -68,7 +72,12 @@ def evaluate(
         str | None,
         typer.Option(metavar="FILE", help="inception-2015-12-05.pt, or `download`: adds FID, KID and Inception Score."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The first image's seed.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MAX_SEED, help="The first image's seed; smaller ones have chosen the best checkpoint and trial."
+        ),
+    ] = TELLING,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -83,6 +92,7 @@ def evaluate(
     """
     from training.data.checks import report_data
     from training.data.dataset import load_images
+    from training.evaluation.evaluate import REPEATS
     from training.evaluation.evaluate import evaluate as evaluate_target
     from training.evaluation.inception.weights import load_inception
     from training.evaluation.judge.network import load_judge
@@ -100,11 +110,16 @@ def evaluate(
     images = load_images(source, opened.data_config)
     report_data(images)
     network = network or judge_for(images)
+    if has_chosen(seed, REPEATS * samples):
+        print(
+            f"seeds below {TELLING} have chosen the best checkpoint, so scores on them flatter it: leave out --seed",
+            file=sys.stderr,
+        )
     evaluation = evaluate_target(opened, images, network, samples, seed, inception_network)
     folder = out or (opened.path if opened.kind == "run" else Path("evaluations") / opened.name.replace("/", "-"))
     written = [
         write_json(evaluation, folder),
-        write_picture(evaluation, opened, Reference(images, network), folder),
+        write_picture(evaluation, opened, Reference(images, network, evaluation.data.held_out), folder),
     ]
     if card and opened.kind == "bundle":
         written.append(write_card(evaluation, opened.path))

@@ -11,12 +11,14 @@ from training.console import console
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.evaluation.gather import MetricResults, compute_metrics
+from training.evaluation.hidden import Hidden, hidden_from
 from training.evaluation.inception.scores import fid_left_out, inception_scores
 from training.evaluation.inception.weights import Inception
 from training.evaluation.judge.network import FEATURES, Judge, JudgeRecord
 from training.evaluation.metrics.table import METRICS, Metric
 from training.evaluation.reference import Baselines, Reference
 from training.evaluation.scores import JudgedScore, share
+from training.evaluation.seeds import TELLING
 from training.evaluation.shared.scores import SharedComparison
 from training.evaluation.target import EvalTarget, check_labels, generate_batches
 
@@ -43,6 +45,7 @@ class DataRecord(StrictModel):
     name: str
     fingerprint: str
     images: int
+    held_out: int = Field(description="of these, images that the generator has not seen")
 
 
 class LabelScore(StrictModel):
@@ -76,20 +79,23 @@ def evaluate(
     data: TrainingImages,
     judge: Judge,
     samples: int = SAMPLES,
-    seed: int = 0,
+    seed: int = TELLING,
     inception: Inception | None = None,
 ) -> Evaluation:
     """Evaluates a generator on ``REPEATS`` times ``samples`` images, with the seeds from ``seed`` on.
 
-    On a CPU the same arguments give the same numbers. Raises ``TrainingError`` if the generator, the data and the
-    judge do not fit each other, or there are too few images.
+    Values and baselines need equally many images, so no more than half of the data are compared at once. On a CPU the
+    same arguments give the same numbers. Raises ``TrainingError`` if the generator, the data and the judge do not fit
+    each other, or there are too few images.
     """
     if samples < MIN_SAMPLES:
         raise TrainingError(f"--samples is {samples}; on {FEATURES} features it must be at least {MIN_SAMPLES}")
     check_labels(target, data)
     judge.check_size(target.image.height, target.image.width, target.image.channels)
-    reference = Reference(data, judge)
-    baselines = reference.baselines("evaluation", samples, lambda: _baselines(reference, samples))
+    hidden = hidden_from(target, data)
+    reference = Reference(data, judge, hidden.images)
+    samples = min(samples, reference.largest_sample)
+    baselines = reference.baselines(f"evaluation-{hidden.images}", samples, lambda: _baselines(reference, samples))
     shared = SharedComparison(reference, samples)
     repeats = [
         compute_metrics(
@@ -98,17 +104,17 @@ def evaluate(
         for repeat in track(range(REPEATS), "Judging", console=console, disable=not console.is_terminal)
     ]
     judged = [
-        _judged_score(metric, repeats, baselines, judge, samples, seed)
+        _judged_score(metric, repeats, baselines, reference, samples, seed)
         for metric in METRICS
         if metric.name in repeats[0].scores
     ]
     published = inception_scores(inception, target, data, seed) if inception else []
-    left_out = shared.left_out
+    left_out = _copies_left_out(hidden, reference) | shared.left_out
     if inception and (reason := fid_left_out(data)):
         left_out["fid"] = reason
     return Evaluation(
         subject=TargetRecord(name=target.name, kind=target.kind, path=str(target.path)),
-        data=DataRecord(name=data.name, fingerprint=data.fingerprint, images=len(data)),
+        data=DataRecord(name=data.name, fingerprint=data.fingerprint, images=len(data), held_out=hidden.images),
         judge_name=judge.name,
         judge=judge.record,
         seed=seed,
@@ -122,12 +128,12 @@ def evaluate(
 
 
 def _baselines(reference: Reference, samples: int) -> Baselines:
-    available = min(samples, reference.held_out)
-    real = compute_metrics(reference.held_out_batches(available), available, reference)
+    # Only held-out images are no training images, so only they have a distance to these.
+    real = compute_metrics(reference.unseen_batches(samples), samples, reference, queries=reference.held_out_features)
     noise = compute_metrics(reference.noise_batches(samples), samples, reference)
     return Baselines(
         real_baseline=real.scores,
-        real_samples=available,
+        real_samples=samples,
         noise_baseline=noise.scores,
         labelled=tuple(real.labels.requested.tolist()) if real.labels else (),
         recognised=tuple(real.labels.recognised.tolist()) if real.labels else (),
@@ -135,7 +141,12 @@ def _baselines(reference: Reference, samples: int) -> Baselines:
 
 
 def _judged_score(
-    metric: Metric, repeats: list[MetricResults], baselines: Baselines, judge: Judge, samples: int, seed: int
+    metric: Metric,
+    repeats: list[MetricResults],
+    baselines: Baselines,
+    reference: Reference,
+    samples: int,
+    seed: int,
 ) -> JudgedScore:
     values = np.array([repeat.scores[metric.name] for repeat in repeats])
     value = float(values.mean())
@@ -145,16 +156,25 @@ def _judged_score(
     return JudgedScore(
         metric=metric.name,
         value=value,
-        judge=judge.name if metric.uses_judge else NO_JUDGE,
+        judge=reference.judge.name if metric.uses_judge else NO_JUDGE,
         samples=samples,
         floor=real_baseline,
         ceiling=noise_baseline,
         deviation=float(values.std(ddof=1)),
         share=share(value, real_baseline, noise_baseline),
         better=metric.better,
-        protocol=f"{metric.protocol}; mean of {REPEATS} × {samples} images, uint8, seeds from {seed}; "
+        protocol=f"{metric.protocol.format_map(reference.counts(samples))}; "
+        f"mean of {REPEATS} × {samples} images, uint8, seeds from {seed}; "
         f"floor from {baselines.real_samples} real images",
     )
+
+
+def _copies_left_out(hidden: Hidden, reference: Reference) -> dict[str, str]:
+    """Returns why copies cannot be told, for each metric of them; empty if they can."""
+    reason = hidden.reason
+    if hidden.images and reference.held_out_distances is None:
+        reason = "at least half of the images that the generator has not seen are in its training images, too"
+    return {metric.name: reason for metric in METRICS if metric.needs == "memorisation"} if reason else {}
 
 
 def _label_scores(

@@ -30,18 +30,25 @@ class MetricResults:
 
 
 def compute_metrics(
-    batches: Iterable[tuple[NDArray[np.uint8], NDArray[np.int64] | None]], count: int, reference: Reference
+    batches: Iterable[tuple[NDArray[np.uint8], NDArray[np.int64] | None]],
+    count: int,
+    reference: Reference,
+    queries: NDArray[np.float32] | None = None,
 ) -> MetricResults:
     """Compares a stream of ``count`` images uint8 [n, H, W, C] and labels int64 [n] with real images.
 
-    The stream must come in random order. Raises ``TrainingError`` if the images have another size than the judge's.
+    The stream must come in random order. ``queries`` are the features whose nearest training images are searched, if
+    not those of the stream. Raises ``TrainingError`` if the images have another size than the judge's.
     """
-    gathered = gather(batches, count, reference)
+    gathered = gather(batches, count, reference, queries)
     return MetricResults(compute_scores(gathered, METRICS), gathered.labels)
 
 
 def gather(
-    batches: Iterable[tuple[NDArray[np.uint8], NDArray[np.int64] | None]], count: int, reference: Reference
+    batches: Iterable[tuple[NDArray[np.uint8], NDArray[np.int64] | None]],
+    count: int,
+    reference: Reference,
+    queries: NDArray[np.float32] | None = None,
 ) -> Gathered:
     """Returns what the metrics need of a stream, see ``compute_metrics``."""
     judge = reference.judge
@@ -72,6 +79,7 @@ def gather(
         features=features_sample.sample(),
         images=image_sample.sample(),
         labels=LabelCounts(requested, recognised) if requested.any() else None,
+        queries=queries,
         class_score=class_score.score() if class_score else None,
         extrapolation=extrapolated.result() if extrapolated else None,
     )

@@ -12,6 +12,7 @@ from training.evaluation.judge.network import FEATURES, Judge
 from training.evaluation.metrics.moments import Moments
 from training.evaluation.metrics.table import LOOP_METRICS, Gathered, compute_scores
 from training.evaluation.reference import Baselines, Reference
+from training.evaluation.seeds import CHOOSING
 from training.evaluation.target import BATCH, sample_images, sample_labels
 from training.runs.sampling import in_batches
 
@@ -26,20 +27,23 @@ class LoopJudge:
     """
 
     def __init__(
-        self, data: TrainingImages, samples: int, judge: Judge, noise_dim: int, conditional: bool, seed: int = 0
+        self, data: TrainingImages, samples: int, judge: Judge, noise_dim: int, conditional: bool, seed: int = CHOOSING
     ) -> None:
         """Computes the features of the real images and the baselines unless they are cached.
 
-        Raises ``TrainingError`` if the judge knows images of another size, or ``samples`` does not exceed the
-        features' dimension.
+        Scores and baselines need equally many images, so ``samples`` is at most half of the data. Raises
+        ``TrainingError`` if the judge knows images of another size, or ``samples`` does not exceed the features'
+        dimension.
         """
         self._reference = Reference(data, judge)
+        self.samples = samples = min(samples, self._reference.largest_sample)
+        """Generated images of each score, and images of each baseline."""
         self._noise = noise_for_seeds([seed + index for index in range(samples)], noise_dim)
         self._labels = sample_labels(data, samples, seed) if conditional else None
         baselines = self._reference.baselines("loop", samples, self._baselines)
         self.name = judge.name
         self.real_baseline = baselines.real_baseline
-        """Scores of real images that the judge has not seen: ``samples`` of them, or all there are."""
+        """Scores of ``samples`` real images that the judge has not seen."""
         self.noise_baseline = baselines.noise_baseline
         """Scores of ``samples`` images of noise."""
 
@@ -72,7 +76,7 @@ class LoopJudge:
     def _baselines(self) -> Baselines:
         samples = len(self._noise)
         return Baselines(
-            real_baseline=self._scores(images for images, _ in self._reference.held_out_batches(samples)),
-            real_samples=min(samples, self._reference.held_out),
+            real_baseline=self._scores(images for images, _ in self._reference.unseen_batches(samples)),
+            real_samples=samples,
             noise_baseline=self._scores(images for images, _ in self._reference.noise_batches(samples)),
         )

@@ -1,4 +1,4 @@
-"""The real side of a comparison: the judge's features of every training image, computed once and cached."""
+"""The real side of a comparison: the judge's features of every image and of its mirror, computed once and cached."""
 
 import hashlib
 import io
@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
@@ -14,14 +15,15 @@ from torch import Tensor
 from models.strict import StrictModel
 from models.transparency import premultiply
 from training.console import console
+from training.data import split
 from training.data.cache import FEATURES_ENDING, evict, judges_folder, mark_in_use
 from training.data.dataset import TrainingImages
+from training.data.split import judge_split
 from training.errors import TrainingError
 from training.evaluation.judge.network import FEATURES, Judge
-from training.evaluation.judge.train import fit_holdout_split
 from training.evaluation.metrics.moments import Moments
 from training.evaluation.metrics.neighbours import nearest_training_images
-from training.evaluation.metrics.table import HELD_OUT
+from training.evaluation.metrics.table import HELD_OUT, NEIGHBOURS, SLICED
 from training.files import write_atomic
 
 _BATCH = 500
@@ -32,7 +34,7 @@ class Baselines(StrictModel):
 
     real_baseline: dict[str, float]
     real_samples: int
-    """The requested number of images, or all of the holdout split if it has fewer."""
+    """The number of images behind the real baseline, and behind each value that is read on it."""
     noise_baseline: dict[str, float]
     labelled: tuple[int, ...] = ()
     """Real images per label; empty if the judge does not know the data's labels."""
@@ -43,25 +45,30 @@ class Baselines(StrictModel):
 class Reference:
     """A data set as a judge sees it.
 
-    Generated images are compared with the fit split, which judges learn from. The holdout split, which no judge has
-    seen, stands in for a perfect generator and gives the real baseline.
+    Generated images are compared with the fit split, which judges learn from. The unseen split, which no judge has
+    seen, stands in for a perfect generator and gives the real baseline. Its first images may be held out: the generator
+    has not seen them, either. Only they tell how near to a training image an image lies that is no copy.
     """
 
-    def __init__(self, data: TrainingImages, judge: Judge) -> None:
+    def __init__(self, data: TrainingImages, judge: Judge, held_out: int = 0) -> None:
         """Computes the features of every image unless they are cached.
 
-        Raises ``TrainingError`` if the judge knows images of another size, or there are too few images.
+        ``held_out`` images were hidden from the generator, which was trained on all others. Raises ``TrainingError``
+        if the judge knows images of another size, or there are too few images.
         """
         judge.check_size(*data.images.shape[1:])
         self.data, self.judge = data, judge
-        self._fit, self._holdout = fit_holdout_split(len(data))
+        self._fit, self._unseen = judge_split(len(data))
+        self._order = np.concatenate([self._fit, self._unseen])
+        self._held_out = slice(len(self._fit), len(self._fit) + held_out)
+        """Rows of the features."""
         if len(self._fit) <= FEATURES:
             raise TrainingError(
                 f"{data.name} holds {len(data)} images; a comparison on {FEATURES} features needs at least "
                 f"{2 * (FEATURES + 1)}"
             )
         self._key = f"{data.fingerprint}-{judge.record.sha256[:16]}"
-        # Rows in the order of the splits: fit, then holdout.
+        # Rows in the order of the splits: fit, then unseen.
         self._features: NDArray[np.float32] = cached_features(
             judges_folder() / f"{self._key}{FEATURES_ENDING}", self._compute_features
         )
@@ -72,9 +79,9 @@ class Reference:
         return self._features[: len(self._fit)]
 
     @property
-    def held_out(self) -> int:
-        """The number of images in the holdout split."""
-        return len(self._holdout)
+    def largest_sample(self) -> int:
+        """The most images that may be compared at once: so many are there on both sides, for values and baselines."""
+        return len(self._fit)
 
     @cached_property
     def moments(self) -> Moments:
@@ -84,11 +91,40 @@ class Reference:
             moments.add(self.real_features[first : first + 10_000])
         return moments
 
+    @property
+    def held_out_features(self) -> NDArray[np.float32]:
+        """Features of images that neither network has seen, float32 [at most HELD_OUT, FEATURES]."""
+        return self._features[self._held_out][:HELD_OUT]
+
     @cached_property
-    def held_out_distances(self) -> Tensor:
-        """From images of the holdout split to their nearest image in the fit split, in features."""
-        queries = self._features[len(self._fit) : len(self._fit) + HELD_OUT]
-        return nearest_training_images(queries, self.real_features)[0]
+    def held_out_distances(self) -> Tensor | None:
+        """From held-out images to their nearest training image, in features.
+
+        None if no image is held out, or at least half of these are training images, too: then no image can be nearer.
+        """
+        queries = self.held_out_features
+        if not len(queries):
+            return None
+        distances = self.training_distances(queries)
+        return distances if distances.median() > 0 else None
+
+    def training_distances(self, features: NDArray[np.float32]) -> Tensor:
+        """Returns distances float64 [n] from features [n, FEATURES] to the nearest training image or mirrored one."""
+        return self._nearest_training(features)[0]
+
+    def counts(self, samples: int) -> dict[str, int]:
+        """Returns how many images each metric compares, for protocols, given ``samples`` generated ones."""
+        pairs = min(samples, len(self._fit), NEIGHBOURS)
+        return {
+            "samples": samples,
+            "fit": len(self._fit),
+            "pairs": pairs,
+            "subset": min(1000, pairs // 2),
+            "sliced": min(samples, len(self._fit), SLICED),
+            "queries": min(samples, HELD_OUT),
+            "held_out": len(self.held_out_features),
+            "training": len(self._training),
+        }
 
     def real_images(self, count: int) -> NDArray[np.uint8]:
         """Returns at most ``count`` random images of the fit split, uint8 [N, H, W, C]."""
@@ -99,18 +135,18 @@ class Reference:
         return premultiply(self.real_images(count))
 
     def nearest_images(self, features: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Returns the training images of both splits nearest to features [N, FEATURES], uint8 [N, H, W, C]."""
-        rows = nearest_training_images(features, self._features)[1].cpu().numpy()
-        images: NDArray[np.uint8] = self.data.images[np.concatenate([self._fit, self._holdout])[rows]]
-        return images
+        """Returns the training images, or their mirrors, nearest to features [N, FEATURES], uint8 [N, H, W, C]."""
+        _, rows, mirrored = self._nearest_training(features)
+        images: NDArray[np.uint8] = self.data.images[self._order[self._training[rows]]]
+        return np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
     def fit_batches(self, count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64] | None]]:
         """Yields at most ``count`` images of the fit split and their labels, in batches."""
         yield from self._real_batches(self._fit[:count])
 
-    def held_out_batches(self, count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64] | None]]:
-        """Yields at most ``count`` images of the holdout split and their labels, in batches."""
-        yield from self._real_batches(self._holdout[:count])
+    def unseen_batches(self, count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64] | None]]:
+        """Yields at most ``count`` images of the unseen split and their labels, in batches."""
+        yield from self._real_batches(self._unseen[:count])
 
     def noise_batches(self, count: int) -> Iterator[tuple[NDArray[np.uint8], None]]:
         """Yields ``count`` images of uniform noise, always the same, in batches."""
@@ -129,13 +165,41 @@ class Reference:
         for indices in _batches(images):
             yield self.data.images[indices], None if self.data.labels is None else self.data.labels[indices]
 
-    def _compute_features(self) -> NDArray[np.float32]:
+    @cached_property
+    def _training(self) -> NDArray[np.int64]:
+        """Rows of the features: the images that the generator was trained on."""
+        return np.delete(np.arange(len(self._order)), self._held_out)
+
+    @cached_property
+    def _mirrored_features(self) -> NDArray[np.float32]:
+        return cached_features(
+            judges_folder() / f"{self._key}-mirrored{FEATURES_ENDING}", lambda: self._compute_features(mirrored=True)
+        )
+
+    def _nearest_training(self, features: NDArray[np.float32]) -> tuple[Tensor, NDArray[np.int64], NDArray[np.bool_]]:
+        """Returns the nearest training image: its distance, its row in ``_training``, and whether it is mirrored.
+
+        Mirrors count for every generator: one that was trained with flips has learnt them, and to any other they are
+        images that it hardly ever comes near.
+        """
+        sides = (self._features, self._mirrored_features)
+        (plain, rows), (mirrored, mirrored_rows) = (
+            nearest_training_images(features, side[self._training]) for side in sides
+        )
+        nearer = mirrored < plain
+        return (
+            torch.minimum(plain, mirrored),
+            torch.where(nearer, mirrored_rows, rows).cpu().numpy(),
+            nearer.cpu().numpy(),
+        )
+
+    def _compute_features(self, mirrored: bool = False) -> NDArray[np.float32]:
         features = np.empty((len(self.data), FEATURES), np.float32)
-        order = np.concatenate([self._fit, self._holdout])
-        steps = list(enumerate(_batches(order)))
-        for step, indices in track(steps, "Features of real images", console=console, disable=not console.is_terminal):
-            first = step * _BATCH
-            features[first : first + len(indices)] = self.judge(self.data.images[indices])[0]
+        steps = list(enumerate(_batches(self._order)))
+        title = "Features of mirrored images" if mirrored else "Features of real images"
+        for step, indices in track(steps, title, console=console, disable=not console.is_terminal):
+            first, images = step * _BATCH, self.data.images[indices]
+            features[first : first + len(indices)] = self.judge(images[:, :, ::-1] if mirrored else images)[0]
         return features
 
 
@@ -146,7 +210,11 @@ def _definitions_digest() -> str:
     A changed definition never reads baselines cached by an earlier one. A changed comment costs one recomputation.
     """
     folder = Path(__file__).parent
-    sources = [*sorted((folder / "metrics").glob("*.py")), *(folder / f"{name}.py" for name in _DEFINED_IN)]
+    sources = [
+        *sorted((folder / "metrics").glob("*.py")),
+        *(folder / f"{name}.py" for name in _DEFINED_IN),
+        Path(split.__file__),
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 

@@ -81,7 +81,7 @@ def write_json(evaluation: Evaluation, folder: Path) -> Path:
 def write_card(evaluation: Evaluation, bundle: Path) -> Path:
     """Writes the scores into a bundle's card, and returns the card's path.
 
-    Scores of the same metric, judge and number of samples are replaced, others stay. Raises ``TrainingError``.
+    Scores by the same judge on the same number of samples are replaced, others stay. Raises ``TrainingError``.
     """
     path = bundle / CARD_FILE
     try:
@@ -89,8 +89,9 @@ def write_card(evaluation: Evaluation, bundle: Path) -> Path:
     except (OSError, ValidationError) as error:
         raise TrainingError(f"cannot read {path}, so the scores were not added to it") from error
     new = tuple(score.for_card() for score in evaluation.scores)
-    replaced = {(score.metric, score.judge, score.samples) for score in new}
-    others = tuple(score for score in card.scores if (score.metric, score.judge, score.samples) not in replaced)
+    # Those that were left out this time, too: an earlier version may have defined them otherwise.
+    replaced = {(score.judge, score.samples) for score in new}
+    others = tuple(score for score in card.scores if (score.judge, score.samples) not in replaced)
     changed = card.model_copy(update={"scores": (*others, *new)})
     write_atomic(path, (changed.model_dump_json(indent=2) + "\n").encode())
     return path

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.bundle import CARD_FILE, BundleError, ImageSpec, check_signature, read_bundle
 from models.bundle import Tensor as GraphTensor
 from models.noise import MAX_SEED, noise_for_seeds
+from training.config.earlier import with_earlier_values
 from training.config.schema import DataConfig
 from training.data.dataset import TrainingImages
 from training.device import best_device
@@ -44,7 +45,9 @@ class EvalTarget:
     data_config: DataConfig
     """How real images are fitted to its size."""
     data_source: str | None
-    """Its training images, or None if that is not known."""
+    """Where its training images lie, or None if that is not known."""
+    trained_on: str
+    """The fingerprint of the data set that it was trained on."""
     sample: Callable[[NDArray[np.float32], NDArray[np.int64] | None], Images]
     """Noise float32 [N, Z] and label int64 [N] or None → images uint8 [N, H, W, C]."""
 
@@ -146,6 +149,7 @@ def _open_run(path: Path) -> EvalTarget:
         image=ImageSpec(height=side, width=side, channels=run.config.data.channels),
         data_config=run.config.data,
         data_source=run.data.source,
+        trained_on=run.data.fingerprint,
         sample=lambda noise, label: sample_images(generator, noise, label),
     )
 
@@ -176,6 +180,7 @@ def _open_bundle(path: Path) -> EvalTarget:
         image=card.image,
         data_config=_data_config(card.training.configuration.get("data"), card.image),
         data_source=None,
+        trained_on=card.training.dataset.fingerprint,
         sample=sample,
     )
 
@@ -183,9 +188,9 @@ def _open_bundle(path: Path) -> EvalTarget:
 def _data_config(recorded: object, image: ImageSpec) -> DataConfig:
     """Returns how the bundle's training images were fitted, or padding to its size if the card does not say."""
     try:
-        return DataConfig.model_validate(recorded)
+        return DataConfig.model_validate(with_earlier_values({"data": recorded})["data"])
     except ValidationError:
-        return DataConfig(resolution=image.height, channels=image.channels, fit="pad")
+        return DataConfig(resolution=image.height, channels=image.channels, fit="pad", holdout=0)
 
 
 def _tensor(node: "onnxruntime.NodeArg") -> GraphTensor:  # type: ignore[name-defined]  # noqa: F821

@@ -30,7 +30,7 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
     """
     intervals, num_labels = config.pace, len(data.label_names or ()) if config.conditional else 0
     train_step, metrics = TrainStep(config, state, processes), MetricAccumulator(processes, state.images_seen)
-    batches = BatchLoader(data, num_labels, config.seed, config.batch_size, processes)
+    batches = BatchLoader(data, num_labels, config.seed, config.batch_size, processes, config.data.holdout)
     with stop_requested() as received_signals, batches as loader, callback:
         stop = False
         while state.images_seen < config.images and not stop:

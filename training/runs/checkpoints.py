@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from training.config.changeable import CHANGEABLE, DATA_SELECTION, FREE_TO_CHANGE
+from training.config.earlier import with_earlier_values
 from training.config.schema import Config
 from training.errors import TrainingError
 from training.files import atomic_file
@@ -70,8 +71,8 @@ def check_same_run(before: dict[str, Any], config: Config) -> None:
     """Raises ``TrainingError`` naming each setting that differs from a checkpoint and would change the run's course."""
     now = config.model_dump(mode="json")
     with suppress(ValidationError):  # if a setting no longer exists, the comparison below names it
-        # A checkpoint older than a setting was written under the setting's default.
-        before = Config.model_validate(before).model_dump(mode="json")
+        # A checkpoint older than a setting was written under the setting's default, or under its earlier value.
+        before = Config.model_validate(with_earlier_values(before)).model_dump(mode="json")
     before, now = _without_data_selection(before), _without_data_selection(now)
     changed = [
         f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}"

@@ -17,6 +17,7 @@ import numpy
 import pydantic
 import torch
 
+from training.config.earlier import with_earlier_values
 from training.config.files import dump_config, parse_config
 from training.config.schema import Config
 from training.config.strict_yaml import read_yaml
@@ -199,7 +200,8 @@ def check_free(path: Path) -> None:
 def open_start(path: Path) -> RunStart:
     """Opens a run, however far it has got. Raises ``TrainingError`` if the folder holds none."""
     try:
-        config = parse_config(read_yaml(path / CONFIG_FILE), str(path / CONFIG_FILE))
+        recorded = with_earlier_values(read_yaml(path / CONFIG_FILE))
+        config = parse_config(recorded, str(path / CONFIG_FILE))
         record = (path / DATA_FILE).read_bytes()
         known = DataSource.model_validate_json(record)
         data = DataRecord.model_validate_json(record) if json.loads(record).keys() - known.model_dump() else None

@@ -3,16 +3,20 @@
 In a training of several processes, only the first one reports.
 """
 
+import copy
 import time
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.data.loader import batch_indices
+from training.data.split import training_indices
 from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import Best, TrainingState
 from training.runs.checkpoints import save_checkpoint, write_tensors
@@ -27,6 +31,8 @@ class Judge(Protocol):
 
     name: str
     """The name of its distance, such as ``fxd-mnist-0123abcd``."""
+    samples: int
+    """Images of each score. Scores on other numbers of images do not compare: a distance falls as they grow."""
 
     def score(self, generator: nn.Module) -> dict[str, float]:
         """Returns scores by name; among them ``fxd``, the distance, where smaller is better."""
@@ -43,7 +49,7 @@ class Reporter(Callback):
         self._loggers = run_loggers(run.path, state.images_seen, run.config.images, quiet)
         self._noise, self._label = grid_inputs(run.config.network.noise_dim, run.labels)
         self._columns = min(run.labels, 10) or 10
-        self._reals = _reals_of_grid(data, run.config.seed, self._label, len(self._noise))
+        self._reals = _reals_of_grid(data, run.config, self._label, len(self._noise))
         self._scored_at = state.images_seen
         self._tick_began = time.perf_counter()
         self._scoring_seconds = 0.0
@@ -52,6 +58,7 @@ class Reporter(Callback):
     def __enter__(self) -> "Reporter":
         for logger in self._loggers:
             logger.start()
+        self._score_best_again()
         if self._state.images_seen == 0:
             image_grid(self._reals, self._columns).save(self._run.path / "reals.png")
             self._draw(0)
@@ -113,7 +120,7 @@ class Reporter(Callback):
         began, lines = time.perf_counter(), []
         for half_life, generator in self._state.emas.items():
             scores = self._judge.score(generator)
-            line = {"images_seen": images_seen, "half_life": half_life, "judge": self._judge.name, **scores}
+            line = {"images_seen": images_seen, "half_life": half_life, **_scored_by(self._judge), **scores}
             lines.append(line)
             append_line(self._run.scores, line)
             for logger in self._loggers:
@@ -125,10 +132,29 @@ class Reporter(Callback):
         self._scoring_seconds += time.perf_counter() - began
         self.scored(images_seen, lines)
 
+    def _score_best_again(self) -> None:
+        """Scores ``best.pt`` as the run is scored now, if an earlier version did it on another number of images."""
+        if self._judge is None or self._state.best is None or not self._run.best.exists():
+            return
+        best = torch.load(self._run.best, map_location="cpu", weights_only=True)
+        assert self._run.config.judge is not None
+        if best.get("samples", self._run.config.judge.samples) == self._judge.samples:
+            return
+        generator = copy.deepcopy(self._state.emas[best["half_life"]])
+        generator.load_state_dict(best["generator"])
+        scores = self._judge.score(generator)
+        self._state.best = Best(scores["fxd"], best["images_seen"], best["half_life"])
+        write_tensors(self._run.best, {**best, **_scored_by(self._judge), **scores})
 
-def _reals_of_grid(data: TrainingImages, seed: int, label: Tensor | None, count: int) -> NDArray[np.uint8]:
+
+def _scored_by(judge: Judge) -> dict[str, Any]:
+    return {"judge": judge.name, "samples": judge.samples}
+
+
+def _reals_of_grid(data: TrainingImages, config: Config, label: Tensor | None, count: int) -> NDArray[np.uint8]:
     """Returns the first real images in training order, uint8 [N, H, W, C], with the given labels if there are any."""
-    order = batch_indices(len(data), seed, 0, len(data))
+    training = training_indices(len(data), config.data.holdout)
+    order = training[batch_indices(len(training), config.seed, 0, len(training))]
     if label is None or data.labels is None:
         return data.images[np.resize(order, count)]
     ordered_labels = data.labels[order]

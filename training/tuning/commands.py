@@ -131,7 +131,7 @@ def _base(space: "Space", images: int | None, source: str) -> "tuple[Config, Tra
     values = space.base_values()
     base = parse_config(values if images is None else {**values, "images": images}, f"preset {space.preset}")
     loaded = load_images(source, base.data)
-    report_data(loaded)
+    report_data(loaded, base.data.holdout)
     check_data(base, loaded)
     return base, loaded
 

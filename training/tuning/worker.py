@@ -73,14 +73,14 @@ def _run_again(study: Study, claim: ClaimedTrial) -> None:
     attributes = claim.trial.user_attrs
     name = f"trial {attributes[OF]} with seed {attributes[SEED]}"
     config = study.plan.config(attributes[SETTINGS], attributes[SEED])
-    _train(study, study.reruns, claim, name, study.rerun_folder(claim.trial), config, _unpruned(claim))
+    _train(study, study.reruns, claim, name, study.rerun_folder(claim.trial), config, _unpruned(claim), confirm=True)
 
 
 def _run_final(study: Study, claim: ClaimedTrial) -> None:
     attributes = claim.trial.user_attrs
     name = f"trial {attributes[OF]} for {attributes[BUDGET]} images"
     config = study.plan.config(attributes[SETTINGS], attributes[SEED], attributes[BUDGET])
-    _train(study, study.finals, claim, name, study.final_folder(claim.trial), config, _unpruned(claim))
+    _train(study, study.finals, claim, name, study.final_folder(claim.trial), config, _unpruned(claim), confirm=True)
 
 
 def _unpruned(claim: ClaimedTrial) -> Report:
@@ -92,12 +92,24 @@ def _unpruned(claim: ClaimedTrial) -> Report:
 
 
 def _train(
-    study: Study, queue: Queue, claim: ClaimedTrial, name: str, path: Path, config: Config, report: Report
+    study: Study,
+    queue: Queue,
+    claim: ClaimedTrial,
+    name: str,
+    path: Path,
+    config: Config,
+    report: Report,
+    confirm: bool = False,
 ) -> None:
-    """Trains and reports the result to the study. An interrupted run is left to the next worker."""
+    """Trains and reports the result to the study; ``confirm`` takes it on other noise than that which chose it.
+
+    An interrupted run is left to the next worker.
+    """
     drawn = claim.trial.user_attrs.get(SETTINGS, {})
     try:
-        outcome = _report_result(queue.study, claim.trial, lambda: train(path, config, drawn, study.context, report))
+        outcome = _report_result(
+            queue.study, claim.trial, lambda: train(path, config, drawn, study.context, report, confirm)
+        )
     except UpdateFinishedTrialError:
         # No heartbeat for too long: another worker has the trial now.
         outcome = "this worker was presumed dead, and another one continues the trial"

@@ -20,6 +20,7 @@ from training.evaluation.evaluate import NO_JUDGE, evaluate
 from training.evaluation.judge.network import Judge
 from training.evaluation.metrics.table import LOOP_METRICS, METRICS, Gathered, Metric, compute_scores
 from training.evaluation.reference import Reference
+from training.evaluation.seeds import TELLING
 from training.evaluation.target import (
     check_labels,
     generate_batches,
@@ -55,14 +56,18 @@ def test_the_json_has_every_field(evaluated: tuple[Path, Path], judge: Judge, di
     assert content["subject"]["kind"] == "bundle"
     assert content["data"]["fingerprint"] == digit_images.fingerprint
     assert (content["judge_name"], content["judge"]["sha256"]) == (judge.name, judge.record.sha256)
-    assert (content["seed"], content["samples"], content["repeats"], content["floor_samples"]) == (0, SAMPLES, 3, 256)
+    assert (content["seed"], content["samples"], content["repeats"]) == (TELLING, SAMPLES, 3)
+    assert content["floor_samples"] == SAMPLES
     assert [score["metric"] for score in content["scores"]] == [
-        *(metric.name for metric in METRICS if metric.needs != "extrapolation"),
+        *(metric.name for metric in METRICS if metric.needs not in ("extrapolation", "memorisation")),
         "kd-lite0",
     ]
-    assert content["left_out"] == {
-        "fd-lite0": "needs more than 1280 images a side, and 256 can be compared; read kd-lite0"
-    }
+    assert content["data"]["held_out"] == 0
+    left_out = content["left_out"]
+    assert left_out["fd-lite0"] == "needs more than 1280 images a side, and 256 can be compared; read kd-lite0"
+    for metric in ("nearest_ratio", "copies"):
+        assert "was trained on other images" in left_out[metric], "on 60 000 digits, and not on these 512"
+    assert len(left_out) == 3
     assert content["scores"][-1]["judge"] == "lite0"
     by_name = {metric.name: metric for metric in METRICS}
     for score in content["scores"][:-1]:
@@ -70,7 +75,7 @@ def test_the_json_has_every_field(evaluated: tuple[Path, Path], judge: Judge, di
             "metric", "value", "judge", "samples", "floor", "ceiling", "deviation", "share", "better", "protocol",
         }  # fmt: skip
         assert score["judge"] == (judge.name if by_name[score["metric"]].uses_judge else NO_JUDGE)
-        assert f"3 × {SAMPLES} images, uint8, seeds from 0" in score["protocol"]
+        assert f"3 × {SAMPLES} images, uint8, seeds from {TELLING}" in score["protocol"]
     assert [row["label"] for row in content["labels"]] == list("0123456789")
     assert sum(row["samples"] for row in content["labels"]) == 3 * SAMPLES
 

@@ -27,6 +27,7 @@ class Scripted:
     """A judge with its mind made up, and a memory of whom it saw."""
 
     name = "fxd-scripted-00000000"
+    samples = 2000
 
     def __init__(self, *distances: float) -> None:
         self._distances = list(distances)
@@ -98,3 +99,24 @@ def test_a_folder_that_is_no_run_is_reported(finished_run: Path, tmp_path: Path,
     (tmp_path / "run" / missing).unlink()
     with pytest.raises(TrainingError, match=f"has no {missing}"):
         RunFolder.open(tmp_path / "run")
+
+
+def test_a_best_that_was_scored_on_another_number_of_images_is_scored_again(tmp_path: Path, digits: Path) -> None:
+    """An earlier version compared more generated images than there were real ones. Such a score is not beaten."""
+    run, state = begin(tmp_path / "run", digits)
+    train(run, state, Scripted(*range(1, 9)))
+    content = torch.load(run.best, weights_only=True)
+    assert content.pop("samples") == 2000
+    torch.save(content, run.best)
+    now = Scripted(40)
+    now.samples = 256
+    data = load_images(run.data.source, run.config.data)
+    with Reporter(run, data, state, now):
+        pass
+    assert state.best == Best(score=40, images_seen=content["images_seen"], half_life=content["half_life"])
+    again = torch.load(run.best, weights_only=True)
+    assert (again["fxd"], again["samples"]) == (40, 256)
+    for name, value in content["generator"].items():
+        assert torch.equal(again["generator"][name], value)
+    with Reporter(run, data, state, now):
+        assert now.seen[1:] == [], "once"

@@ -1,6 +1,7 @@
 """The whole command on tiny networks: the files of a study, its errors, and continuing it."""
 
 import base64
+import json
 import os
 import re
 import resource
@@ -86,6 +87,9 @@ def test_the_best_and_the_preset_are_run_again_on_fresh_seeds(finished: Path) ->
     )
     for run in reruns:
         folder = finished / "reruns" / f"{run.user_attrs['of']:04d}-seed{run.user_attrs['seed']}"
+        chosen = min(json.loads(line)["fxd"] for line in (folder / "scores.jsonl").read_text().splitlines())
+        assert run.user_attrs["scores"]["fxd"] == pytest.approx(chosen, rel=0.3), "of the same generator"
+        assert run.user_attrs["scores"]["fxd"] != chosen, "on other noise than that which chose it"
         assert RunFolder.open(folder).config.seed == run.user_attrs["seed"]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from training.console import console
 from training.data.cache import judges_folder
 from training.data.dataset import TrainingImages
+from training.data.split import judge_split
 from training.device import best_device
 from training.errors import TrainingError
 from training.evaluation.judge.network import (
@@ -34,6 +35,8 @@ MAX_EPOCHS = 20
 """On small data sets, a few passes would be hardly any steps."""
 MAX_TRAINING_IMAGES = 30_000
 """Most images that a judge is trained on, and most that it is tested on."""
+MIN_IMAGES = 2 * (FEATURES + 1)
+"""Fewest images of a judged data set: with no more images than features in each half, covariances are singular."""
 MIN_IMAGES_PER_LABEL = 4
 """Fewest training images per label, on average. With fewer, labels identify single images."""
 
@@ -53,15 +56,6 @@ def judge_for(data: TrainingImages) -> Judge:
     judge = train_judge(data)
     judge.save(path)
     return judge
-
-
-def fit_holdout_split(images: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns the indices of the fit split, which judges learn from, and of the holdout split, which they never see.
-
-    Both are in random order. They depend only on the number of images, so that every caller gets the same splits.
-    """
-    order = np.random.RandomState(0).permutation(images)
-    return order[: images // 2], order[images // 2 :]
 
 
 def useless_labels(data: TrainingImages, accuracy: float | None = None) -> str | None:
@@ -92,9 +86,10 @@ def train_judge(data: TrainingImages, epochs: int | None = None, seed: int = 0) 
     number of threads, the same data and seed give the same weights, bit for bit. Raises ``TrainingError`` if there are
     too few images.
     """
-    if len(data) < 2 * (FEATURES + 1):
+    if len(data) < MIN_IMAGES:
         raise TrainingError(
-            f"{data.name} holds {len(data)} images; a judge of {FEATURES} features needs at least {2 * (FEATURES + 1)}"
+            f"{data.name} holds {len(data)} images; a judge of {FEATURES} features needs at least {MIN_IMAGES}: "
+            "it learns from one half and is compared on the other"
         )
     reason = useless_labels(data)
     if reason is None:
@@ -110,8 +105,8 @@ def train_judge(data: TrainingImages, epochs: int | None = None, seed: int = 0) 
 
 
 def _train_test_indices(data: TrainingImages) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns the indices of training images, from the fit split, and of test images, from the holdout split."""
-    train, test = (split[:MAX_TRAINING_IMAGES] for split in fit_holdout_split(len(data)))
+    """Returns the indices of training images, from the fit split, and of test images, from the unseen split."""
+    train, test = (split[:MAX_TRAINING_IMAGES] for split in judge_split(len(data)))
     return train, test
 
 

@@ -16,7 +16,7 @@ from training.evaluation.metrics.estimate import Estimate
 from training.evaluation.metrics.frechet import Extrapolation, frechet_distance
 from training.evaluation.metrics.kernel import kernel_distance
 from training.evaluation.metrics.moments import Moments
-from training.evaluation.metrics.neighbours import PRDC, Memorisation, memorisation, nearest_training_images, prdc
+from training.evaluation.metrics.neighbours import PRDC, Memorisation, memorisation, prdc
 from training.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
 
 NEIGHBOURS = 10_000
@@ -34,7 +34,7 @@ HELD_OUT = 2_000
 Better = Literal["lower", "higher", "real"]
 """Which direction is an improvement; ``real``: the nearer to the score of real images, the better."""
 
-Needed = Literal["features", "images", "labels", "class_score", "extrapolation"]
+Needed = Literal["features", "images", "labels", "class_score", "extrapolation", "memorisation"]
 """The field of ``Gathered`` that a metric is computed from."""
 
 T = TypeVar("T")
@@ -52,8 +52,11 @@ class RealImages(Protocol):
         """float32 [N, D] of the fit split, in random order."""
 
     @property
-    def held_out_distances(self) -> Tensor:
-        """From images of the holdout split to their nearest image in the fit split, in features."""
+    def held_out_distances(self) -> Tensor | None:
+        """From images that the generator has not seen to their nearest training image; None without such images."""
+
+    def training_distances(self, features: NDArray[np.float32]) -> Tensor:
+        """From features [n, D] to their nearest training image or mirrored training image."""
 
     def compared_images(self, count: int) -> NDArray[np.uint8]:
         """At most ``count`` random images of the fit split, uint8 [N, H, W, C], premultiplied if they have alpha."""
@@ -84,20 +87,34 @@ class Gathered:
     """None if no labels were requested, or the judge has others."""
     class_score: Estimate | None = None
     """None if the judge has not learnt labels."""
+    queries: NDArray[np.float32] | None = None
+    """Features whose nearest training images are searched; None = the first ``HELD_OUT`` of ``features``."""
     extrapolation: Extrapolation | None = None
     """None below 16 images per dimension of the features: there, sampling noise dominates."""
 
     @cached_property
     def neighbourhoods(self) -> PRDC:
         """Precision, recall, density and coverage, on equally many images per side."""
-        # The more images, the nearer their neighbours.
-        return prdc(self.real.real_features[: len(self.features)], self.features, limit=NEIGHBOURS)
+        return prdc(*self.pairs, limit=NEIGHBOURS)
+
+    @property
+    def pairs(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features of equally many real and generated images, at most ``NEIGHBOURS``: two random samples.
+
+        The more images a side has, the nearer its neighbours are, and the more of the other side they cover.
+        """
+        real = self.real.real_features
+        count = min(len(real), len(self.features), NEIGHBOURS)
+        return real[:count], self.features[:count]
 
     @cached_property
-    def memorisation(self) -> Memorisation:
-        """Nearest training images of generated images against those of held-out ones."""
-        distances, _ = nearest_training_images(self.features[:HELD_OUT], self.real.real_features)
-        return memorisation(distances, self.real.held_out_distances)
+    def memorisation(self) -> Memorisation | None:
+        """Nearest training images of generated images against those of held-out ones; None if none is held out."""
+        held_out = self.real.held_out_distances
+        if held_out is None:
+            return None
+        queries = self.features[:HELD_OUT] if self.queries is None else self.queries
+        return memorisation(self.real.training_distances(queries), held_out)
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,7 @@ class Metric:
     """As in ``scores.json``, ``scores.jsonl`` and cards."""
     better: Better
     protocol: str
+    """How it is computed. Names in braces become the counts of ``Reference.counts``."""
     needs: Needed
     """The field without which the metric is left out."""
     compute: Callable[[Gathered], float]
@@ -132,7 +150,7 @@ def _given(value: T | None) -> T:
 
 
 def _kernel_distance(gathered: Gathered) -> float:
-    return kernel_distance(gathered.real.real_features[:NEIGHBOURS], gathered.features).value
+    return kernel_distance(*gathered.pairs).value
 
 
 def _label_agreement(gathered: Gathered) -> float:
@@ -141,14 +159,16 @@ def _label_agreement(gathered: Gathered) -> float:
 
 
 def _sliced_wasserstein(gathered: Gathered) -> float:
-    return sliced_wasserstein(gathered.real.compared_images(SLICED), _given(gathered.images), limit=SLICED).mean
+    generated = _given(gathered.images)
+    real = gathered.real.compared_images(min(len(generated), SLICED))
+    return sliced_wasserstein(real, generated[: len(real)], limit=SLICED).mean
 
 
 METRICS: tuple[Metric, ...] = (
     Metric(
         "fxd",
         "lower",
-        "Fréchet distance of the judge's features to those of the fit split",
+        "Fréchet distance of the judge's features, {samples} images to the {fit} real ones of the fit split",
         needs="features",
         compute=lambda gathered: frechet_distance(gathered.moments, gathered.real.moments),
         in_loop=True,
@@ -156,42 +176,43 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "fxd_infinity",
         "lower",
-        "fxd at 10 growing counts, extrapolated to infinitely many images",
+        "fxd at 10 growing counts up to {samples}, extrapolated to infinitely many images",
         needs="extrapolation",
         compute=lambda gathered: _given(gathered.extrapolation).value,
     ),
     Metric(
         "kernel_distance",
         "lower",
-        "squared MMD of the judge's features, kernel (x·y / D + 1)³, unbiased, 100 subsets of up to 1000",
+        "squared MMD of the judge's features, kernel (x·y / D + 1)³, unbiased, 100 subsets of {subset} out of {pairs} "
+        "images a side",
         needs="features",
         compute=_kernel_distance,
     ),
     Metric(
         "precision",
         "higher",
-        f"k = 3, equally many images a side, up to {NEIGHBOURS}",
+        "k = 3, {pairs} images a side",
         needs="features",
         compute=lambda gathered: gathered.neighbourhoods.precision,
     ),
     Metric(
         "recall",
         "higher",
-        f"k = 3, equally many images a side, up to {NEIGHBOURS}",
+        "k = 3, {pairs} images a side",
         needs="features",
         compute=lambda gathered: gathered.neighbourhoods.recall,
     ),
     Metric(
         "density",
         "real",
-        f"k = 5, equally many images a side, up to {NEIGHBOURS}",
+        "k = 5, {pairs} images a side",
         needs="features",
         compute=lambda gathered: gathered.neighbourhoods.density,
     ),
     Metric(
         "coverage",
         "higher",
-        f"k = 5, equally many images a side, up to {NEIGHBOURS}",
+        "k = 5, {pairs} images a side",
         needs="features",
         compute=lambda gathered: gathered.neighbourhoods.coverage,
         in_loop=True,
@@ -213,21 +234,23 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "nearest_ratio",
         "real",
-        f"median distance to the nearest image of the fit split, over that of held-out images; {HELD_OUT} a side",
-        needs="features",
-        compute=lambda gathered: gathered.memorisation.median_ratio,
+        "median distance of {queries} images to the nearest of {training} training images and their mirrors, over that "
+        "of {held_out} held-out ones",
+        needs="memorisation",
+        compute=lambda gathered: _given(gathered.memorisation).median_ratio,
     ),
     Metric(
         "copies",
         "real",
-        f"share of images nearer to the fit split than 95 % of held-out ones; {HELD_OUT} a side",
-        needs="features",
-        compute=lambda gathered: gathered.memorisation.copies,
+        "share of {queries} images nearer to one of {training} training images or their mirrors than 95 % of "
+        "{held_out} held-out ones",
+        needs="memorisation",
+        compute=lambda gathered: _given(gathered.memorisation).copies,
     ),
     Metric(
         "sliced_wasserstein",
         "lower",
-        f"× 1000, 7 × 7 patches of a Laplacian pyramid, up to {SLICED} images a side; no judge in it",
+        "× 1000, 7 × 7 patches of a Laplacian pyramid, {sliced} images a side; no judge in it",
         needs="images",
         compute=_sliced_wasserstein,
         uses_judge=False,

@@ -96,7 +96,7 @@ class SharedComparison:
         return np.concatenate([self._judge(images) for images, _ in batches])
 
     def _compute_baselines(self) -> Baselines:
-        unseen = self._features(self._reference.held_out_batches(self.count))
+        unseen = self._features(self._reference.unseen_batches(self.count))
         floors = compare(self._real[: len(unseen)], unseen)
         if len(unseen) < self.count:
             floors.pop(FRECHET, None)  # at another count its bias is another

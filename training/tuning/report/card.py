@@ -72,14 +72,13 @@ def tuning_record(study: Study) -> TuningRecord:
 def _scores(study: Study, run: RunFolder, scores: dict[str, Any]) -> tuple[Score, ...]:
     config, context = run.config, study.context
     assert config.judge is not None
-    samples = config.judge.samples
-    judge = LoopJudge(context.data, samples, context.judge, config.network.noise_dim, config.conditional)
+    judge = LoopJudge(context.data, config.judge.samples, context.judge, config.network.noise_dim, config.conditional)
     return tuple(
         Score(
             metric=metric.name,
             value=scores[metric.name],
             judge=judge.name,
-            samples=samples,
+            samples=judge.samples,
             floor=judge.real_baseline[metric.name],
             ceiling=judge.noise_baseline[metric.name],
         )

@@ -94,6 +94,7 @@ def train_command(study: Study, winner: Finalist) -> str:
     images = run.user_attrs.get(BUDGET, plan.images)
     settings = {
         **plan.space.settings,
+        **plan.before,
         **run.user_attrs[SETTINGS],
         "precision": plan.precision,
         "seed": run.user_attrs.get(SEED, plan.base.seed),

@@ -4,7 +4,7 @@ import math
 import statistics
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ SETTINGS, ENDED, IMAGES, SCORES = "settings", "ended", "images_seen", "scores"
 """A trial's attributes: the drawn settings, why it ended early, the images it has seen, its scores."""
 SEED, OF, BUDGET = "seed", "of", "budget"
 """Further attributes of a re-run: its seed, and the identity of its trial; of a final run also its images."""
+_SPACE, _HOLDOUT = "space", "holdout"
+"""Attributes of a study: its space, and the share of the images that no run has seen."""
 
 RERUN_TRIALS = 3
 """Number of best trials that are run again, beside the preset."""
@@ -83,6 +85,8 @@ class Study:
             found = runs_in(folder)  # before reading the storage, which then also knows runs started meanwhile
             check_known(folder, found, self._known_runs(), self.name, storage)
             search = self._open(self.name, plan.sampler, plan.prune)
+            # A study of an earlier version has recorded its space, but nothing about images held out.
+            self.plan = plan = replace(plan, earlier=_SPACE in search.user_attrs and _HOLDOUT not in search.user_attrs)
             _check_same(search, self._identity())
             reruns = self._open(self.name + RERUNS, "random", prune=False)
             finals = self._open(self.name + FINALS, "random", prune=False)
@@ -207,8 +211,10 @@ class Study:
             )
 
     def _identity(self) -> dict[str, Any]:
+        # The share held out comes first: a study that a kill leaves with its space alone would pass for an earlier one.
         return {
-            "space": self.plan.space.model_dump(mode="json"),
+            **({} if self.plan.earlier else {_HOLDOUT: self.plan.base.data.holdout}),
+            _SPACE: self.plan.space.model_dump(mode="json"),
             "images": self.plan.images,
             "sampler": self.plan.sampler,
             "prune": self.plan.prune,
@@ -237,7 +243,8 @@ def _check_same(study: optuna.Study, identity: dict[str, Any]) -> None:
 
 _START_ANOTHER = "; start another study with another --out"
 _DIFFERENT = {
-    "space": "this study was started with another space" + _START_ANOTHER,
+    _HOLDOUT: "this study was started with data.holdout {was}, not {now}" + _START_ANOTHER,
+    _SPACE: "this study was started with another space" + _START_ANOTHER,
     "images": "this study compares runs of {was} images, not of {now}" + _START_ANOTHER,
     "sampler": "this study was started with --sampler {was}, not {now}" + _START_ANOTHER,
     "prune": "this study was started with another choice of --prune" + _START_ANOTHER,

@@ -14,10 +14,12 @@ from training.data.dataset import TrainingImages
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.network import Judge
+from training.evaluation.seeds import CHOOSING, CONFIRMING
 from training.loop.callbacks import passed_multiple
 from training.loop.fit import fit
 from training.loop.state import TrainingState
 from training.parallel.distributed import Processes
+from training.runs.best_checkpoint import load_best_generator
 from training.runs.checkpoints import load_checkpoint
 from training.runs.folder import RunFolder
 from training.runs.json_lines import truncate_after
@@ -74,7 +76,7 @@ class Result:
     value: float
     """The objective of the generator in ``best.pt``."""
     scores: dict[str, Any]
-    """The scores of that generator, as in ``scores.jsonl``."""
+    """The scores of that generator, as in ``scores.jsonl``; of a confirmation, on other noise."""
     images_seen: int
 
 
@@ -94,11 +96,14 @@ def fixed_settings(images: int) -> dict[str, Any]:
     }
 
 
-def train(path: Path, config: Config, drawn: Collection[str], context: TrialContext, report: Report) -> Result:
+def train(
+    path: Path, config: Config, drawn: Collection[str], context: TrialContext, report: Report, confirm: bool = False
+) -> Result:
     """Trains in a folder until the budget is spent; ``drawn`` are the keys of the settings drawn for this run.
 
-    Raises ``TrialPruned`` if the run fails or ``report`` returns a reason, ``Stopped`` on SIGTERM or Ctrl-C, and
-    ``TrainingError`` if it cannot continue for a reason that no setting changes.
+    ``confirm`` scores the best generator once more, on other noise than that which chose it. Raises ``TrialPruned`` if
+    the run fails or ``report`` returns a reason, ``Stopped`` on SIGTERM or Ctrl-C, and ``TrainingError`` if it cannot
+    continue for a reason that no setting changes.
     """
     run = open_run(path, [*drawn, *RUN_SETTINGS], config, context.source, context.data)
     judge = _open_judge(run, context)
@@ -121,6 +126,10 @@ def train(path: Path, config: Config, drawn: Collection[str], context: TrialCont
     if not finished:
         raise Stopped
     best = best_of(_score_lines(run))
+    if confirm:
+        with _pruned_without_memory(OOM_IN_SCORING, context):
+            generator = load_best_generator(run, context.processes.device).network
+            best = {**best, **_open_judge(run, context, seed=CONFIRMING).score(generator)}
     return Result(objective(best, judge), best, state.images_seen)
 
 
@@ -181,12 +190,12 @@ def _shared_step(images_seen: int, config: Config) -> int:
     return images_seen // config.judge.every * config.judge.every
 
 
-def _open_judge(run: RunFolder, context: TrialContext) -> LoopJudge:
+def _open_judge(run: RunFolder, context: TrialContext, seed: int = CHOOSING) -> LoopJudge:
     config = run.config
     assert config.judge is not None
     try:
         return LoopJudge(
-            context.data, config.judge.samples, context.judge, config.network.noise_dim, config.conditional
+            context.data, config.judge.samples, context.judge, config.network.noise_dim, config.conditional, seed
         )
     except Exception as error:
         if ran_out_of_memory(error):

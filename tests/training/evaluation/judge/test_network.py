@@ -18,9 +18,10 @@ from models.networks.sngan import SnganConfig
 from models.noise import noise_for_seeds
 from training.data.cache import judges_folder
 from training.data.dataset import TrainingImages
+from training.data.split import judge_split
 from training.errors import TrainingError
 from training.evaluation.judge.network import FEATURES, Judge, load_judge
-from training.evaluation.judge.train import fit_holdout_split, judge_for, train_judge, useless_labels
+from training.evaluation.judge.train import judge_for, train_judge, useless_labels
 from training.evaluation.metrics.frechet import frechet_distance
 from training.evaluation.metrics.moments import Moments
 from training.runs.sampling import sample
@@ -102,18 +103,13 @@ def test_a_cached_judge_of_useless_labels_is_replaced(
 
 
 def test_it_learns_only_from_the_fit_split(digit_images: TrainingImages) -> None:
-    images, holdout = digit_images.images.copy(), fit_holdout_split(len(digit_images))[1]
-    # Still legible: labels that the judge cannot recognise in the holdout split count as useless.
-    images[holdout] = np.where(images[holdout] > 9, images[holdout] - 9, 0)
+    images, unseen = digit_images.images.copy(), judge_split(len(digit_images))[1]
+    # Still legible: labels that the judge cannot recognise in the unseen split count as useless.
+    images[unseen] = np.where(images[unseen] > 9, images[unseen] - 9, 0)
     changed = dataclasses.replace(digit_images, images=images)
     one, other = train_judge(changed, epochs=8), train_judge(digit_images, epochs=8)
     assert one.record.task == "labels"
     assert one.record.sha256 == other.record.sha256
-
-
-def test_the_splits_partition_the_images() -> None:
-    fit, holdout = fit_holdout_split(7)
-    assert sorted([*fit, *holdout]) == list(range(7))
 
 
 def test_patterns_are_farther_from_real_images_than_blurred_ones(judge: Judge, digit_images: TrainingImages) -> None:

@@ -105,8 +105,8 @@ def test_too_few_images_leave_the_frechet_distance_out(reference: Reference) -> 
 
 def test_a_floor_at_another_count_is_no_floor(reference: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer unseen images would make the Fréchet distance of real images look larger than it is."""
-    unseen = Reference.held_out_batches
-    monkeypatch.setattr(Reference, "held_out_batches", lambda self, count: unseen(self, 100))
+    unseen = Reference.unseen_batches
+    monkeypatch.setattr(Reference, "unseen_batches", lambda self, count: unseen(self, 100))
     comparison = SharedComparison(reference, 200)
     watch(comparison, reference.real_images(200), reference.real_images(200))
     frechet_score, kernel_score = comparison.scores(0)
