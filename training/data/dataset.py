@@ -21,6 +21,9 @@ from training.data.sources.find import ImageSource, find_images
 _DECODING_VERSION = 2
 """Increased when the same files decode to other images. Images of an older version are decoded again."""
 
+_NOT_OF_DECODING = {"balance"}
+"""Settings of ``data`` that say how decoded images are used. They change no decoded image."""
+
 
 @dataclass(frozen=True)
 class TrainingImages:
@@ -51,7 +54,8 @@ def load_images(source: str, config: DataConfig) -> TrainingImages:
     The first call decodes them into the cache; later calls map them into memory. Raises ``TrainingError``.
     """
     found = find_images(source, config)
-    key = hashlib.sha256(json.dumps([_DECODING_VERSION, found.identity, config.model_dump()]).encode()).hexdigest()[:32]
+    settings = config.model_dump(exclude=_NOT_OF_DECODING)
+    key = hashlib.sha256(json.dumps([_DECODING_VERSION, found.identity, settings]).encode()).hexdigest()[:32]
     folder = datasets_folder() / key
     if not mark_in_use(folder, found.name):
         from training.data.decoding import decode  # images in the cache need no decoder
