@@ -66,8 +66,9 @@ def micro_batches(batch: Batch, count: int, networks: Sequence[nn.Module]) -> It
         part = Batch(reals, label, rng, batch.budget_used)
         yield part
         collected.append(part.metrics)
-        # A step of a running mean, which keeps equal values as they are: a sum over the count would round them.
-        torch._foreach_lerp_(means, averaged, 1 / number)
+        for mean, buffer in zip(means, averaged, strict=True):
+            # A step of a running mean, which keeps equal values as they are: a sum over the count would round them.
+            mean.lerp_(buffer, 1 / number)
     _copy(averaged, means)
     for name in collected[0]:
         batch.metrics[name] = torch.stack([metrics[name] for metrics in collected]).mean()

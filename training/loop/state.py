@@ -107,7 +107,7 @@ class TrainingState:
             nearest = min(emas, key=lambda other: abs(math.log(other / half_life)))
             load_matching(ema, emas[nearest])
         self.images_before = images
-        return ", ".join(left)
+        return "; ".join(left)
 
     @property
     def ema(self) -> nn.Module:

@@ -98,7 +98,7 @@ def test_buffers_move_once_a_step_as_over_the_whole_batch(family: str) -> None:
 
 
 def test_parts_that_do_not_fit_are_rejected_by_name() -> None:
-    with pytest.raises(TrainingError, match="micro_batch 24 does not divide batch_size 64: take 32, or another batch_"):
+    with pytest.raises(TrainingError, match="micro_batch 24 does not divide batch_size 64: take 16, or another batch_"):
         load_config("digits", ["batch_size=64", "micro_batch=24"])
     config = load_config("digits", ["batch_size=64", "micro_batch=32"])
     assert num_micro_batches(config, Processes(0, 2, CPU)) == 1

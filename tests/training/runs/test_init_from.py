@@ -77,7 +77,7 @@ def test_all_networks_are_taken_and_the_rest_is_fresh(trained: Path) -> None:
 
 def test_other_labels_and_channels_are_named_and_start_at_random(trained: Path) -> None:
     state, left = started(trained, labels=5, settings=["data.channels=3"])
-    assert set(left.split(", ")) == {
+    assert set(left.split("; ")) == {
         "generator.to_image (8 × 1 × 4 × 4 there, 8 × 3 × 4 × 4 here)",
         "generator.embedding (10 × 64 there, 5 × 64 here)",
         "discriminator.stages.0 (8 × 1 × 4 × 4 there, 8 × 3 × 4 × 4 here)",
@@ -198,7 +198,9 @@ def test_a_folder_that_is_no_trained_run_is_rejected(source: Path, tmp_path: Pat
     with pytest.raises(TrainingError, match=r"is not the folder of a run: it has no config\.yaml"):
         train(*begin, tmp_path / "nothing")
     shutil.rmtree(source / "checkpoints")
-    with pytest.raises(TrainingError, match="has seen 64 images, but its checkpoints are gone; put them back"):
+    with (source / "metrics.jsonl").open("a") as file:
+        file.write('{"images_seen": 640}\n')
+    with pytest.raises(TrainingError, match="has seen 640 images, but its checkpoints are gone; put them back"):
         train(*begin, source)
     (source / "metrics.jsonl").unlink()
     with pytest.raises(TrainingError, match="the run holds no checkpoint yet; wait for its first, or go on with it"):
