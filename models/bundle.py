@@ -55,6 +55,15 @@ class DatasetRecord(StrictModel):
     images: int = Field(ge=1)
 
 
+class InitialRecord(StrictModel):
+    """The trained networks that a training started from."""
+
+    name: str = Field(description="the name that the other training had in its settings")
+    dataset: DatasetRecord = Field(description="the images that they had been trained on")
+    images_seen: int = Field(ge=1, description="images that they had seen, those of earlier trainings included")
+    weights: Sha256 = Field(description="of all their weights and buffers")
+
+
 class TrainingRecord(StrictModel):
     """The training that a generator comes from."""
 
@@ -63,6 +72,11 @@ class TrainingRecord(StrictModel):
     seed: int = Field(ge=0)
     images_seen: int = Field(ge=0)
     source_revision: str | None = Field(description="git commit of the trainer, where it ran from a checkout")
+    initial: InitialRecord | None = Field(
+        default=None,
+        exclude_if=lambda record: record is None,  # so services of version 0.1 can read the other cards
+        description="the trained networks that it started from; absent if they were random",
+    )
 
 
 class Score(StrictModel):

@@ -37,6 +37,9 @@ def fit(
     preset: PresetArgument = "digits",
     out: Annotated[Path | None, typer.Option(help="The run's folder; without it a numbered one below runs/.")] = None,
     images: Annotated[int | None, typer.Option(min=1, help="The budget, in real images seen.")] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="The folder of a run whose networks to start from, of the same family and size.")
+    ] = None,
     settings: SettingsOption = None,
     dry_run: Annotated[bool, typer.Option(help="Print the resolved configuration and the networks, and stop.")] = False,
 ) -> None:
@@ -47,9 +50,9 @@ def fit(
     from training.train import describe_run, train_new_run
 
     if dry_run:
-        describe_run(preset, data, settings or [], images)
+        describe_run(preset, data, settings or [], images, init_from)
     else:
-        train_new_run(preset, data, settings or [], images, out)
+        train_new_run(preset, data, settings or [], images, out, init_from)
 
 
 @app.command()

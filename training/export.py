@@ -96,6 +96,7 @@ def export(
             seed=run.config.seed,
             images_seen=best.images_seen,
             source_revision=run.source_revision,
+            initial=run.initial.record if run.initial else None,
         ),
         tuning=tuning,
         scores=scores,

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from training.config.files import dump_config, load_config
 from training.config.schema import Config
-from training.data.checks import check_data, report_data
+from training.data.checks import check_data, report_data, warn_uneven_labels
 from training.data.dataset import TrainingImages, load_images
 from training.device import best_precision
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import MIN_IMAGES, judge_for
+from training.loop.batch import num_micro_batches
 from training.loop.callbacks import Callback
 from training.loop.fit import fit
-from training.loop.state import TrainingState
+from training.loop.state import TrainingState, check_freezing
 from training.parallel.distributed import Processes, joined_processes
 from training.parallel.ending import end
 from training.parallel.stopping import interruptible
@@ -34,22 +35,32 @@ from training.runs.folder import (
     numbered_folder,
     open_start,
 )
+from training.runs.initial_networks import InitialNetworks, read_networks
 from training.runs.reporter import Reporter
 from training.runs.resuming import apply_changes, changed_config, resume_point
+from training.runs.transfer import networks_of_run
 
 
-def train_new_run(preset: str, data: str, settings: list[str], images: int | None, out: Path | None) -> None:
-    """Trains in a new folder: ``out``, or a numbered one below ``runs/``. Raises ``TrainingError``."""
+def train_new_run(
+    preset: str, data: str, settings: list[str], images: int | None, out: Path | None, init_from: Path | None = None
+) -> None:
+    """Trains in a new folder: ``out``, or a numbered one below ``runs/``. Raises ``TrainingError``.
+
+    The networks start as those of the run ``init_from``, if that is given.
+    """
     config = load_config(preset, [*settings, *_budget(images)])
+    check_freezing(config, trained=init_from is not None)
     with _stoppable() as stop_point, joined_processes() as processes:
         config = _resolve_precision(config, processes)
-        processes.share(config.batch_size)  # raises before anything is written
+        num_micro_batches(config, processes)  # raises before anything is written
         path = out or processes.from_first(lambda: numbered_folder(config, settings))
         with RunLock(path) as lock:
-            start = processes.from_first(lambda: _begin(lock, path, config, data))
+            start = processes.from_first(lambda: _begin(lock, path, config, data, init_from))
             stop_point.resumable = path
             try:
                 loaded, state = _prepare(data, config, processes)
+                if start.initial:
+                    _start_from(start, state, processes)
                 run = processes.from_first(lambda: start.complete(loaded))
                 judge = _load_judge(run, loaded) if processes.first else None
             except Exception:  # a stop is no Exception: a stopped run keeps its folder and can be resumed
@@ -59,12 +70,18 @@ def train_new_run(preset: str, data: str, settings: list[str], images: int | Non
             _train(run, loaded, state, processes, judge, stop_point)
 
 
-def describe_run(preset: str, data: str, settings: list[str], images: int | None) -> None:
+def describe_run(
+    preset: str, data: str, settings: list[str], images: int | None, init_from: Path | None = None
+) -> None:
     """Prints the resolved configuration, the data and both networks; writes nothing. Raises ``TrainingError``."""
     config = load_config(preset, [*settings, *_budget(images)])
+    check_freezing(config, trained=init_from is not None)
     with _stoppable(), joined_processes() as processes:
         config = _resolve_precision(config, processes)
+        initial = processes.from_first(lambda: networks_of_run(init_from, config)) if init_from else None
         loaded, state = _prepare(data, config, processes)
+        if initial:
+            _take_over(initial, state, processes)
         if processes.first:
             _describe(config, loaded, state)
 
@@ -79,12 +96,16 @@ def resume_run(path: Path, data: str | None, settings: list[str], images: int | 
         config = _resolve_precision(changed_config(start.config, [*settings, *_budget(images)]), processes)
         if config.images != start.config.images and config.images < seen:
             raise TrainingError(f"a budget of {config.images} images is below the {seen} that {path} has seen already")
+        check_freezing(config, trained=start.initial is not None)
         loaded, state = _prepare(_find_data(start, data), config, processes)
         run = processes.from_first(lambda: start.complete(loaded, data))
         if checkpoint:
             state.load_state_dict(checkpoint)
-        elif processes.first:
-            print(f"{path} has no checkpoint yet: it begins again", file=sys.stderr)
+        else:
+            if processes.first:
+                print(f"{path} has no checkpoint yet: it begins again", file=sys.stderr)
+            if start.initial:
+                _start_from(start, state, processes)
         run = processes.from_first(lambda: apply_changes(run, config, state))
         judge = _load_judge(run, loaded) if processes.first else None
         _train(run, loaded, state, processes, judge, stop_point)
@@ -123,11 +144,12 @@ def _resolve_precision(config: Config, processes: Processes) -> Config:
     return config.model_copy(update={"precision": best_precision(processes.device)})
 
 
-def _begin(lock: RunLock, path: Path, config: Config, source: str) -> RunStart:
+def _begin(lock: RunLock, path: Path, config: Config, source: str, init_from: Path | None) -> RunStart:
     check_free(path)  # before the lock, whose file would otherwise lie in a folder of other things
+    initial = networks_of_run(init_from, config) if init_from else None
     created = missing_folders(path)
     lock.acquire()
-    start = begin_run(path, config, source, created)
+    start = begin_run(path, config, source, created, initial)
     if not start.new:
         resume_point(start)  # raises for a run that has lost its checkpoints, so it is not overwritten
     return start
@@ -149,11 +171,31 @@ def _find_data(start: RunStart, moved_to: str | None) -> str:
     return moved_to or start.source
 
 
+def _start_from(start: RunStart, state: TrainingState, processes: Processes) -> None:
+    """Gives the networks the weights that the run starts from. The first process reads them, all take them."""
+    source = start.initial
+    assert source is not None
+    _take_over(processes.from_first(lambda: read_networks(start.path, source)), state, processes)
+
+
+def _take_over(initial: InitialNetworks, state: TrainingState, processes: Processes) -> None:
+    record = initial.source.record
+    left = state.start_from(initial.generator, initial.discriminator, initial.emas, record.images_seen)
+    if processes.first:
+        outcome = f"what does not fit starts at random: {left}" if left else "every layer fits"
+        print(
+            f"starting from the networks of {initial.source.run} after {record.images_seen} images; {outcome}",
+            file=sys.stderr,
+        )
+
+
 def _prepare(source: str, config: Config, processes: Processes) -> tuple[TrainingImages, TrainingState]:
     """Loads and checks the data, and returns it with a fresh training state. Raises ``TrainingError``."""
-    processes.share(config.batch_size)
+    num_micro_batches(config, processes)
     loaded = _load(source, config, processes)
     check_data(config, loaded, MIN_IMAGES)
+    if processes.first:
+        warn_uneven_labels(config, loaded)
     labels = len(loaded.label_names or ()) if config.conditional else 0
     return loaded, TrainingState(config, labels, processes.device)
 

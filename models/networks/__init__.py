@@ -16,7 +16,8 @@ from torch import nn
 
 from models.bundle import ImageSpec
 from models.networks import biggan, dcgan, mlp, r3gan, sngan, stylegan2
-from models.networks.family import Family, FamilyConfig, always, never
+from models.networks.family import Family, FamilyConfig, always, layers_ending_with, never
+from models.networks.layers.residual import DownBlock
 
 FAMILIES: dict[str, Family[Any]] = {
     family.name: family
@@ -27,6 +28,7 @@ FAMILIES: dict[str, Family[Any]] = {
             discriminator=mlp.Discriminator,
             normalises_over_batch=never,
             bounds_slope=never,
+            discriminator_layers=lambda network: layers_ending_with(nn.LeakyReLU, network.hidden),
         ),
         Family(
             config=dcgan.DcganConfig,
@@ -34,6 +36,7 @@ FAMILIES: dict[str, Family[Any]] = {
             discriminator=dcgan.Discriminator,
             normalises_over_batch=lambda config: config.discriminator_norm == "batch",
             bounds_slope=lambda config: config.discriminator_norm == "spectral",
+            discriminator_layers=lambda network: layers_ending_with(nn.LeakyReLU, network.stages),
         ),
         Family(
             config=sngan.SnganConfig,
@@ -41,6 +44,7 @@ FAMILIES: dict[str, Family[Any]] = {
             discriminator=sngan.Discriminator,
             normalises_over_batch=never,
             bounds_slope=always,
+            discriminator_layers=lambda network: layers_ending_with(DownBlock, network.blocks),
         ),
         Family(
             config=biggan.BigganConfig,
@@ -48,6 +52,7 @@ FAMILIES: dict[str, Family[Any]] = {
             discriminator=biggan.Discriminator,
             normalises_over_batch=never,
             bounds_slope=always,
+            discriminator_layers=lambda network: layers_ending_with(DownBlock, network.blocks),
         ),
         Family(
             config=stylegan2.Stylegan2Config,
@@ -55,6 +60,7 @@ FAMILIES: dict[str, Family[Any]] = {
             discriminator=stylegan2.Discriminator,
             normalises_over_batch=never,
             bounds_slope=never,
+            discriminator_layers=lambda network: layers_ending_with(stylegan2.ResidualBlock, network.features),
         ),
         Family(
             config=r3gan.R3ganConfig,
@@ -62,6 +68,7 @@ FAMILIES: dict[str, Family[Any]] = {
             discriminator=r3gan.Discriminator,
             normalises_over_batch=never,
             bounds_slope=never,
+            discriminator_layers=lambda network: layers_ending_with(r3gan.ResidualBlock, network.stages),
         ),
     )
 }

@@ -1,6 +1,6 @@
 """What a network family gives to the registry: a base for its configuration, and the record of its parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,8 @@ class FamilyConfig(StrictModel):
 
 
 C = TypeVar("C", bound=FamilyConfig)
+Layer = list[nn.Module]
+"""A layer of a network: its modules in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,11 @@ class Family(Generic[C]):
     """
     bounds_slope: Callable[[C], bool]
     """Whether the discriminator's weights have spectral norm 1, which bounds how fast its logit can change."""
+    discriminator_layers: Callable[[Any], list[Layer]]
+    """A discriminator's layers that find features, from the image on, each a list of modules.
+
+    What makes a logit of the features is no such layer: the head, and what compares the images of a batch.
+    """
 
     @property
     def name(self) -> str:
@@ -50,3 +57,15 @@ def always(config: Any) -> bool:
 def never(config: Any) -> bool:
     """Returns False: a property that no setting of the family changes."""
     return False
+
+
+def layers_ending_with(kind: type[nn.Module], modules: Iterable[nn.Module]) -> list[Layer]:
+    """Cuts modules into layers, each up to and with the next module of ``kind``. Leaves out what follows the last."""
+    layers: list[Layer] = []
+    layer: Layer = []
+    for module in modules:
+        layer.append(module)
+        if isinstance(module, kind):
+            layers.append(layer)
+            layer = []
+    return layers

@@ -8,10 +8,13 @@ DATA_SELECTION = {"labels", "image_column", "label_column", "broken_share"}
 
 CHANGEABLE = FREE_TO_CHANGE | {
     "compile",
+    "data.balance",
     "discriminator_optimizer",
     "ema.ramp",
+    "freeze_discriminator",
     "generator_optimizer",
     "judge.every",
+    "micro_batch",
     "precision",
     "regularization",
     *(f"data.{setting}" for setting in DATA_SELECTION),

@@ -67,6 +67,9 @@ class DataConfig(StrictModel):
         str | None, Field(description="for Parquet files and the Hub, if several columns hold labels")
     ] = None
 
+    balance: Annotated[
+        bool, Field(description="draw every label equally often, however many images it has; needs labels")
+    ] = False
     holdout: Annotated[
         float,
         Field(
@@ -191,7 +194,14 @@ class Config(StrictModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     images: Annotated[Images, Field(description="the budget: real images seen by the discriminator")]
     batch_size: Annotated[int, Field(ge=2, le=65536, description="images per step, over all processes together")]
+    micro_batch: Annotated[
+        int | None,
+        Field(ge=2, description="images that a process computes at once, for small memory; null = its whole share"),
+    ] = None
     discriminator_steps: Annotated[int, Field(ge=1, le=20, description="discriminator steps per generator step")] = 1
+    freeze_discriminator: Annotated[
+        int, Field(ge=0, description="layers of D, from the image on, that keep their weights (Mo et al. 2020)")
+    ] = 0
     conditional: Annotated[bool, Field(description="whether labels condition the generator")]
     precision: Annotated[
         Literal["auto", "bfloat16", "float32"],
@@ -243,9 +253,20 @@ def _contradictions(config: Config) -> list[str]:
         )
     if augmentation.adaptive and augmentation.diff_augment:
         found.append("augmentation.adaptive and augmentation.diff_augment are two ways to do the same: set one")
+    if config.micro_batch and config.batch_size % config.micro_batch:
+        found.append(
+            f"micro_batch {config.micro_batch} does not divide batch_size {config.batch_size}: take "
+            f"{nearest_divisor(config.batch_size, config.micro_batch)}, or another batch_size"
+        )
     if config.discriminator_steps * config.batch_size > config.images:
         found.append(
             f"a budget of {config.images} images is spent before the generator's first step, after "
             f"{config.discriminator_steps * config.batch_size}"
         )
     return found
+
+
+def nearest_divisor(size: int, wanted: int) -> int | None:
+    """Returns the divisor of ``size`` from 2 on that is nearest to ``wanted``; None if there is none."""
+    divisors = [divisor for divisor in range(2, size + 1) if size % divisor == 0]
+    return min(divisors, key=lambda divisor: abs(divisor - wanted), default=None)

@@ -15,6 +15,8 @@ from training.data.split import describe_held_out, held_out_count, training_indi
 from training.errors import TrainingError
 
 CHECKED_IMAGES = 1000
+UNEVEN_LABELS = 10
+"""How many times as many images as the rarest label the most frequent one has, from which on a run is told of it."""
 _LABELS_SHOWN = 12
 
 
@@ -25,6 +27,11 @@ def check_data(config: Config, data: TrainingImages, needed_by_judge: int = 0) -
         raise TrainingError(
             "the configuration is conditional but the data has no labels; put the images into one folder per "
             "label, add a column 'label', or add --set conditional=false"
+        )
+    if config.data.balance and data.labels is None:
+        raise TrainingError(
+            "data.balance draws every label equally often, but the data has no labels; put the images into one folder "
+            "per label, add a column 'label', or add --set data.balance=false"
         )
     if config.conditional and data.labels is not None:
         used = len(np.unique(data.labels))
@@ -75,6 +82,25 @@ def _check_enough(config: Config, data: TrainingImages, needed_by_judge: int) ->
         raise TrainingError(
             f"the data holds {len(data)} images{held}, {' and '.join(reasons)}; {', and '.join(remedies)}"
         )
+
+
+def warn_uneven_labels(config: Config, data: TrainingImages) -> None:
+    """Prints how uneven the labels of a conditional run are, if one has ``UNEVEN_LABELS`` times as many as another."""
+    if not config.conditional or data.labels is None or data.label_names is None:
+        return
+    counts = np.bincount(data.labels, minlength=len(data.label_names))
+    rarest, commonest = int(counts.argmin()), int(counts.argmax())
+    times = counts[commonest] / counts[rarest]
+    if times < UNEVEN_LABELS:
+        return
+    images = _count(int(counts[rarest]), "image")
+    told = f"labels are uneven: {data.label_names[commonest]!r} has {counts[commonest]} images, "
+    told += f"{data.label_names[rarest]!r} {images}"
+    if config.data.balance:
+        told += f"; data.balance shows each of those {times:.0f} times as often, so expect copies of them"
+    else:
+        told += f" and is seen {times:.0f} times less often: --set data.balance=true draws all labels equally often"
+    print(told, file=sys.stderr)
 
 
 def _is_grey(images: NDArray[np.uint8]) -> bool:

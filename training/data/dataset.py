@@ -21,7 +21,7 @@ from training.data.sources.find import ImageSource, find_images
 _DECODING_VERSION = 2
 """Increased when the same files decode to other images. Images of an older version are decoded again."""
 
-_NOT_DECODING = {"holdout"}
+_NOT_DECODING = {"holdout", "balance"}
 """Settings of ``data`` that change no decoded image, and so no name of an entry in the cache."""
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.data.balance import BalancedOrder
 from training.data.dataset import TrainingImages
 from training.data.pixels import to_range
 from training.data.split import training_indices
@@ -27,14 +29,22 @@ class BatchLoader:
         batch_size: int,
         processes: Processes,
         holdout: float = 0,
+        balance: bool = False,
     ) -> None:
         """``labels`` is 0 for an unconditional run; ``batch_size`` counts all processes together.
 
-        ``holdout`` is the share of the images that no batch holds.
+        ``holdout`` is the share of the images that no batch holds. ``balance`` draws all labels of the data equally
+        often, which needs data with labels.
         """
-        self._data, self._labels, self._seed, self._batch_size = data, labels, seed, batch_size
-        self._processes, self._share = processes, processes.share(batch_size)
+        self._data, self._labels, self._batch_size = data, labels, batch_size
         self._training = training_indices(len(data), holdout)
+        self._order: Callable[[int, int], NDArray[np.int64]] = functools.partial(
+            batch_indices, len(self._training), seed
+        )
+        if balance:
+            assert data.labels is not None, "check_data rejects balance without labels"
+            self._order = BalancedOrder(data.labels[self._training], seed).indices
+        self._processes, self._share = processes, processes.share(batch_size)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch-loader")
         self._next: tuple[int, Future[tuple[Tensor, Tensor | None]]] | None = None
         self.waited = 0.0
@@ -65,7 +75,7 @@ class BatchLoader:
 
     def _read(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
         start = images_seen + self._processes.rank * self._share
-        indices = self._training[batch_indices(len(self._training), self._seed, start, self._share)]
+        indices = self._training[self._order(start, self._share)]
         # A view of [N, H, W, C], so the batch is channels last in memory.
         pixels = torch.from_numpy(self._data.images[indices]).permute(0, 3, 1, 2)
         has_label = self._labels and self._data.labels is not None

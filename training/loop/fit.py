@@ -10,9 +10,10 @@ import torch
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.data.loader import BatchLoader
+from training.loop.batch import Batch
 from training.loop.callbacks import Callback, passed_multiple
-from training.loop.state import TrainingState
-from training.loop.step import Batch, TrainStep
+from training.loop.state import TrainingState, check_freezing
+from training.loop.step import TrainStep
 from training.loop.step_metrics import MetricAccumulator
 from training.parallel.distributed import Processes
 from training.parallel.rng import BatchRng
@@ -26,11 +27,16 @@ forwards a signal kills after 30 s."""
 def fit(config: Config, data: TrainingImages, state: TrainingState, processes: Processes, callback: Callback) -> bool:
     """Trains until the budget is spent or SIGTERM or Ctrl-C requests a stop. Returns whether the budget is spent.
 
-    Raises ``DivergenceError`` if a metric is NaN or infinite, and passes on what the callback raises.
+    Raises ``DivergenceError`` if a metric is NaN or infinite, ``TrainingError`` if the settings do not fit the state or
+    the processes, and passes on what the callback raises.
     """
+    check_freezing(config, trained=state.images_before > 0)
     intervals, num_labels = config.pace, len(data.label_names or ()) if config.conditional else 0
     train_step, metrics = TrainStep(config, state, processes), MetricAccumulator(processes, state.images_seen)
-    batches = BatchLoader(data, num_labels, config.seed, config.batch_size, processes, config.data.holdout)
+    settings = config.data
+    batches = BatchLoader(
+        data, num_labels, config.seed, config.batch_size, processes, settings.holdout, settings.balance
+    )
     with stop_requested() as received_signals, batches as loader, callback:
         stop = False
         while state.images_seen < config.images and not stop:

@@ -1,5 +1,7 @@
 """Everything that decides the next training step."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,11 +9,12 @@ import torch
 from torch import nn
 
 from models.bundle import ImageSpec
-from models.networks import build_discriminator, build_generator
+from models.networks import build_discriminator, build_generator, family_of
 from training.augment.adaptive import AdaptiveProbability
 from training.config.schema import Config, OptimizerConfig
 from training.errors import DivergenceError, TrainingError
 from training.loop.ema import ema_copy
+from training.loop.matching import Weights, load_matching
 from training.objective.losses import LOSSES
 from training.objective.regularizers import lazy_adam
 
@@ -25,13 +28,23 @@ class Best:
     half_life: int
 
 
+def check_freezing(config: Config, trained: bool) -> None:
+    """Raises ``TrainingError`` if layers are to be frozen and the networks have not been ``trained`` before the run."""
+    if config.freeze_discriminator and not trained:
+        raise TrainingError(
+            f"freeze_discriminator {config.freeze_discriminator} keeps layers as they are, and those of a run that "
+            "starts from random networks have learnt nothing: add --init-from RUN, or set freeze_discriminator to 0"
+        )
+
+
 class TrainingState:
     """Both networks, their optimisers, the EMA generators, and the number of real images seen."""
 
     def __init__(self, config: Config, num_labels: int, device: torch.device) -> None:
         """Initialises the networks from the configuration's seed; ``num_labels`` is 0 for an unconditional run.
 
-        Raises ``TrainingError`` if the family cannot generate images of that size.
+        Raises ``TrainingError`` if the family cannot generate images of that size, or the discriminator has fewer
+        layers than are to be frozen.
         """
         side = config.data.resolution
         image = ImageSpec(height=side, width=side, channels=config.data.channels)
@@ -45,6 +58,8 @@ class TrainingState:
         self.device = device
         self.generator = _to_device(generator, device)
         self.discriminator = _to_device(discriminator, device)
+        self.frozen = _frozen_weights(config, self.discriminator)
+        """The discriminator's weights that no step changes."""
         self.emas = {half_life: ema_copy(self.generator) for half_life in config.ema.half_lives}
         """Half-life in images → the EMA generator."""
         self.generator_optimizer = _adam(self.generator, config.generator_optimizer)
@@ -63,7 +78,36 @@ class TrainingState:
             else None
         )
         self.images_seen = 0
+        self.images_before = 0
+        """Images that the networks had seen before this run, in the run that they come from; 0 for random networks."""
         self.best: Best | None = None
+
+    def start_from(self, generator: Weights, discriminator: Weights, emas: Mapping[int, Weights], images: int) -> str:
+        """Takes over what fits of networks that have seen ``images`` images; returns in words what does not.
+
+        ``emas`` are EMAs of the generator by their half-life. Each EMA here takes the one of the nearest half-life: it
+        is of the same moment as the generator, so their weights fit together. Optimisers stay fresh.
+
+        Raises ``TrainingError`` if no layer of a network fits.
+        """
+        left: list[str] = []
+        for name, network, weights in (
+            ("generator", self.generator, generator),
+            ("discriminator", self.discriminator, discriminator),
+        ):
+            try:
+                found = load_matching(network, weights)
+            except ValueError as error:
+                raise TrainingError(
+                    f"{error} the {name}: another version of the trainer must have written it"
+                ) from error
+            left += [f"{name}.{layer}".rstrip(".") + f" ({difference})" for layer, difference in found.items()]
+        for half_life, ema in self.emas.items():
+            ema.load_state_dict(self.generator.state_dict())  # for what does not fit
+            nearest = min(emas, key=lambda other: abs(math.log(other / half_life)))
+            load_matching(ema, emas[nearest])
+        self.images_before = images
+        return "; ".join(left)
 
     @property
     def ema(self) -> nn.Module:
@@ -90,6 +134,7 @@ class TrainingState:
         return {
             **{name: part.state_dict() for name, part in self._parts().items()},
             "images_seen": self.images_seen,
+            "images_before": self.images_before,
             "best": asdict(self.best) if self.best else None,
         }
 
@@ -102,6 +147,7 @@ class TrainingState:
             for group in optimizer.param_groups:
                 group.update({name: optimizer.defaults[name] for name in ("lr", "betas")})
         self.images_seen = content["images_seen"]
+        self.images_before = content.get("images_before", 0)  # version 0.1 wrote none
         self.best = Best(**content["best"]) if content["best"] else None
 
     def _parts(self) -> dict[str, Any]:
@@ -114,6 +160,20 @@ class TrainingState:
             "discriminator_optimizer": self.discriminator_optimizer,
             **({"augmentation": self.augmentation} if self.augmentation else {}),
         }
+
+
+def _frozen_weights(config: Config, discriminator: nn.Module) -> list[nn.Parameter]:
+    """Returns the weights of the discriminator's first ``freeze_discriminator`` layers.
+
+    FreezeD (Mo et al. 2020, arXiv:2002.10964): what the lower layers know of images in general is kept.
+    """
+    layers = family_of(config.network).discriminator_layers(discriminator)
+    if config.freeze_discriminator > len(layers):
+        raise TrainingError(
+            f"freeze_discriminator is {config.freeze_discriminator}, but this discriminator has {len(layers)} layers "
+            f"below its head: take 0 … {len(layers)}"
+        )
+    return [weight for layer in layers[: config.freeze_discriminator] for part in layer for weight in part.parameters()]
 
 
 def _to_device(network: nn.Module, device: torch.device) -> nn.Module:

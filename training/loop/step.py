@@ -7,7 +7,7 @@ generator               generator       discriminator_steps steps
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -15,33 +15,19 @@ from torch import Tensor, nn
 
 from training.augment.augmentation import adaptive_augment, diff_augment, flip
 from training.config.schema import Config, OptimizerConfig
+from training.loop.batch import Batch, micro_batches, num_micro_batches
 from training.loop.ema import ema_decay, update_ema
 from training.loop.state import TrainingState
 from training.objective.losses import LOSSES
 from training.objective.regularizers import gradient_penalty, instance_noise, instance_noise_sigma, zero_centred_penalty
 from training.objective.schedules import learning_rate_factor
 from training.parallel.distributed import Processes
-from training.parallel.rng import BatchRng
 
 AUGMENTATION_INTERVAL = 4
 """Steps between two updates of the augmentation's probability (Karras et al. 2020, arXiv:2006.06676)."""
 
 GRADIENT_NORM_INTERVAL = 8
 """Runs of a phase between two measurements of its gradient norm, which cost 1 % of a step. Clipping needs every one."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The input of one step, and the metrics that the step collects."""
-
-    reals: Tensor
-    """float [N, C, H, W] in -1 … 1."""
-    label: Tensor | None
-    """int64 [N]; generated images take the labels of the reals."""
-    rng: BatchRng
-    budget_used: float
-    """Share of the budget spent so far, 0 … 1."""
-    metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,6 +54,7 @@ class TrainStep:
     def __init__(self, config: Config, state: TrainingState, processes: Processes) -> None:
         self._config, self._state, self._processes = config, state, processes
         self._loss = LOSSES[config.loss]
+        self._parts = num_micro_batches(config, processes)
         # torch.compile has no second derivatives, so the penalties use the networks uncompiled.
         compiled: Callable[[nn.Module], Any] = torch.compile if config.compile else lambda network: network
         self._generator, self._discriminator = compiled(state.generator), compiled(state.discriminator)
@@ -97,7 +84,8 @@ class TrainStep:
 
         state.images_seen += config.batch_size
         for half_life, ema in state.emas.items():
-            decay = ema_decay(half_life, config.ema.ramp, state.images_seen, config.batch_size)
+            known = state.images_before + state.images_seen
+            decay = ema_decay(half_life, config.ema.ramp, known, config.batch_size)
             update_ema(ema, state.generator, decay)
         if state.augmentation:
             if self._steps_taken % AUGMENTATION_INTERVAL == 0:
@@ -116,11 +104,15 @@ class TrainStep:
             group["lr"] = player.optimizer.defaults["lr"] * factor
         # The generator needs the gradient of its images only, not of the discriminator's weights.
         self._state.discriminator.requires_grad_(phase.player == "discriminator")
+        for weight in self._state.frozen:
+            weight.requires_grad_(False)
         player.optimizer.zero_grad(set_to_none=True)
-        loss = phase.loss(batch)
-        torch.autograd.backward(loss)
+        for part in micro_batches(batch, self._parts, (self._state.generator, self._state.discriminator)):
+            loss = phase.loss(part)
+            # Losses are means over images, so the batch's loss is the mean of its equal parts' losses.
+            torch.autograd.backward(loss / self._parts)
+            part.metrics[f"{phase.name}_loss"] = loss.detach()
         self._processes.average_gradients(player.network)
-        batch.metrics[f"{phase.name}_loss"] = loss.detach()
         clip_norm, weights = player.config.clip_norm, list(player.network.parameters())
         if clip_norm is not None or (self._steps_taken // phase.interval) % GRADIENT_NORM_INTERVAL == 0:
             norm = nn.utils.get_total_norm(weight.grad for weight in weights if weight.grad is not None)

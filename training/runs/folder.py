@@ -26,6 +26,13 @@ from training.errors import TrainingError
 from training.files import atomic_file
 from training.locks import FileLock
 from training.runs.checkpoints import checkpoints
+from training.runs.initial_networks import (
+    NETWORKS_FILE,
+    RECORD_FILE,
+    InitialNetworks,
+    InitialSource,
+    read_source,
+)
 
 RUNS = Path("runs")
 
@@ -59,6 +66,8 @@ class RunFolder:
     config: Config
     data: DataRecord
     source_revision: str | None
+    initial: InitialSource | None = None
+    """Where its first networks come from; None if they were random."""
 
     @property
     def checkpoints(self) -> Path:
@@ -96,7 +105,7 @@ class RunFolder:
         start = open_start(path)
         if start.data is None:
             raise TrainingError(f"{path} has not begun to train; go on with: python -m training resume {path}")
-        return cls(path, start.config, start.data, start.source_revision)
+        return cls(path, start.config, start.data, start.source_revision, start.initial)
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,8 @@ class RunStart:
     data: DataRecord | None
     """None until the images have been decoded for the first time."""
     source_revision: str | None
+    initial: InitialSource | None = None
+    """Where its first networks come from; None if they are random."""
     created: tuple[Path, ...] = ()
     """The folders that this start has created, innermost first."""
     new: bool = False
@@ -137,7 +148,7 @@ class RunStart:
             data = self.data.model_copy(update={"source": _absolute_source(source)} if source else {})
         if data != self.data:
             write_text(self.path / DATA_FILE, data.model_dump_json(indent=2) + "\n")
-        run = RunFolder(self.path, self.config, data, self.source_revision)
+        run = RunFolder(self.path, self.config, data, self.source_revision, self.initial)
         run.samples.mkdir(exist_ok=True)
         return run
 
@@ -154,28 +165,38 @@ class RunStart:
             folder.rmdir()
 
 
-def begin_run(path: Path, config: Config, source: str, created: tuple[Path, ...] = ()) -> RunStart:
+def begin_run(
+    path: Path,
+    config: Config,
+    source: str,
+    created: tuple[Path, ...] = (),
+    initial: InitialNetworks | None = None,
+) -> RunStart:
     """Writes a run's folder. Or opens one without a checkpoint, of the same configuration and data.
 
-    ``created`` are the folders that this start creates, innermost first. Raises ``TrainingError`` if the folder holds
-    anything else.
+    ``created`` are the folders that this start creates, innermost first. ``initial`` are trained networks to start
+    from; a folder that is there keeps its copy of them, even if the run that they come from has gone on. Raises
+    ``TrainingError`` if the folder holds anything else.
     """
     check_free(path)
     source = _absolute_source(source)
     if (path / CONFIG_FILE).is_file():
         start = open_start(path)
-        if (start.config, start.source) == (config, source):
+        same_networks = (start.initial and start.initial.run) == (initial and initial.source.run)
+        if (start.config, start.source) == (config, source) and same_networks:
             return start
         raise TrainingError(
-            f"{path} holds a run of another configuration or data that has not reached a checkpoint; choose another "
-            f"--out, remove it, or go on with it: python -m training resume {path}"
+            f"{path} holds a run of another configuration, data or --init-from that has not reached a checkpoint; "
+            f"choose another --out, remove it, or go on with it: python -m training resume {path}"
         )
     path.mkdir(parents=True, exist_ok=True)
     revision = _source_revision()
+    if initial:
+        initial.write(path)
     write_text(path / DATA_FILE, DataSource(source=source).model_dump_json(indent=2) + "\n")
     write_text(path / ENVIRONMENT_FILE, json.dumps(_environment(revision), indent=2) + "\n")
     write_text(path / CONFIG_FILE, dump_config(config))
-    return RunStart(path, config, source, None, revision, created, new=True)
+    return RunStart(path, config, source, None, revision, initial.source if initial else None, created, new=True)
 
 
 def missing_folders(path: Path) -> tuple[Path, ...]:
@@ -206,11 +227,12 @@ def open_start(path: Path) -> RunStart:
         known = DataSource.model_validate_json(record)
         data = DataRecord.model_validate_json(record) if json.loads(record).keys() - known.model_dump() else None
         environment = json.loads((path / ENVIRONMENT_FILE).read_text())
+        initial = read_source(path)
     except OSError as error:
         raise TrainingError(f"{path} is not the folder of a run: it has no {Path(error.filename).name}") from error
     except ValueError as error:
         raise TrainingError(f"{path} is not the folder of a run that can be read: {error}") from error
-    return RunStart(path, config, known.source, data, environment["source_revision"])
+    return RunStart(path, config, known.source, data, environment["source_revision"], initial)
 
 
 class RunLock:
@@ -259,7 +281,9 @@ def _absolute_source(source: str) -> str:
 
 def _is_leftover(entry: Path) -> bool:
     """Whether a start that was killed before it wrote ``config.yaml`` leaves a file of this name."""
-    return entry.name.removesuffix(".tmp") in {CONFIG_FILE, DATA_FILE, ENVIRONMENT_FILE, LOCK_FILE}
+    return entry.name.removesuffix(".tmp") in {
+        CONFIG_FILE, DATA_FILE, ENVIRONMENT_FILE, LOCK_FILE, NETWORKS_FILE, RECORD_FILE
+    }  # fmt: skip
 
 
 def _source_revision() -> str | None:

@@ -125,7 +125,7 @@ def tune(
 def _base(space: "Space", images: int | None, source: str) -> "tuple[Config, TrainingImages]":
     """Returns the preset with the space's settings and the budget, and data that it can train on."""
     from training.config.files import parse_config
-    from training.data.checks import check_data, report_data
+    from training.data.checks import check_data, report_data, warn_uneven_labels
     from training.data.dataset import load_images
 
     values = space.base_values()
@@ -133,6 +133,7 @@ def _base(space: "Space", images: int | None, source: str) -> "tuple[Config, Tra
     loaded = load_images(source, base.data)
     report_data(loaded, base.data.holdout)
     check_data(base, loaded)
+    warn_uneven_labels(base, loaded)
     return base, loaded
 
 

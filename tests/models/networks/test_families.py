@@ -188,3 +188,22 @@ def test_bounds_slope_agrees_with_the_layers(small_network: NetworkConfig) -> No
 def test_bounds_slope_follows_the_norm_of_a_dcgan(norm: str) -> None:
     config = DcganConfig.model_validate({"noise_dim": 8, "width": 4, "discriminator_norm": norm})
     assert family_of(config).bounds_slope(config) == (norm == "spectral")
+
+
+def test_the_layers_of_a_discriminator_are_all_before_its_head_from_the_image_on(small_network: NetworkConfig) -> None:
+    """A freeze of the lower layers counts them."""
+    discriminator = build_discriminator(small_network, square(32), 5)
+    layers = family_of(small_network).discriminator_layers(discriminator)
+    listed = [module for layer in layers for module in layer]
+    reached: list[nn.Module] = []
+    for module in listed:
+        module.register_forward_hook(lambda module, given, output: reached.append(module))
+    discriminator(torch.randn(4, 3, 32, 32), torch.arange(4))
+    assert reached == listed
+    weights = [list(nn.ModuleList(layer).parameters()) for layer in layers]
+    assert len(layers) >= 2
+    assert all(weights), "a layer has weights"
+    inputs = {weight.shape[1] for weight in weights[0] if weight.dim() > 1}
+    assert inputs & {3, 3 * 32 * 32}, "the first sees the image"
+    below = {id(weight) for layer in weights for weight in layer}
+    assert any(id(weight) not in below for weight in discriminator.parameters()), "the head is no layer"

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.training.tiny_runs import FAMILIES, OBJECTIVES, TINY, arguments, newest_weights
 from training.config.files import load_config
@@ -27,9 +28,14 @@ def launch(processes: int, *command: str | Path) -> subprocess.CompletedProcess[
     )
 
 
-@pytest.mark.parametrize(("family", "objective"), [("r3gan", "relativistic"), ("mlp", "lazy")])
-def test_two_processes_take_the_steps_of_one(tmp_path: Path, digits: Path, family: str, objective: str) -> None:
-    settings = arguments(*TINY, *FAMILIES[family], *OBJECTIVES[objective], "precision=float32", "pace.tick=16")
+@pytest.mark.parametrize(
+    ("family", "objective", "more"),
+    [("r3gan", "relativistic", ["data.balance=true"]), ("mlp", "lazy", ["micro_batch=4"])],
+)
+def test_two_processes_take_the_steps_of_one(
+    tmp_path: Path, digits: Path, family: str, objective: str, more: list[str]
+) -> None:
+    settings = arguments(*TINY, *FAMILIES[family], *OBJECTIVES[objective], "precision=float32", "pace.tick=16", *more)
     curves = []
     for processes in (1, 2):
         run = tmp_path / str(processes)
@@ -52,6 +58,19 @@ def test_two_processes_resume_the_run_of_one(tmp_path: Path, digits: Path) -> No
     done = launch(2, "resume", run, "--images", "128")
     assert done.returncode == 0, done.stderr
     assert "trained on 128 images" in done.stdout
+
+
+def test_two_processes_start_from_another_run(tmp_path: Path, digits: Path) -> None:
+    settings = arguments(*TINY, *FAMILIES["mlp"], "precision=float32", "images=64")
+    source, run = tmp_path / "source", tmp_path / "run"
+    assert launch(1, "fit", "digits", "--data", digits, "--out", source, *settings).returncode == 0
+    frozen = ["--init-from", source, "--set=freeze_discriminator=1"]
+    done = launch(2, "fit", "digits", "--data", digits, "--out", run, *settings, *frozen)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("after 64 images; every layer fits") == 1
+    before, after = newest_weights(source), newest_weights(run)
+    assert torch.equal(after[".discriminator.hidden.0.weight"], before[".discriminator.hidden.0.weight"])
+    assert not torch.equal(after[".discriminator.hidden.2.weight"], before[".discriminator.hidden.2.weight"])
 
 
 def start(*command: str | Path) -> subprocess.Popen[str]:

@@ -147,7 +147,9 @@ def test_fit_takes_up_no_run_of_other_settings_or_data(
         with pytest.raises(Killed):
             train("fit", "digits", "--data", digits, "--out", run, *SETTINGS)
     for data, changes in ((digits, ["--set=seed=1"]), (other, [])):
-        with pytest.raises(TrainingError, match=r"another configuration or data that has not reached a checkpoint"):
+        with pytest.raises(
+            TrainingError, match=r"another configuration, data or --init-from that has not reached a checkpoint"
+        ):
             train("fit", "digits", "--data", data, "--out", run, *SETTINGS, *changes)
     assert RunFolder.open(run).config.seed == 0
 

@@ -90,7 +90,7 @@ class _DrawValidator:
             return [str(error)]
         if not build:
             return []
-        key = f"{config.network.model_dump_json()} {config.batch_size} {config.conditional}"
+        key = f"{config.network.model_dump_json()} {config.batch_size} {config.conditional} {config.data.balance}"
         if key not in self._errors:
             self._errors[key] = self._network_errors(config)
         return self._errors[key]
