@@ -55,6 +55,7 @@ FAMILIES: dict[str, Family[Any]] = {
             discriminator=stylegan2.Discriminator,
             normalises_over_batch=never,
             bounds_slope=never,
+            has_styles=True,
         ),
         Family(
             config=r3gan.R3ganConfig,

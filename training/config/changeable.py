@@ -7,8 +7,10 @@ DATA_SELECTION = {"labels", "image_column", "label_column", "broken_share"}
 """Settings of ``data`` that only select which images are read. The data's fingerprint detects a wrong selection."""
 
 CHANGEABLE = FREE_TO_CHANGE | {
+    "burn_in",
     "compile",
     "discriminator_optimizer",
+    "ema.growth",
     "ema.ramp",
     "generator_optimizer",
     "judge.every",

@@ -10,6 +10,7 @@ import torch
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.data.loader import BatchLoader
+from training.device import without_tf32
 from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import TrainingState
 from training.loop.step import Batch, TrainStep
@@ -31,7 +32,7 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
     intervals, num_labels = config.pace, len(data.label_names or ()) if config.conditional else 0
     train_step, metrics = TrainStep(config, state, processes), MetricAccumulator(processes, state.images_seen)
     batches = BatchLoader(data, num_labels, config.seed, config.batch_size, processes)
-    with stop_requested() as received_signals, batches as loader, callback:
+    with without_tf32(), stop_requested() as received_signals, batches as loader, callback:
         stop = False
         while state.images_seen < config.images and not stop:
             before = state.images_seen
