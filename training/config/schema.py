@@ -6,7 +6,7 @@ Amounts are counted in real images that the discriminator has seen, so runs of d
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from models.bundle import Name
 from models.networks import FAMILIES, NetworkConfig, family_of
@@ -110,6 +110,14 @@ class RegularizationConfig(StrictModel):
             "(Karras et al. 2020, eq. 4)",
         ),
     ] = 0
+
+    @field_validator("r1", mode="before")
+    @classmethod
+    def _name_auto(cls, value: Any) -> Any:
+        try:
+            return float(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError("must be a number, or auto where data.resolution and batch_size are numbers") from None
 
     @property
     def lazy(self) -> bool:

@@ -113,6 +113,15 @@ def test_a_changed_setting_applies_from_there_on_and_is_recorded(
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
+def test_path_length_can_be_switched_on(tmp_path: Path, train: Train, digits: Path) -> None:
+    """Its target begins at 0, as in a new run; from the next checkpoint on it is part of the state."""
+    run = tmp_path / "run"
+    train("fit", "digits", "--data", digits, "--out", run, *arguments(*TINY, *FAMILIES["stylegan2"], "images=64"))
+    train("resume", run, "--set=regularization.path_length=2", "--images", "128")
+    assert newest_weights(run)[".path_length.target"] > 0
+    train("resume", run, "--images", "192")
+
+
 def test_a_change_that_a_kill_kept_out_of_the_configuration_is_dropped(run: Path, train: Train) -> None:
     line = {"images_seen": 64, "settings": {"generator_optimizer.learning_rate": {"from": 0.0002, "to": 0.0001}}}
     (run / "changes.jsonl").write_text(json.dumps(line) + "\n")
