@@ -56,7 +56,7 @@ def changes_of(run: Path) -> list[dict[str, Any]]:
     ("options", "sentence"),
     [
         (["--images", "63"], "a budget of 63 images is below the 64 that .* has seen already"),
-        (["--set=batch_size=32"], "--set batch_size: a run that has begun keeps it; what may change is about, compile"),
+        (["--set=batch_size=32"], "--set batch_size: a run that has begun keeps it; what may change is about, burn_in"),
         (["--set=network.width=8"], "--set network.width: a run that has begun keeps it"),
         (["--set=ema.half_lives=[5]"], "--set ema.half_lives: a run that has begun keeps it"),
         (["--set=generator_optimizer.lerning_rate=1"], "there is no setting generator_optimizer.lerning_rate; did you"),
