@@ -1,5 +1,8 @@
 """The device that a run computes on, and its precision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 
@@ -18,3 +21,18 @@ def best_precision(device: torch.device) -> str:
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if native else "float32"
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Computes float32 as float32 on a GPU, whose convolutions otherwise round their inputs to 10 bits (TF32).
+
+    As in the code of StyleGAN2-ADA and R3GAN: penalties are squared and differentiated again, for which these are too
+    few. Must span the backward pass.
+    """
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = False, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

@@ -68,10 +68,18 @@ def configuration(family: str, loss: str, images: int) -> Config:
     optimizers = [
         f"{player}_optimizer.{setting}"
         for player in ("generator", "discriminator")
-        for setting in [*adam, "schedule=constant"]
+        for setting in [*adam, "schedule=constant", "final_beta2=null"]
     ]
     precision = f"precision={best_precision(torch.device('cpu'))}"
-    plain = [precision, "regularization.r1=0", "regularization.r2=0", "judge=null", "ema.half_lives=[2000]"]
+    plain = [
+        precision,
+        "regularization.r1=0",
+        "regularization.r2=0",
+        "regularization.gamma_schedule=constant",
+        "augmentation.scheduled=null",
+        "judge=null",
+        "ema={half_lives: [2000], ramp: 0.05}",
+    ]
     return load_config(
         "cifar10",
         [

@@ -61,6 +61,7 @@ FAMILIES: dict[str, Family[Any]] = {
             normalises_over_batch=never,
             bounds_slope=never,
             discriminator_layers=lambda network: layers_ending_with(stylegan2.ResidualBlock, network.features),
+            has_styles=True,
         ),
         Family(
             config=r3gan.R3ganConfig,

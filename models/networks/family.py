@@ -1,10 +1,10 @@
 """What a network family gives to the registry: a base for its configuration, and the record of its parts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.bundle import ImageSpec
 from models.strict import StrictModel
@@ -20,6 +20,21 @@ class FamilyConfig(StrictModel):
 C = TypeVar("C", bound=FamilyConfig)
 Layer = list[nn.Module]
 """A layer of a network: its modules in order."""
+
+
+class StyledGenerator(Protocol):
+    """A generator in two halves: from noise to a style w, and from the w of each layer to images."""
+
+    num_styles: int
+    """How many layers may differ in their w."""
+    mapping: nn.Module
+    """Noise float [N, Z] and label int64 [N] or None → w float32 [N, W]."""
+
+    def map_noise(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """Returns ``mapping``'s w. In training every call also updates the average w."""
+
+    def synthesise(self, styles: Sequence[Tensor]) -> Tensor:
+        """Returns images float32 [N, C, H, W] from ``num_styles`` w, each float32 [N, W], from coarse to fine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +55,11 @@ class Family(Generic[C]):
     """A discriminator's layers that find features, from the image on, each a list of modules.
 
     What makes a logit of the features is no such layer: the head, and what compares the images of a batch.
+    """
+    has_styles: bool = False
+    """Whether the generator works in two halves that style mixing and path-length regularisation reach in between.
+
+    It is then a ``StyledGenerator``.
     """
 
     @property

@@ -2,6 +2,8 @@
 
 Grouped convolutions in inverted bottlenecks, bilinear resampling, and fix-up initialisation. The discriminator mirrors
 the generator. Designed for the relativistic loss with R1 and R2 penalties, and for Adam with betas 0 and 0.99.
+
+Under autocast the 4 × 4 stages stay in float32, as in the authors' code, and so do the noise's and the labels' layers.
 """
 
 from itertools import pairwise
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from models.bundle import ImageSpec
 from models.networks.family import FamilyConfig
 from models.networks.layers.conditioning import require_label, truncate_noise
+from models.networks.layers.full_precision import MixedSequential, full_precision
 from models.networks.layers.resample import Downsample, Upsample
 from models.networks.sizes import BASE_RESOLUTION, channel_widths
 
@@ -93,7 +96,7 @@ class Generator(nn.Module):
         for before, after in pairwise(channels):
             # Change the channels before upsampling: there are fewer pixels, so it is cheaper.
             stages += [*_transition(before, after), Upsample(), *_blocks(after, config, scale)]
-        self.stages = nn.Sequential(*stages)
+        self.stages = MixedSequential(*stages, float32=range(config.blocks))
         self.to_image = _he_initialised(nn.Conv2d(channels[-1], image.channels, 1))
 
     def forward(self, noise: Tensor, label: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
@@ -101,8 +104,8 @@ class Generator(nn.Module):
         noise = truncate_noise(noise, truncation)
         if self.embedding is not None:
             noise = torch.cat([noise, self.embedding(require_label(label, "generator"))], dim=1)
-        amplitudes = self.modulate(noise)
-        features = self.basis.to(amplitudes.dtype) * amplitudes[:, :, None, None]
+        with full_precision(noise):
+            features = self.basis * self.modulate(noise)[:, :, None, None]
         images: Tensor = self.to_image(self.stages(features))
         return images
 
@@ -118,14 +121,16 @@ class Discriminator(nn.Module):
         stages = [_he_initialised(nn.Conv2d(image.channels, channels[0], 1)), *_blocks(channels[0], config, scale)]
         for before, after in pairwise(channels):
             stages += [Downsample(before), *_transition(before, after), *_blocks(after, config, scale)]
-        self.stages = nn.Sequential(*stages)
+        self.stages = MixedSequential(*stages, float32=range(len(stages) - config.blocks, len(stages)))
         self.basis = _he_initialised(nn.Conv2d(last, last, BASE_RESOLUTION, groups=last, bias=False))
         self.to_logit = _he_initialised(nn.Linear(last, last if num_labels else 1, bias=False))
         self.embedding = nn.Embedding(num_labels, last) if num_labels else None
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Returns logits [N]. A conditional discriminator needs labels."""
-        logits: Tensor = self.to_logit(self.basis(self.stages(images)).flatten(1))
+        features = self.stages(images)
+        with full_precision(features):
+            logits: Tensor = self.to_logit(self.basis(features).flatten(1))
         if self.embedding is None:
             return logits.squeeze(1)
         # Projection: the inner product with the label's embedding (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3).

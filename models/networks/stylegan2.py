@@ -1,11 +1,15 @@
 """StyleGAN2: style-modulated convolutions (Karras et al. 2020, arXiv:1912.04958), for small images.
 
 The skip generator and the residual discriminator are the paper's configuration F. Labels, the shallow mapping and the
-rest follow the CIFAR-10 setting of StyleGAN2-ADA (Karras et al. 2020, arXiv:2006.06676, appendix). Like that setting,
-it has no style mixing and no path-length regularisation. Designed for Adam with a learning rate of 0.0025 and betas 0
-and 0.99, the non-saturating loss, and the R1 penalty.
+rest follow the CIFAR-10 setting of StyleGAN2-ADA (Karras et al. 2020, arXiv:2006.06676, appendix). Designed for Adam
+with a learning rate of 0.0025 and betas 0 and 0.99, the non-saturating loss, the R1 penalty, style mixing and
+path-length regularisation.
+
+Under autocast these stay in float32, as in the authors' code: the mapping, the styles, the demodulation, the sum of the
+image over resolutions, and all that works on 4 × 4 feature maps, logits included.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -18,6 +22,7 @@ from models.bundle import ImageSpec
 from models.networks.family import FamilyConfig
 from models.networks.layers.conditioning import require_label
 from models.networks.layers.equalized import GAIN, SLOPE, EqualizedConv2d, EqualizedLinear, unit_second_moment
+from models.networks.layers.full_precision import MixedSequential, full_precision
 from models.networks.layers.resample import Blur, Downsample, Upsample
 from models.networks.sizes import BASE_RESOLUTION, channel_widths
 
@@ -64,16 +69,30 @@ class Mapping(nn.Module):
         if self.embedding is not None:
             network = "discriminator" if noise is None else "generator"
             inputs.append(unit_second_moment(self.embedding(require_label(label, network))))
-        w: Tensor = self.layers(torch.cat(inputs, dim=1))
+        vectors = torch.cat(inputs, dim=1)
+        with full_precision(vectors):
+            w: Tensor = self.layers(vectors)
         return w
 
 
-def demodulation(weight: Tensor, style: Tensor) -> Tensor:
-    """Returns the factor that restores unit variance after a modulated convolution, float [N, O] (equation 3).
+class Style(EqualizedLinear):
+    """w float [N, W] → style float32 [N, channels], the factors of a layer's input channels (A in figure 2)."""
 
-    Takes the weight float [O, I, K, K] and the style float [N, I].
+    def __init__(self, style_dim: int, channels: int) -> None:
+        super().__init__(style_dim, channels, bias=1.0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        with full_precision(features):
+            return super().forward(features)
+
+
+def demodulation(weight: Tensor, style: Tensor) -> Tensor:
+    """Returns the factor that restores unit variance after a modulated convolution, float32 [N, O] (equation 3).
+
+    Takes the weight float32 [O, I, K, K] and the style float32 [N, I].
     """
-    return (style.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()
+    with full_precision(style):
+        return (style.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()
 
 
 class StyledConv2d(nn.Module):
@@ -88,7 +107,7 @@ class StyledConv2d(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, style_dim: int, side: int, *, up: bool) -> None:
         super().__init__()
-        self.affine = EqualizedLinear(style_dim, inputs, bias=1.0)
+        self.affine = Style(style_dim, inputs)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
         self.noise_strength = nn.Parameter(torch.zeros(()))
@@ -100,32 +119,32 @@ class StyledConv2d(nn.Module):
     def forward(self, features: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)
         weight = self.weight * self.weight_scale
-        features = features * style[:, :, None, None]
+        # Casts: a product or a sum with a float32 tensor would turn bfloat16 features into float32.
+        features = features * style.to(features.dtype)[:, :, None, None]
         if self.blur is None:
             features = functional.conv2d(features, weight, padding=1)
         else:
             features = self.blur(functional.conv_transpose2d(features, weight.transpose(0, 1), stride=2))
-        features = features * (GAIN * demodulation(weight, style))[:, :, None, None]
+        features = features * (GAIN * demodulation(weight, style)).to(features.dtype)[:, :, None, None]
         noise = self.constant_noise
         if self.training:
             noise = torch.randn(len(features), 1, *features.shape[2:], device=features.device)
         shift = GAIN * self.noise_strength * noise
-        # Cast: adding a float32 tensor would turn bfloat16 features into float32.
         features = features + (GAIN * self.bias).to(features.dtype) + shift.to(features.dtype)
         return functional.leaky_relu(features, SLOPE)
 
 
 class ToImage(nn.Module):
-    """Float [N, inputs, H, W] and w float [N, W] → this resolution's contribution to the image, [N, channels, H, W]."""
+    """Float [N, inputs, H, W] and w float [N, W] → this resolution's part of the image, float32 [N, channels, H, W]."""
 
     def __init__(self, inputs: int, channels: int, style_dim: int) -> None:
         super().__init__()
-        self.affine = EqualizedLinear(style_dim, inputs, bias=1.0)
+        self.affine = Style(style_dim, inputs)
         self.convolve = EqualizedConv2d(inputs, channels, 1)
 
     def forward(self, features: Tensor, w: Tensor) -> Tensor:
-        image: Tensor = self.convolve(features * self.affine(w)[:, :, None, None])
-        return image
+        image: Tensor = self.convolve(features * self.affine(w).to(features.dtype)[:, :, None, None])
+        return image.float()
 
 
 class Stage(nn.Module):
@@ -138,9 +157,11 @@ class Stage(nn.Module):
         self.upsample = Upsample()
         self.to_image = ToImage(outputs, channels, style_dim)
 
-    def forward(self, features: Tensor, image: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.refine(self.up(features, w), w)
-        return features, self.upsample(image) + self.to_image(features, w)
+    def forward(self, features: Tensor, image: Tensor, styles: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Takes the w of its three layers, each float [N, W]."""
+        up, refine, to_image = styles
+        features = self.refine(self.up(features, up), refine)
+        return features, self.upsample(image) + self.to_image(features, to_image)
 
 
 class Generator(nn.Module):
@@ -155,6 +176,8 @@ class Generator(nn.Module):
     def __init__(self, config: Stylegan2Config, image: ImageSpec, num_labels: int) -> None:
         super().__init__()
         channels = channel_widths(image, FAMILY, config.width, config.max_width)
+        self.num_styles = 2 * len(channels)
+        """How many layers may differ in their w: the convolutions, and the last layer to the image."""
         self.mapping = Mapping(config, config.noise_dim, num_labels)
         self.register_buffer("w_average", torch.zeros(config.style_dim))
         self.start = nn.Parameter(torch.randn(1, channels[0], BASE_RESOLUTION, BASE_RESOLUTION))
@@ -171,15 +194,28 @@ class Generator(nn.Module):
         Truncation pulls w towards its average over noise and labels; at 0 only the average is left. In training every
         call updates that average.
         """
-        w = self.mapping(noise, label)
-        if self.training:
-            self._update_w_average(w)
+        w = self.map_noise(noise, label)
         if truncation is not None:
             w = self.w_average + (w - self.w_average) * truncation.unsqueeze(1)
-        features = self.first(self.start, w)
-        image: Tensor = self.first_image(features, w)
-        for stage in self.stages:
-            features, image = stage(features, image, w)
+        return self.synthesise([w] * self.num_styles)
+
+    def map_noise(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """Returns w float32 [N, W]. In training every call updates the average w."""
+        w: Tensor = self.mapping(noise, label)
+        if self.training:
+            self._update_w_average(w)
+        return w
+
+    def synthesise(self, styles: Sequence[Tensor]) -> Tensor:
+        """Generates images float32 [N, C, H, W] from ``num_styles`` w, each float [N, W], from coarse to fine.
+
+        As in the authors' code, a resolution's layer to the image shares the w of the next resolution's first layer.
+        """
+        with full_precision(self.start):
+            features = self.first(self.start, styles[0])
+            image: Tensor = self.first_image(features, styles[1])
+        for index, stage in enumerate(self.stages):
+            features, image = stage(features, image, styles[2 * index + 1 : 2 * index + 4])
         return image
 
     @torch.no_grad()
@@ -238,23 +274,29 @@ class Discriminator(nn.Module):
         super().__init__()
         channels = list(reversed(channel_widths(image, FAMILY, config.width, config.max_width)))
         last = channels[-1]
-        self.features = nn.Sequential(
+        downsampling = [
             EqualizedConv2d(image.channels, channels[0], 1, gain=GAIN),
             nn.LeakyReLU(SLOPE),
             *(ResidualBlock(before, after) for before, after in pairwise(channels)),
+        ]
+        at_base_resolution = [
             MinibatchStdDev(config.deviation_group),
             EqualizedConv2d(last + 1, last, 3, gain=GAIN, padding=1),
             nn.LeakyReLU(SLOPE),
             nn.Flatten(),
             EqualizedLinear(last * BASE_RESOLUTION**2, last, gain=GAIN),
             nn.LeakyReLU(SLOPE),
-        )
+        ]
+        layers = [*downsampling, *at_base_resolution]
+        self.features = MixedSequential(*layers, float32=range(len(downsampling), len(layers)))
         self.to_logit = EqualizedLinear(last, config.style_dim if num_labels else 1)
         self.mapping = Mapping(config, 0, num_labels) if num_labels else None
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Returns logits [N]. A conditional discriminator needs labels."""
-        logits: Tensor = self.to_logit(self.features(images))
+        features = self.features(images)
+        with full_precision(features):
+            logits: Tensor = self.to_logit(features)
         if self.mapping is None:
             return logits.squeeze(1)
         # Projection: the inner product with the label's embedding (Miyato and Koyama 2018), as in StyleGAN2-ADA.

@@ -7,9 +7,11 @@ DATA_SELECTION = {"labels", "image_column", "label_column", "broken_share"}
 """Settings of ``data`` that only select which images are read. The data's fingerprint detects a wrong selection."""
 
 CHANGEABLE = FREE_TO_CHANGE | {
+    "burn_in",
     "compile",
     "data.balance",
     "discriminator_optimizer",
+    "ema.growth",
     "ema.ramp",
     "freeze_discriminator",
     "generator_optimizer",

@@ -6,11 +6,11 @@ Amounts are counted in real images that the discriminator has seen, so runs of d
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from models.bundle import Name
 from models.colour import COLOUR_PATTERN
-from models.networks import NetworkConfig, family_of
+from models.networks import FAMILIES, NetworkConfig, family_of
 from models.strict import StrictModel
 from training.augment.augmentation import Policy
 from training.objective.losses import LOSSES, LossName
@@ -94,10 +94,22 @@ class DataConfig(StrictModel):
 
 
 class RegularizationConfig(StrictModel):
-    """Regularisation of the discriminator. 0 switches a term off."""
+    """Regularisation of both networks. 0 switches a term off."""
 
-    r1: Annotated[float, Field(ge=0, description="γ of ½ γ E‖∇D(x)‖² on reals (Mescheder et al. 2018)")] = 0
+    r1: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="γ of ½ γ E‖∇D(x)‖² on reals (Mescheder et al. 2018); auto = 0.0002 · resolution² / batch_size",
+        ),
+    ] = 0
     r2: Annotated[float, Field(ge=0, description="γ of the same penalty on fakes")] = 0
+    gamma_schedule: Annotated[Schedule, Field(description="of γ of R1 and R2, from 1 to gamma_final_share")] = (
+        "constant"
+    )
+    gamma_final_share: Annotated[
+        Share, Field(description="share of γ at the end of its schedule (0.1: Huang et al. 2024)")
+    ] = 0.1
     interval: Annotated[
         int, Field(ge=1, le=64, description="steps from one R1 and R2 to the next (lazy: Karras et al. 2020)")
     ] = 1
@@ -109,6 +121,25 @@ class RegularizationConfig(StrictModel):
         float, Field(ge=0, le=2, description="σ of noise on every image that the discriminator sees; pixels are -1 … 1")
     ] = 0
     instance_noise_until: Annotated[Share, Field(description="share of the budget at which σ reaches 0")] = 0.5
+    style_mixing: Annotated[
+        float, Field(ge=0, le=1, description="probability that an image mixes two styles (Karras et al. 2019)")
+    ] = 0
+    path_length: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="weight of (‖∂G/∂w‖ - a)², on half of the images of every 4th generator step "
+            "(Karras et al. 2020, eq. 4)",
+        ),
+    ] = 0
+
+    @field_validator("r1", mode="before")
+    @classmethod
+    def _name_auto(cls, value: Any) -> Any:
+        try:
+            return float(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError("must be a number, or auto where data.resolution and batch_size are numbers") from None
 
     @property
     def lazy(self) -> bool:
@@ -126,6 +157,15 @@ class AdaptiveConfig(StrictModel):
     max_probability: Annotated[Share, Field(description="beyond about 0.8 augmentations leak into the images")] = 0.8
 
 
+class ScheduledConfig(StrictModel):
+    """ADA's augmentation with a probability that follows a schedule instead (R3GAN: Huang et al. 2024)."""
+
+    probability: Annotated[Share, Field(description="the probability at the end of the schedule")]
+    schedule: Annotated[Schedule, Field(description="how the probability rises from 0; constant = never below")] = (
+        "constant"
+    )
+
+
 class AugmentationConfig(StrictModel):
     """Augmentation of the images, for small data sets."""
 
@@ -134,6 +174,7 @@ class AugmentationConfig(StrictModel):
         tuple[Policy, ...], Field(description="on every image that the discriminator sees (Zhao et al. 2020)")
     ] = ()
     adaptive: AdaptiveConfig | None = None
+    scheduled: ScheduledConfig | None = None
 
 
 class OptimizerConfig(StrictModel):
@@ -144,9 +185,20 @@ class OptimizerConfig(StrictModel):
     beta2: Annotated[float, Field(ge=0, lt=1)]
     schedule: Annotated[Schedule, Field(description="of the learning rate, from 1 to final_share")] = "constant"
     final_share: Annotated[
-        float, Field(ge=0, le=1, description="share of the learning rate at the end of the budget")
+        float, Field(ge=0, le=1, description="share of the learning rate at the end of the schedule")
     ] = 0
+    final_beta2: Annotated[
+        float | None, Field(ge=0, lt=1, description="beta2 at the end of the schedule; null = beta2 throughout")
+    ] = None
     clip_norm: Annotated[float | None, Field(gt=0, description="scale longer gradients to this norm")] = None
+
+    @model_validator(mode="after")
+    def _check_final_beta2(self) -> "OptimizerConfig":
+        if self.final_beta2 is not None and self.schedule == "constant":
+            raise ValueError(
+                "final_beta2 is never reached under a constant schedule: set schedule, or final_beta2 null"
+            )
+        return self
 
 
 class EmaConfig(StrictModel):
@@ -157,6 +209,9 @@ class EmaConfig(StrictModel):
         Field(min_length=1, description="images after which a weight's share in the average has halved; one per EMA"),
     ]
     ramp: Annotated[Share, Field(description="limits each half-life to this share of the images seen so far")]
+    growth: Annotated[
+        Schedule, Field(description="how each half-life grows from 0; constant = never below, but for the ramp")
+    ] = "constant"
 
     @model_validator(mode="after")
     def _distinct(self) -> "EmaConfig":
@@ -193,6 +248,9 @@ class Config(StrictModel):
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     images: Annotated[Images, Field(description="the budget: real images seen by the discriminator")]
+    burn_in: Annotated[
+        Share, Field(description="share of the budget at which every schedule ends; its final value stays")
+    ] = 1
     batch_size: Annotated[int, Field(ge=2, le=65536, description="images per step, over all processes together")]
     micro_batch: Annotated[
         int | None,
@@ -219,6 +277,19 @@ class Config(StrictModel):
     judge: JudgeConfig | None = None
     pace: PaceConfig
     about: AboutConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_r1(cls, values: Any) -> Any:
+        """Replaces ``r1: auto`` by StyleGAN2-ADA's heuristic, 0.0002 · resolution² / batch size (its ``train.py``)."""
+        match values:
+            case {
+                "regularization": {"r1": "auto"} as regularization,
+                "data": {"resolution": int(resolution)},
+                "batch_size": int(batch_size),
+            } if batch_size > 0:
+                return {**values, "regularization": {**regularization, "r1": 0.0002 * resolution**2 / batch_size}}
+        return values
 
     @model_validator(mode="after")
     def _check_contradictions(self) -> "Config":
@@ -251,13 +322,22 @@ def _contradictions(config: Config) -> list[str]:
             f"augmentation.adaptive steers by the sign of D(x), which says nothing under loss {loss.name}: its "
             "logits have no zero; take augmentation.diff_augment"
         )
-    if augmentation.adaptive and augmentation.diff_augment:
-        found.append("augmentation.adaptive and augmentation.diff_augment are two ways to do the same: set one")
     if config.micro_batch and config.batch_size % config.micro_batch:
         found.append(
             f"micro_batch {config.micro_batch} does not divide batch_size {config.batch_size}: take "
             f"{nearest_divisor(config.batch_size, config.micro_batch)}, or another batch_size"
         )
+    ways = [way for way in ("adaptive", "diff_augment", "scheduled") if getattr(augmentation, way)]
+    if len(ways) > 1:
+        named = " and ".join(f"augmentation.{way}" for way in ways)
+        found.append(f"{named} are {'two' if len(ways) == 2 else 'three'} ways to do the same: set one")
+    for setting in ("style_mixing", "path_length"):
+        if getattr(regularization, setting) and not family.has_styles:
+            with_styles = " or ".join(other.name for other in FAMILIES.values() if other.has_styles)
+            found.append(
+                f"regularization.{setting} works on the styles of {with_styles}, and {family.name} has none: "
+                "set it to 0"
+            )
     if config.discriminator_steps * config.batch_size > config.images:
         found.append(
             f"a budget of {config.images} images is spent before the generator's first step, after "

@@ -12,13 +12,15 @@ def ema_copy(generator: nn.Module) -> nn.Module:
     return copy.deepcopy(generator).eval().requires_grad_(False)
 
 
-def ema_decay(half_life: int, ramp: float, images_seen: int, batch_size: int) -> float:
+def ema_decay(half_life: float, ramp: float, images_seen: int, batch_size: int) -> float:
     """Returns the share of itself that an EMA keeps over a step of ``batch_size`` images, ending at ``images_seen``.
 
     The share is ½ after ``half_life`` images. Early in training the half-life is at most ``ramp`` times the images
-    seen, so that the EMA soon forgets the first weights (Karras et al. 2020, arXiv:2006.06676).
+    seen, so that the EMA soon forgets the first weights (Karras et al. 2020, arXiv:2006.06676). A half-life of 0 keeps
+    nothing.
     """
-    return math.pow(0.5, batch_size / min(half_life, ramp * images_seen))
+    limited = min(half_life, ramp * images_seen)
+    return math.pow(0.5, batch_size / limited) if limited else 0.0
 
 
 @torch.no_grad()

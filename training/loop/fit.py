@@ -10,6 +10,7 @@ import torch
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.data.loader import BatchLoader
+from training.device import without_tf32
 from training.loop.batch import Batch
 from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import TrainingState, check_freezing
@@ -37,7 +38,7 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
     batches = BatchLoader(
         data, num_labels, config.seed, config.batch_size, processes, settings.holdout, settings.balance
     )
-    with stop_requested() as received_signals, batches as loader, callback:
+    with without_tf32(), stop_requested() as received_signals, batches as loader, callback:
         stop = False
         while state.images_seen < config.images and not stop:
             before = state.images_seen

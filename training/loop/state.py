@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -11,12 +11,15 @@ from torch import nn
 from models.bundle import ImageSpec
 from models.networks import build_discriminator, build_generator, family_of
 from training.augment.adaptive import AdaptiveProbability
-from training.config.schema import Config, OptimizerConfig
+from training.config.schema import Config, OptimizerConfig, RegularizationConfig
 from training.errors import DivergenceError, TrainingError
 from training.loop.ema import ema_copy
 from training.loop.matching import Weights, load_matching
 from training.objective.losses import LOSSES
 from training.objective.regularizers import lazy_adam
+from training.objective.styles import PATH_LENGTH_INTERVAL, PathLength
+
+Player = Literal["discriminator", "generator"]
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,13 @@ class TrainingState:
         """The discriminator's weights that no step changes."""
         self.emas = {half_life: ema_copy(self.generator) for half_life in config.ema.half_lives}
         """Half-life in images → the EMA generator."""
-        self.generator_optimizer = _adam(self.generator, config.generator_optimizer)
-        interval = config.regularization.interval if config.regularization.lazy else None
-        self.discriminator_optimizer = _adam(self.discriminator, config.discriminator_optimizer, interval)
+        self.generator_optimizer = _adam(
+            self.generator, config.generator_optimizer, lazy_interval("generator", config.regularization)
+        )
+        self.discriminator_optimizer = _adam(
+            self.discriminator, config.discriminator_optimizer, lazy_interval("discriminator", config.regularization)
+        )
+        self.path_length = PathLength(device) if config.regularization.path_length else None
         adaptive, decision_threshold = config.augmentation.adaptive, LOSSES[config.loss].decision_threshold
         self.augmentation = (
             AdaptiveProbability(
@@ -141,6 +148,8 @@ class TrainingState:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Restores the state of a checkpoint. Learning rates and betas stay those of the configuration."""
         for name, part in self._parts().items():
+            if name == "path_length" and name not in content:
+                continue  # this resume has switched it on: it starts as in a new run
             part.load_state_dict(content[name])
         for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
             # Adam's moments come from the checkpoint, its settings from the configuration: a resume may change them.
@@ -159,6 +168,7 @@ class TrainingState:
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
             **({"augmentation": self.augmentation} if self.augmentation else {}),
+            **({"path_length": self.path_length} if self.path_length else {}),
         }
 
 
@@ -176,13 +186,20 @@ def _frozen_weights(config: Config, discriminator: nn.Module) -> list[nn.Paramet
     return [weight for layer in layers[: config.freeze_discriminator] for part in layer for weight in part.parameters()]
 
 
+def lazy_interval(player: Player, regularization: RegularizationConfig) -> int | None:
+    """Returns the steps of a player from one lazy penalty to the next; None without a lazy penalty."""
+    if player == "generator":
+        return PATH_LENGTH_INTERVAL if regularization.path_length else None
+    return regularization.interval if regularization.lazy else None
+
+
 def _to_device(network: nn.Module, device: torch.device) -> nn.Module:
     # Convolutions on CPUs and GPUs compute in channels last; this layout saves a conversion per layer.
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
-def _adam(network: nn.Module, config: OptimizerConfig, lazy_interval: int | None = None) -> torch.optim.Adam:
+def _adam(network: nn.Module, config: OptimizerConfig, interval: int | None) -> torch.optim.Adam:
     rate, betas = config.learning_rate, (config.beta1, config.beta2)
-    if lazy_interval:
-        rate, betas = lazy_adam(rate, *betas, lazy_interval)
+    if interval:
+        rate, betas = lazy_adam(rate, *betas, interval)
     return torch.optim.Adam(network.parameters(), lr=rate, betas=betas, fused=True)

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from models.networks.layers.full_precision import full_precision
+
 
 def truncate_noise(noise: Tensor, truncation: Tensor | None) -> Tensor:
     """Returns noise [N, Z] times truncation [N], or the noise itself for None.
@@ -19,9 +21,10 @@ def require_label(label: Tensor | None, network: str) -> Tensor:
 
 
 class ProjectionHead(nn.Module):
-    """Features float [N, F] and label int64 [N] → logits float [N]: ψ·φ(x) + b + v_y·φ(x).
+    """Features float [N, F] and label int64 [N] → logits float32 [N]: ψ·φ(x) + b + v_y·φ(x).
 
-    Miyato and Koyama 2018, arXiv:1802.05637, equation 3. Without labels there is no last term.
+    Miyato and Koyama 2018, arXiv:1802.05637, equation 3. Without labels there is no last term. Stays in float32 under
+    autocast: a logit of 8 in bfloat16 moves in steps of 1/16.
     """
 
     def __init__(self, features: int, num_labels: int) -> None:
@@ -31,7 +34,9 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor, label: Tensor | None) -> Tensor:
         """Raises ``ValueError`` if the head is conditional and gets no label."""
-        logits: Tensor = self.to_logit(features).squeeze(1)
+        features = features.float()
+        with full_precision(features):
+            logits: Tensor = self.to_logit(features).squeeze(1)
         if self.embedding is not None:
             logits = logits + (features * self.embedding(require_label(label, "discriminator"))).sum(dim=1)
         return logits

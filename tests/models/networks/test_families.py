@@ -124,6 +124,15 @@ def test_a_gradient_penalty_reaches_the_discriminators_weights(
     assert all(weight.grad.isfinite().all() for weight in discriminator.parameters() if weight.grad is not None)
 
 
+@pytest.mark.parametrize("labels", [0, 5])
+def test_logits_are_float32_under_autocast(small_network: NetworkConfig, labels: int) -> None:
+    """A loss of a difference of logits needs more than bfloat16's eight bits."""
+    discriminator = build_discriminator(small_network, square(16), labels)
+    label = torch.arange(4) if labels else None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert discriminator(torch.randn(4, 3, 16, 16), label).dtype == torch.float32
+
+
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_every_weight_learns(small_network: NetworkConfig, bfloat16: bool) -> None:
     generator = perturbed(build_generator(small_network, square(16), 5)).to(memory_format=torch.channels_last)
@@ -182,6 +191,12 @@ def test_bounds_slope_agrees_with_the_layers(small_network: NetworkConfig) -> No
     discriminator = build_discriminator(small_network, square(16), 0)
     found = any(isinstance(module, SpectralNorm) for module in discriminator.modules())
     assert found == family_of(small_network).bounds_slope(small_network)
+
+
+def test_a_family_has_styles_if_its_generator_has_the_halves(small_network: NetworkConfig) -> None:
+    generator = build_generator(small_network, square(16), 0)
+    halves = [hasattr(generator, name) for name in ("num_styles", "mapping", "map_noise", "synthesise")]
+    assert halves == [family_of(small_network).has_styles] * 4
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])

@@ -9,14 +9,17 @@ from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
 
 from models.bundle import ImageSpec
 from models.networks.layers.equalized import GAIN, EqualizedConv2d, EqualizedLinear
-from models.networks.layers.resample import Blur
+from models.networks.layers.resample import Blur, Upsample
 from models.networks.stylegan2 import (
     Discriminator,
     Generator,
     MinibatchStdDev,
     ResidualBlock,
+    Style,
     StyledConv2d,
     Stylegan2Config,
+    ToImage,
+    demodulation,
 )
 from training.export import measure_parity, to_onnx
 from training.runs.sampling import ImageGenerator
@@ -181,12 +184,76 @@ def test_bfloat16_and_channels_last_change_little() -> None:
     generator, discriminator = (network.to(memory_format=torch.channels_last) for network in (generator, discriminator))
     torch.testing.assert_close(generator(noise, label), images, atol=1e-5, rtol=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
-        features = generator.first(generator.start, generator.mapping(noise, label))
         rough = generator(noise, label)
         rough_logits = discriminator(images, label)
-    assert features.dtype == rough.dtype == torch.bfloat16
+    assert not torch.equal(rough, images), "autocast is at work"
     assert (rough - images).abs().mean() < 0.03 * images.abs().mean()
     torch.testing.assert_close(rough_logits.float(), logits, atol=0.05, rtol=0.05)
+
+
+def test_under_autocast_styles_images_and_4x4_maps_stay_in_float32() -> None:
+    """As in the authors' code. The convolutions of larger maps, where the time goes, are bfloat16."""
+    generator, discriminator = Generator(TINY, square(16), 5), Discriminator(TINY, square(16), 5)
+    types: dict[str, set[torch.dtype]] = {}
+
+    def record(kind: str, module: torch.nn.Module) -> None:
+        module.register_forward_hook(lambda _, __, output: types.setdefault(kind, set()).add(output.dtype))
+
+    for module in [*generator.mapping.modules(), *discriminator.mapping.modules()]:
+        if not isinstance(module, torch.nn.Embedding | torch.nn.Sequential):
+            record("mapping", module)
+    for module in generator.modules():
+        if isinstance(module, Style):
+            record("style", module)
+        elif isinstance(module, ToImage | Upsample):
+            record("image", module)
+    for layer in (generator.first, *list(discriminator.features)[-6:], discriminator.to_logit):
+        record("4 × 4", layer)
+    for layer in [module for stage in generator.stages for module in (stage.up, stage.refine)]:
+        record("larger", layer)
+    for layer in list(discriminator.features)[1:-6]:
+        record("larger", layer)
+    label = torch.tensor([0, 1])
+    with torch.autocast("cpu", torch.bfloat16):
+        factor = demodulation(torch.randn(3, 4, 3, 3), torch.randn(2, 4))
+        images = generator(torch.randn(2, 8), label)
+        logits = discriminator(images, label)
+    assert types.pop("larger") == {torch.bfloat16}
+    assert set(types) == {"mapping", "style", "image", "4 × 4"}
+    assert all(found == {torch.float32} for found in types.values()), types
+    assert factor.dtype == images.dtype == logits.dtype == torch.float32
+
+
+def test_only_layers_from_the_changed_style_on_change() -> None:
+    """Coarse to fine: what style mixing exchanges behind its crossover leaves all layers before it as they are."""
+    generator = Generator(TINY, square(16), 0).eval()
+    assert generator.num_styles == 6, "two for each of 4 × 4, 8 × 8 and 16 × 16"
+    layers = [module for module in generator.modules() if isinstance(module, StyledConv2d | ToImage)]
+    outputs: dict[torch.nn.Module, torch.Tensor] = {}
+    for layer in layers:
+        layer.register_forward_hook(lambda module, _, output: outputs.__setitem__(module, output))
+    first_of = {  # the authors' order: a layer to the image shares the style of the next convolution
+        generator.first: 0,
+        generator.first_image: 1,
+        **{stage.up: 2 * index + 1 for index, stage in enumerate(generator.stages)},
+        **{stage.refine: 2 * index + 2 for index, stage in enumerate(generator.stages)},
+        **{stage.to_image: 2 * index + 3 for index, stage in enumerate(generator.stages)},
+    }
+    w, other = generator.mapping(torch.randn(2, 2, 8).flatten(0, 1), None).chunk(2)
+    plain = generator.synthesise([w] * 6)
+    before = dict(outputs)
+    for crossover in range(6):
+        mixed = generator.synthesise([w] * crossover + [other] * (6 - crossover))
+        assert not torch.equal(mixed, plain)
+        unchanged = [layer for layer in layers if torch.equal(outputs[layer], before[layer])]
+        assert unchanged == [layer for layer in layers if first_of[layer] < crossover], crossover
+
+
+def test_the_halves_make_the_whole() -> None:
+    generator = perturbed(Generator(TINY, square(16), 3)).eval()
+    noise, label = torch.randn(3, 8), torch.arange(3)
+    styles = [generator.map_noise(noise, label)] * generator.num_styles
+    assert torch.equal(generator.synthesise(styles), generator(noise, label))
 
 
 @pytest.mark.parametrize(("channels", "labels"), [(3, 0), (1, 3)])

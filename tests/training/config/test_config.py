@@ -84,7 +84,26 @@ def test_a_part_that_is_off_can_be_set() -> None:
         (["loss=hinge", "regularization.label_smoothing=0.1"], "loss hinge has none"),
         (["loss=relativistic", "regularization.label_smoothing=0.1"], "loss relativistic has none"),
         (["loss=relativistic", "augmentation.adaptive={}"], "its logits have no zero"),
-        (["augmentation.adaptive={}", "augmentation.diff_augment=[color]"], "two ways to do the same"),
+        (
+            ["augmentation.adaptive={}", "augmentation.diff_augment=[color]"],
+            "augmentation.adaptive and augmentation.diff_augment are two ways to do the same: set one",
+        ),
+        (
+            ["augmentation.scheduled.probability=0.5", "augmentation.diff_augment=[color]"],
+            "augmentation.diff_augment and augmentation.scheduled are two ways to do the same: set one",
+        ),
+        (
+            ["regularization.path_length=2"],
+            "regularization.path_length works on the styles of stylegan2, and dcgan has none: set it to 0",
+        ),
+        (
+            ["regularization.style_mixing=0.9", "network.family=r3gan"],
+            "regularization.style_mixing works on the styles",
+        ),
+        (
+            ["generator_optimizer.final_beta2=0.9"],
+            "final_beta2 is never reached under a constant schedule: set schedule",
+        ),
         (["images=128", "discriminator_steps=5"], "spent before the generator's first step"),
         (["ema.half_lives=[10,10]"], "half_lives must differ"),
     ],
@@ -116,3 +135,28 @@ def test_every_presets_networks_fit_its_images(preset: str) -> None:
     assert sum(weight.numel() for weight in state.generator.parameters()) * 4 < 64 * 2**20, (
         "a bundle of reasonable size"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "gamma"),
+    [
+        (["regularization.r1=auto"], 0.0002 * 32**2 / 64),
+        (["regularization.r1=auto", "data.resolution=64", "batch_size=16"], 0.0002 * 64**2 / 16),
+        (["regularization.r1=0.3"], 0.3),
+    ],
+)
+def test_auto_r1_follows_resolution_and_batch(settings: list[str], gamma: float) -> None:
+    """StyleGAN2-ADA's heuristic. The configuration of a run holds the number, so that a resume keeps it."""
+    config = load_config("digits", settings)
+    assert config.regularization.r1 == pytest.approx(gamma)
+    assert yaml.safe_load(dump_config(config))["regularization"]["r1"] == config.regularization.r1
+
+
+def test_auto_r1_bounds_the_slope_of_a_critic() -> None:
+    load_config("digits", ["loss=wasserstein", "regularization.r1=auto"])
+
+
+@pytest.mark.parametrize("settings", [["regularization.r1=automatic"], ["regularization.r1=auto", "batch_size=x"]])
+def test_any_other_r1_is_an_error(settings: list[str]) -> None:
+    with pytest.raises(TrainingError, match=r"regularization.r1: must be a number, or auto"):
+        load_config("digits", settings)

@@ -56,7 +56,7 @@ def changes_of(run: Path) -> list[dict[str, Any]]:
     ("options", "sentence"),
     [
         (["--images", "63"], "a budget of 63 images is below the 64 that .* has seen already"),
-        (["--set=batch_size=32"], "--set batch_size: a run that has begun keeps it; what may change is about, compile"),
+        (["--set=batch_size=32"], "--set batch_size: a run that has begun keeps it; what may change is about, burn_in"),
         (["--set=network.width=8"], "--set network.width: a run that has begun keeps it"),
         (["--set=ema.half_lives=[5]"], "--set ema.half_lives: a run that has begun keeps it"),
         (["--set=generator_optimizer.lerning_rate=1"], "there is no setting generator_optimizer.lerning_rate; did you"),
@@ -111,6 +111,15 @@ def test_a_changed_setting_applies_from_there_on_and_is_recorded(
     train("resume", tmp_path / "again", "--images", "128")
     one, other = newest_weights(run), newest_weights(tmp_path / "again")
     assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_path_length_can_be_switched_on(tmp_path: Path, train: Train, digits: Path) -> None:
+    """Its target begins at 0, as in a new run; from the next checkpoint on it is part of the state."""
+    run = tmp_path / "run"
+    train("fit", "digits", "--data", digits, "--out", run, *arguments(*TINY, *FAMILIES["stylegan2"], "images=64"))
+    train("resume", run, "--set=regularization.path_length=2", "--images", "128")
+    assert newest_weights(run)[".path_length.target"] > 0
+    train("resume", run, "--images", "192")
 
 
 def test_a_change_that_a_kill_kept_out_of_the_configuration_is_dropped(run: Path, train: Train) -> None:
