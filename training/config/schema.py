@@ -338,6 +338,11 @@ def _contradictions(config: Config) -> list[str]:
                 f"regularization.{setting} works on the styles of {with_styles}, and {family.name} has none: "
                 "set it to 0"
             )
+    if config.micro_batch and config.batch_size % config.micro_batch:
+        found.append(
+            f"micro_batch {config.micro_batch} does not divide batch_size {config.batch_size}: take "
+            f"{nearest_divisor(config.batch_size, config.micro_batch)}, or another batch_size"
+        )
     if config.discriminator_steps * config.batch_size > config.images:
         found.append(
             f"a budget of {config.images} images is spent before the generator's first step, after "
