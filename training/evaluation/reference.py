@@ -12,7 +12,7 @@ from rich.progress import track
 from torch import Tensor
 
 from models.strict import StrictModel
-from training.console import console
+from training.console import console, stage
 from training.data.cache import FEATURES_ENDING, evict, judges_folder, mark_in_use
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
@@ -121,9 +121,11 @@ class Reference:
         features = np.empty((len(self.data), FEATURES), np.float32)
         order = np.concatenate([self._fit, self._holdout])
         steps = list(enumerate(_batches(order)))
-        for step, indices in track(steps, "Features of real images", console=console, disable=not console.is_terminal):
-            first = step * _BATCH
-            features[first : first + len(indices)] = self.judge(self.data.images[indices])[0]
+        progress = track(steps, "Features of real images", console=console, disable=not console.is_terminal)
+        with stage(f"the judge's features of {len(order)} real images"):
+            for step, indices in progress:
+                first = step * _BATCH
+                features[first : first + len(indices)] = self.judge(self.data.images[indices])[0]
         return features
 
 
