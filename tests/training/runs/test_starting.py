@@ -19,7 +19,7 @@ from training.loop.step import TrainStep
 from training.runs.checkpoints import checkpoints
 from training.runs.folder import RunFolder, begin_run, open_start
 
-SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=64")
+SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=64", "precision=float32")
 
 Train = Callable[..., None]
 
@@ -111,7 +111,7 @@ def test_a_stop_before_the_training_says_how_to_go_on_and_goes_on_exactly(
 
 
 JUDGED = [setting for setting in SETTINGS if setting != "--set=judge=null"] + arguments(
-    "judge.every=32", "judge.samples=500", "precision=float32"
+    "judge.every=32", "judge.samples=500"
 )
 
 
@@ -163,7 +163,8 @@ def test_a_run_that_begins_again_keeps_the_precision_that_was_measured(
     tmp_path: Path, train: Train, digits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A second measurement may turn out otherwise."""
-    run, begin = tmp_path / "run", ["fit", "digits", "--data", digits, "--out", tmp_path / "run", *SETTINGS]
+    run = tmp_path / "run"
+    begin = ["fit", "digits", "--data", digits, "--out", run, *SETTINGS, "--set=precision=auto"]
     speeds: dict[Any, float] = {"float32": 100.0, "bfloat16": 120.0}
     monkeypatch.setattr(
         training.train, "choose_precision", lambda config, device: PrecisionChoice("bfloat16", speeds, 8)
