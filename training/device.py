@@ -1,4 +1,4 @@
-"""The device that a run computes on, and its precision."""
+"""The device that a run computes on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +11,11 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def best_precision(device: torch.device) -> str:
-    """Returns bfloat16 if the device computes it natively, else float32.
-
-    Emulated bfloat16 is slower than float32, so a CPU without the instructions uses float32.
-    """
+def describe_device(device: torch.device) -> str:
+    """Returns what decides how fast a device computes: a GPU's model, or the CPU's vector instructions and threads."""
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if native else "float32"
+        return torch.cuda.get_device_name(device)
+    return f"CPU with {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
 
 
 @contextmanager

@@ -4,28 +4,31 @@ Under torchrun every process runs this. The first one owns the run's folder; the
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from training.config.files import dump_config, load_config
 from training.config.schema import Config
 from training.data.checks import check_data, report_data, warn_uneven_labels
 from training.data.dataset import TrainingImages, load_images
-from training.device import best_precision
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
-from training.evaluation.judge.train import MIN_IMAGES, judge_for
+from training.evaluation.judge.train import MIN_IMAGES, find_judge, judge_for
 from training.loop.batch import num_micro_batches
 from training.loop.callbacks import Callback
 from training.loop.fit import fit
+from training.loop.precision import choose_precision
 from training.loop.state import TrainingState, check_freezing
 from training.parallel.distributed import Processes, joined_processes
 from training.parallel.ending import end
 from training.parallel.stopping import interruptible
 from training.runs.checkpoints import checkpoints
 from training.runs.folder import (
+    CONFIG_FILE,
     RunFolder,
     RunLock,
     RunStart,
@@ -51,18 +54,17 @@ def train_new_run(
     config = load_config(preset, [*settings, *_budget(images)])
     check_freezing(config, trained=init_from is not None)
     with _stoppable() as stop_point, joined_processes() as processes:
-        config = _resolve_precision(config, processes)
         num_micro_batches(config, processes)  # raises before anything is written
         path = out or processes.from_first(lambda: numbered_folder(config, settings))
         with RunLock(path) as lock:
-            start = processes.from_first(lambda: _begin(lock, path, config, data, init_from))
+            start = processes.from_first(lambda: _begin(lock, path, config, data, processes.device, init_from))
             stop_point.resumable = path
             try:
-                loaded, state = _prepare(data, config, processes)
+                loaded, state = _prepare(data, start.config, processes)
                 if start.initial:
                     _start_from(start, state, processes)
                 run = processes.from_first(lambda: start.complete(loaded))
-                judge = _load_judge(run, loaded) if processes.first else None
+                judge = _deferred_judge(run.config, loaded) if processes.first else None
             except Exception:  # a stop is no Exception: a stopped run keeps its folder and can be resumed
                 if processes.first:
                     start.undo()
@@ -77,7 +79,7 @@ def describe_run(
     config = load_config(preset, [*settings, *_budget(images)])
     check_freezing(config, trained=init_from is not None)
     with _stoppable(), joined_processes() as processes:
-        config = _resolve_precision(config, processes)
+        config = processes.from_first(lambda: _resolve_precision(config, processes.device))
         initial = processes.from_first(lambda: networks_of_run(init_from, config)) if init_from else None
         loaded, state = _prepare(data, config, processes)
         if initial:
@@ -93,10 +95,11 @@ def resume_run(path: Path, data: str | None, settings: list[str], images: int | 
         stop_point.resumable = path
         checkpoint = processes.from_first(lambda: resume_point(start))
         seen = checkpoint["images_seen"] if checkpoint else 0
-        config = _resolve_precision(changed_config(start.config, [*settings, *_budget(images)]), processes)
+        config = changed_config(start.config, [*settings, *_budget(images)])
         if config.images != start.config.images and config.images < seen:
             raise TrainingError(f"a budget of {config.images} images is below the {seen} that {path} has seen already")
         check_freezing(config, trained=start.initial is not None)
+        config = processes.from_first(lambda: _resolve_precision(config, processes.device))
         loaded, state = _prepare(_find_data(start, data), config, processes)
         run = processes.from_first(lambda: start.complete(loaded, data))
         if checkpoint:
@@ -107,7 +110,7 @@ def resume_run(path: Path, data: str | None, settings: list[str], images: int | 
             if start.initial:
                 _start_from(start, state, processes)
         run = processes.from_first(lambda: apply_changes(run, config, state))
-        judge = _load_judge(run, loaded) if processes.first else None
+        judge = _deferred_judge(run.config, loaded) if processes.first else None
         _train(run, loaded, state, processes, judge, stop_point)
 
 
@@ -138,16 +141,25 @@ def _budget(images: int | None) -> list[str]:
     return [] if images is None else [f"images={images}"]
 
 
-def _resolve_precision(config: Config, processes: Processes) -> Config:
+def _resolve_precision(config: Config, device: torch.device) -> Config:
+    """Returns the configuration with the faster precision instead of ``auto``, and reports the choice."""
     if config.precision != "auto":
         return config
-    return config.model_copy(update={"precision": best_precision(processes.device)})
+    choice = choose_precision(config, device)
+    print(choice, file=sys.stderr, flush=True)
+    return config.model_copy(update={"precision": choice.precision})
 
 
-def _begin(lock: RunLock, path: Path, config: Config, source: str, init_from: Path | None) -> RunStart:
+def _begin(
+    lock: RunLock, path: Path, config: Config, source: str, device: torch.device, init_from: Path | None
+) -> RunStart:
     check_free(path)  # before the lock, whose file would otherwise lie in a folder of other things
     initial = networks_of_run(init_from, config) if init_from else None
     created = missing_folders(path)
+    if config.precision == "auto" and (path / CONFIG_FILE).is_file():
+        # An earlier start has decided. Another measurement could turn out otherwise, and make this another run.
+        config = config.model_copy(update={"precision": open_start(path).config.precision})
+    config = _resolve_precision(config, device)
     lock.acquire()
     start = begin_run(path, config, source, created, initial)
     if not start.new:
@@ -214,16 +226,17 @@ def _train(
     data: TrainingImages,
     state: TrainingState,
     processes: Processes,
-    judge: LoopJudge | None,
+    open_judge: Callable[[], LoopJudge] | None,
     stop_point: _StopPoint,
 ) -> None:
-    callback = Reporter(run, data, state, judge) if processes.first else Callback()
+    reporter = Reporter(run, data, state, open_judge) if processes.first else None
     stop_point.resumable = None
     try:
-        finished = fit(run.config, data, state, processes, callback)
+        finished = fit(run.config, data, state, processes, reporter or Callback())
     except DivergenceError as error:
         raise DivergenceError(f"{error}. {_divergence_remedy(run)}") from error
-    if processes.first:
+    if reporter:
+        finished = finished and not reporter.score_due
         outcome = "trained on" if finished else "stopped after"
         following = f"export {run.path} --to models/zoo" if finished else f"resume {run.path}"
         print(f"{run.path}: {outcome} {state.images_seen} images. Next: python -m training {following}")
@@ -240,16 +253,23 @@ def _divergence_remedy(run: RunFolder) -> str:
     return f"Go on from {where} with lower learning rates: python -m training resume {run.path} {rates}"
 
 
-def _load_judge(run: RunFolder, data: TrainingImages) -> LoopJudge | None:
-    """Returns the data set's own judge, trained now if missing; None for a run without a judge."""
-    config = run.config
+def _deferred_judge(config: Config, data: TrainingImages) -> Callable[[], LoopJudge] | None:
+    """Returns a function that returns the data set's own judge, trained if missing; None for a run without a judge.
+
+    Raises ``TrainingError`` now if the judge in the cache cannot be read or the data has too few images for one.
+    """
     if config.judge is None:
         return None
+    samples = config.judge.samples
     try:
-        judge = judge_for(data)
+        found = find_judge(data)
     except TrainingError as error:
         raise TrainingError(f"{error}; or train without a judge: --set judge=null") from error
-    return LoopJudge(data, config.judge.samples, judge, config.network.noise_dim, config.conditional)
+
+    def open_judge() -> LoopJudge:
+        return LoopJudge(data, samples, found or judge_for(data), config.network.noise_dim, config.conditional)
+
+    return open_judge
 
 
 def _describe(config: Config, data: TrainingImages, state: TrainingState) -> None:

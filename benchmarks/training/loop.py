@@ -22,9 +22,10 @@ from training.config.files import load_config
 from training.config.schema import Config
 from training.data.dataset import TrainingImages, load_images
 from training.data.pixels import to_range
-from training.device import best_device, best_precision
+from training.device import best_device
 from training.loop.ema import ema_decay, update_ema
 from training.loop.fit import fit
+from training.loop.precision import choose_precision
 from training.loop.state import TrainingState
 from training.objective.losses import LOSSES
 from training.parallel.distributed import Processes
@@ -85,7 +86,7 @@ class AlternatingReporter(Reporter):
     """A run's reporter that trains the bare loop after every tick, and records the seconds of both."""
 
     def __init__(self, run: RunFolder, data: TrainingImages, state: TrainingState, bare: BareLoop) -> None:
-        super().__init__(run, data, state, judge=None)
+        super().__init__(run, data, state, open_judge=None)
         self._bare, self._device, self._images = bare, state.device, 0
         self.fit_seconds: list[float] = []
         self.bare_seconds: list[float] = []
@@ -126,9 +127,10 @@ def run(smoke: bool, out: Path) -> None:
     """Prints and writes the ratio of speeds, the share of time spent waiting for data, and the growth of memory."""
     device = best_device()
     images = SMOKE_IMAGES if smoke else IMAGES
-    settings = [f"images={images}", f"precision={best_precision(device)}", "judge=null"]
+    settings = [f"images={images}", "judge=null"]
     settings += ["pace.tick=1024"] if smoke else []
     config = load_config("digits", settings)
+    config = config.model_copy(update={"precision": choose_precision(config, device).precision})
     with tempfile.TemporaryDirectory() as folder:
         data = _random_images(Path(folder), config)
         labels = len(data.label_names or ())

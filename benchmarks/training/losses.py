@@ -20,11 +20,11 @@ from PIL import Image
 from training.config.files import load_config
 from training.config.schema import Config
 from training.data.dataset import load_images
-from training.device import best_precision
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import judge_for
 from training.loop.callbacks import Callback
 from training.loop.fit import fit
+from training.loop.precision import choose_precision
 from training.loop.state import TrainingState
 from training.parallel.distributed import Processes
 from training.runs.sampling import grid_inputs, image_grid, sample
@@ -39,9 +39,9 @@ COLOUR = ["data.channels=3", "data.fit=pad"]
 
 def configuration(dataset: str, loss: str, seed: int, images: int) -> Config:
     """Returns the preset ``digits`` at half its width, in colour for CIFAR-10."""
-    precision = f"precision={best_precision(torch.device('cpu'))}"
-    settings = [precision, f"loss={loss}", f"seed={seed}", f"images={images}", "network.width=32", "judge=null"]
-    return load_config("digits", [*settings, *(COLOUR if dataset == "cifar10" else [])])
+    settings = [f"loss={loss}", f"seed={seed}", f"images={images}", "network.width=32", "judge=null"]
+    config = load_config("digits", [*settings, *(COLOUR if dataset == "cifar10" else [])])
+    return config.model_copy(update={"precision": choose_precision(config, torch.device("cpu")).precision})
 
 
 def main() -> None:

@@ -21,13 +21,13 @@ from PIL import Image
 from training.config.files import load_config
 from training.config.schema import Config
 from training.data.dataset import TrainingImages, load_images
-from training.device import best_precision
 from training.errors import TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import judge_for
 from training.export import measure_parity, to_onnx
 from training.loop.callbacks import Callback
 from training.loop.fit import fit
+from training.loop.precision import choose_precision
 from training.loop.state import TrainingState
 from training.objective.losses import LOSSES
 from training.parallel.distributed import Processes
@@ -70,9 +70,7 @@ def configuration(family: str, loss: str, images: int) -> Config:
         for player in ("generator", "discriminator")
         for setting in [*adam, "schedule=constant", "final_beta2=null"]
     ]
-    precision = f"precision={best_precision(torch.device('cpu'))}"
     plain = [
-        precision,
         "regularization.r1=0",
         "regularization.r2=0",
         "regularization.gamma_schedule=constant",
@@ -80,7 +78,7 @@ def configuration(family: str, loss: str, images: int) -> Config:
         "judge=null",
         "ema={half_lives: [2000], ramp: 0.05}",
     ]
-    return load_config(
+    config = load_config(
         "cifar10",
         [
             f"network.family={family}",
@@ -92,6 +90,7 @@ def configuration(family: str, loss: str, images: int) -> Config:
             *settings,
         ],
     )
+    return config.model_copy(update={"precision": choose_precision(config, torch.device("cpu")).precision})
 
 
 def run(config: Config, data: TrainingImages, judge: LoopJudge) -> tuple[dict[str, Any], np.ndarray]:

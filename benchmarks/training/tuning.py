@@ -27,7 +27,6 @@ from serving.config.cores import usable_cores
 from training.config.strict_yaml import parse_yaml
 from training.console import console
 from training.data.dataset import load_images
-from training.device import best_precision
 from training.errors import TrainingError
 from training.evaluation.judge.train import judge_for
 from training.files import write_atomic
@@ -51,6 +50,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="the budget of each run (default: the preset's)")
     parser.add_argument("--repeats", type=int, default=1, help="pairs of studies")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in every trial, as for fit")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of every trial")
     options = parser.parse_args()
     judge_for(load_images(options.data, _plan(options, "random").base.data))  # trained once, not in every process
 
@@ -133,7 +133,7 @@ def _plan(options: argparse.Namespace, sampler: SamplerName) -> StudyPlan:
     overrides = {key: parse_yaml(text, key) for key, _, text in (change.partition("=") for change in options.set)}
     space = Space(preset=space.preset, settings={**space.settings, **overrides}, search=space.search)
     images = options.images or space.base_values()["images"]
-    return StudyPlan(space, images, sampler, sampler == "tpe", best_precision(torch.device("cpu")))
+    return StudyPlan(space, images, sampler, sampler == "tpe", options.precision)
 
 
 def _study(options: argparse.Namespace, folder: Path, sampler: SamplerName) -> Study:

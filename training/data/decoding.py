@@ -2,8 +2,13 @@
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterator
+import os
+import warnings
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,12 +18,15 @@ from PIL import Image
 from rich.progress import track
 
 from training.config.schema import DataConfig
-from training.console import console
+from training.console import console, stage
 from training.data.cache import IMAGES_FILE, LABELS_FILE, META_FILE, new_entry
 from training.data.pictures import BrokenPictureError, open_picture
 from training.data.sources.names import printable
-from training.data.sources.rows import Rows
+from training.data.sources.rows import Row, Rows
 from training.errors import TrainingError
+
+_CHUNK = 32
+"""Images that one thread decodes in one go."""
 
 
 def decode(rows: Rows, config: DataConfig, folder: Path) -> None:
@@ -32,10 +40,12 @@ def decode(rows: Rows, config: DataConfig, folder: Path) -> None:
     converted: Counter[str] = Counter()
 
     with new_entry(folder) as draft:
-        kept, broken = _write_images(rows, config, draft / IMAGES_FILE, converted)
+        with stage(f"decoding {rows.count} images"):
+            kept, broken = _write_images(rows, config, draft / IMAGES_FILE, converted)
         digest = hashlib.sha256()
-        for image in np.load(draft / IMAGES_FILE, mmap_mode="r"):
-            digest.update(image.tobytes())
+        images = np.load(draft / IMAGES_FILE, mmap_mode="r")
+        for first in range(0, len(images), _CHUNK):
+            digest.update(images[first : first + _CHUNK])
         if labels is not None:
             np.save(draft / LABELS_FILE, labels[kept])
             digest.update(labels[kept].tobytes())
@@ -83,53 +93,116 @@ def _write_npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def _fitted_images(rows: Rows, config: DataConfig, converted: Counter[str]) -> Iterator[NDArray[np.uint8] | str]:
-    """Yields each image as uint8 [H, W, C], or why it is broken. Counts conversions in ``converted``."""
+    """Yields each image as uint8 [H, W, C], or why it is broken. Counts conversions in ``converted``.
+
+    Raises ``TrainingError`` for the first image that ends the command.
+    """
     first_size: tuple[int, int] | None = None
-    progress = track(rows.images, "Decoding images", rows.count, console=console, disable=not console.is_terminal)
-    for index, row in enumerate(progress):
-        if row is None or (row["bytes"] is None and row["path"] is None):
-            yield f"image {index} (is missing)"
+    progress = track(
+        _in_threads(rows.images, config),
+        "Decoding images",
+        rows.count,
+        console=console,
+        disable=not console.is_terminal,
+    )
+    for decoded in progress:
+        if isinstance(decoded, TrainingError):
+            raise decoded
+        if isinstance(decoded, str):
+            yield decoded
             continue
-        where = printable(row["path"] or f"image {index}")
+        first_size = first_size or decoded.size
+        if config.fit == "pad" and decoded.size != first_size:
+            raise TrainingError(
+                f"{decoded.where} has {_size(decoded.size)} pixels, the images before it {_size(first_size)}; "
+                "to crop and resize them all, add --set data.fit=crop"
+            )
+        if isinstance(decoded.pixels, TrainingError):
+            raise decoded.pixels
+        converted.update(decoded.conversions)
+        yield decoded.pixels
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """An image that is not broken."""
+
+    where: str
+    size: tuple[int, int]
+    """Width and height in the file, in pixels."""
+    conversions: list[str]
+    pixels: NDArray[np.uint8] | TrainingError
+    """uint8 [H, W, C], or why it does not fit."""
+
+
+_Outcome = _Decoded | str | TrainingError
+"""Of one row: its image, why it is broken, or an error that ends the command once its turn comes."""
+
+
+def _in_threads(images: Iterable[Row], config: DataConfig) -> Iterator[_Outcome]:
+    """Decodes on all cores, in order: Pillow lets other threads run while it decodes and resizes."""
+    indexed = enumerate(images)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Decoders' warnings name neither the file nor a remedy. Filters belong to the process, so no thread may set them.
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores, thread_name_prefix="decoding") as pool:
+        warnings.simplefilter("ignore")
+        pending: deque[Future[list[_Outcome]]] = deque()
         try:
-            image, conversions = open_picture(row["path"] if row["bytes"] is None else row["bytes"], config, where)
-        except BrokenPictureError as error:
-            yield f"{where} ({error})"
-            continue
-        converted.update(conversions)
-        first_size = first_size or image.size
-        if config.fit == "pad":
-            if image.size != first_size:
-                raise TrainingError(
-                    f"{where} has {_size(image.size)} pixels, the images before it {_size(first_size)}; "
-                    "to crop and resize them all, add --set data.fit=crop"
-                )
-            image = _pad(image, config.resolution, where)
-        else:
-            image = _crop(image, config.resolution)
-        pixels = np.asarray(image, dtype=np.uint8).reshape(config.resolution, config.resolution, config.channels)
-        # Files hold any colour below alpha 0. Nobody sees it, and it would tell images apart that look the same.
-        yield pixels * (pixels[..., 3:] > 0) if config.channels == 4 else pixels
+            while True:
+                while len(pending) < 2 * cores and (chunk := list(islice(indexed, _CHUNK))):
+                    pending.append(pool.submit(_decode_chunk, chunk, config))
+                if not pending:
+                    return
+                yield from pending.popleft().result()
+        finally:  # at an error or a stop, too
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pad(image: Image.Image, side: int, where: str) -> Image.Image:
-    """Centres the image on black, or on transparent black if it has alpha."""
+def _decode_chunk(chunk: list[tuple[int, Row]], config: DataConfig) -> list[_Outcome]:
+    return [_decode_row(index, row, config) for index, row in chunk]
+
+
+def _decode_row(index: int, row: Row, config: DataConfig) -> _Outcome:
+    """Decodes one row, and fits its image to the configured size."""
+    if row is None or (row["bytes"] is None and row["path"] is None):
+        return f"image {index} (is missing)"
+    where = printable(row["path"] or f"image {index}")
+    try:
+        image, conversions = open_picture(row["path"] if row["bytes"] is None else row["bytes"], config, where)
+    except BrokenPictureError as error:
+        return f"{where} ({error})"
+    except TrainingError as error:
+        return error
+    try:
+        pixels: NDArray[np.uint8] | TrainingError = (_pad if config.fit == "pad" else _crop)(image, config, where)
+    except TrainingError as error:
+        pixels = error
+    return _Decoded(where, image.size, conversions, pixels)
+
+
+def _pad(image: Image.Image, config: DataConfig, where: str) -> NDArray[np.uint8]:
+    side = config.resolution
     if max(image.size) > side:
         raise TrainingError(
             f"{where} has {_size(image.size)} pixels and does not fit into {side} × {side}; "
             "raise data.resolution, or add --set data.fit=crop"
         )
-    canvas = Image.new(image.mode, (side, side))
-    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    pixels = np.asarray(image).reshape(image.height, image.width, config.channels)
+    if image.size == (side, side):
+        return pixels
+    top, left = (side - image.height) // 2, (side - image.width) // 2
+    canvas = np.zeros((side, side, config.channels), np.uint8)
+    canvas[top : top + image.height, left : left + image.width] = pixels
     return canvas
 
 
-def _crop(image: Image.Image, side: int) -> Image.Image:
-    short = min(image.size)
+def _crop(image: Image.Image, config: DataConfig, where: str) -> NDArray[np.uint8]:
+    side, short = config.resolution, min(image.size)
     left, top = (image.width - short) // 2, (image.height - short) // 2
     # Crops first: with resize's own box argument the filter would read pixels outside the box. Pillow resizes RGBA
     # premultiplied, so colours below alpha 0 do not bleed into the edges.
-    return image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.LANCZOS)
+    square = image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(square).reshape(side, side, config.channels)
 
 
 def _size(size: tuple[int, int]) -> str:

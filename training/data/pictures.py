@@ -2,7 +2,6 @@
 
 import functools
 import io
-import warnings
 from typing import Any
 
 import numpy as np
@@ -49,12 +48,9 @@ def open_picture(source: bytes | str | None, config: DataConfig, where: str) -> 
     """
     conversions: list[str] = []
     try:
-        # Decoders' warnings name neither the file nor a remedy, so they are ignored.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            background = None if config.channels == 4 else config.background
-            image = _open_first_frame(source, background, conversions)
-            grey = image.mode == "L" or (config.channels == 1 and _is_grey(image))
+        background = None if config.channels == 4 else config.background
+        image = _open_first_frame(source, background, conversions)
+        grey = image.mode == "L" or (config.channels == 1 and _is_grey(image))
     except Exception as error:  # decoders raise exceptions of any type for damaged files
         raise BrokenPictureError(_reason(error)) from error
     if config.channels == 1 and not grey:

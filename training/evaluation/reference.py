@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.strict import StrictModel
 from models.transparency import premultiply
-from training.console import console
+from training.console import console, stage
 from training.data import split
 from training.data.cache import FEATURES_ENDING, evict, judges_folder, mark_in_use
 from training.data.dataset import TrainingImages
@@ -197,9 +197,11 @@ class Reference:
         features = np.empty((len(self.data), FEATURES), np.float32)
         steps = list(enumerate(_batches(self._order)))
         title = "Features of mirrored images" if mirrored else "Features of real images"
-        for step, indices in track(steps, title, console=console, disable=not console.is_terminal):
-            first, images = step * _BATCH, self.data.images[indices]
-            features[first : first + len(indices)] = self.judge(images[:, :, ::-1] if mirrored else images)[0]
+        progress = track(steps, title, console=console, disable=not console.is_terminal)
+        with stage(f"the judge's features of {len(self._order)} {'mirrored' if mirrored else 'real'} images"):
+            for step, indices in progress:
+                first, images = step * _BATCH, self.data.images[indices]
+                features[first : first + len(indices)] = self.judge(images[:, :, ::-1] if mirrored else images)[0]
         return features
 
 

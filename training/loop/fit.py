@@ -16,13 +16,10 @@ from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import TrainingState, check_freezing
 from training.loop.step import TrainStep
 from training.loop.step_metrics import MetricAccumulator
+from training.parallel.agreement import StopAgreement
 from training.parallel.distributed import Processes
 from training.parallel.rng import BatchRng
 from training.parallel.stopping import stop_requested
-
-STOP_CHECK_STEPS = 16
-"""Steps between two agreements of several processes on whether to stop. Each is a message between them. A launcher that
-forwards a signal kills after 30 s."""
 
 
 def fit(config: Config, data: TrainingImages, state: TrainingState, processes: Processes, callback: Callback) -> bool:
@@ -38,8 +35,10 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
     batches = BatchLoader(
         data, num_labels, config.seed, config.batch_size, processes, settings.holdout, settings.balance
     )
+    agreement = StopAgreement(processes)
     with without_tf32(), stop_requested() as received_signals, batches as loader, callback:
-        stop = False
+        processes.wait()  # the first process draws, and scores if a stop has left a score out
+        stop = processes.any(bool(received_signals))
         while state.images_seen < config.images and not stop:
             before = state.images_seen
             # Random numbers inside the networks differ between processes, and from those of BatchRng.
@@ -52,8 +51,12 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
             if passed_multiple(before, seen, intervals.tick) or passed_multiple(before, seen, intervals.checkpoint):
                 callback.tick(seen, metrics.pop_means(seen, loader.waited))
             callback.step(before, seen)
-            if processes.count == 1 or passed_multiple(before, seen, STOP_CHECK_STEPS * config.batch_size):
-                stop = processes.any(bool(received_signals))
+            scores = config.judge is not None and passed_multiple(before, seen, config.judge.every)
+            if scores:
+                processes.wait()  # the first score needs a judge, which may train for hours
+            # A score that a stop has left out belongs to this step: the checkpoint must not come from a later one.
+            stop = agreement.reached(bool(received_signals), at_once=scores)
+        agreement.close()
         callback.tick(state.images_seen, metrics.pop_means(state.images_seen, loader.waited))
         callback.finish()
         processes.wait()

@@ -17,12 +17,14 @@ import torch.distributed as collectives
 from torch import Tensor, nn
 
 from training.errors import LostProcessError, TrainingError
-from training.parallel.ending import ends_with_others
+from training.parallel.barrier import StoreBarrier
+from training.parallel.ending import ends_with_others, open_store
 
 T = TypeVar("T")
 
-COLLECTIVE_TIMEOUT = timedelta(days=1)
-"""The others wait while the first process decodes a data set or trains its judge, which exceeds a backend's default."""
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+"""Longest time that a collective waits for a process. Drawing and saving between two steps take seconds. For anything
+slower, the others wait at the barrier, which has no timeout."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Processes:
     device: torch.device
     first_here: bool = True
     """Whether this is the first process on its machine."""
+    barrier: StoreBarrier | None = None
+    """Where several processes wait for each other; None for a group of one."""
+    control: collectives.ProcessGroup | None = None
+    """The group, connected by gloo, for what is no arithmetic: it needs no GPU, and waits for none."""
 
     @property
     def first(self) -> bool:
@@ -78,15 +84,31 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Returns whether the flag is True in any process."""
+        return self.begin_any(flag)()
+
+    def begin_any(self, flag: bool) -> Callable[[], bool]:
+        """Sends the flag to all processes in the background.
+
+        Returns a function that waits for theirs, and returns whether the flag is True in any process.
+        """
         if self.count == 1:
-            return flag
-        maximum = torch.tensor(float(flag), device=self.device)
+            return lambda: flag
+        maximum = torch.tensor(float(flag))
         with _lost_process_as_error():
-            collectives.all_reduce(maximum, collectives.ReduceOp.MAX)
-        return bool(maximum.item())
+            work = collectives.all_reduce(maximum, collectives.ReduceOp.MAX, group=self.control, async_op=True)
+
+        def finish() -> bool:
+            with _lost_process_as_error():
+                work.wait()
+            return bool(maximum.item())
+
+        return finish
 
     def from_first(self, action: Callable[[], T]) -> T:
-        """Runs ``action`` in the first process. All return its result, or raise its ``TrainingError``."""
+        """Runs ``action`` in the first process, however long it takes.
+
+        All return its result, or raise its ``TrainingError``.
+        """
         if self.count == 1:
             return action()
         outcome: list[T | TrainingError | None] = [None]
@@ -95,17 +117,18 @@ class Processes:
                 outcome[0] = action()
             except TrainingError as error:
                 outcome[0] = error
+        self.wait()
         with _lost_process_as_error():
-            collectives.broadcast_object_list(outcome, src=0, device=self.device)
+            collectives.broadcast_object_list(outcome, src=0, group=self.control)
         if isinstance(outcome[0], TrainingError):
             raise outcome[0]
         return outcome[0]  # type: ignore[return-value]
 
     def wait(self) -> None:
-        """Blocks until every process has called it."""
-        if self.count > 1:
+        """Blocks until every process has called it, for hours if need be."""
+        if self.barrier:
             with _lost_process_as_error():
-                collectives.barrier()
+                self.barrier.wait()
 
 
 @contextmanager
@@ -120,8 +143,12 @@ def joined_processes() -> Iterator[Processes]:
         yield Processes(0, 1, device)
         return
     collectives.init_process_group("nccl" if cuda else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    control = collectives.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+    store, rank = open_store(), collectives.get_rank()
+    if store is None:
+        raise LostProcessError("the launcher of the processes cannot be reached any more")
     with ends_with_others():
-        yield Processes(collectives.get_rank(), count, device, first_here=local == 0)
+        yield Processes(rank, count, device, local == 0, StoreBarrier(store, rank, count), control)
     # Not in a finally: leaving a group takes all of its members, so after an error the process just exits.
     collectives.destroy_process_group()
 

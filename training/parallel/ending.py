@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from training.errors import LostProcessError
+from training.parallel.barrier import Pulse, attempt
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -53,16 +54,20 @@ def end(error: BaseException, code: int, sentence: str | None, file: TextIO | No
 
 @contextmanager
 def ends_with_others() -> Iterator[None]:
-    """Exits this process, even from a blocked call, soon after another process has exited with an error."""
-    store = _store()
+    """Exits this process, even from a blocked call, soon after another process has exited with an error.
+
+    Meanwhile it leaves this process's signs of life for those that wait at a ``StoreBarrier``.
+    """
+    store = open_store()
     if store is None:
         yield
         return
-    done = threading.Event()
+    done, pulse = threading.Event(), Pulse(store, _rank())
 
     def watch() -> None:
         while not done.wait(POLL_SECONDS):
             try:
+                pulse.beat()
                 if not store.check([_key()]):
                     continue
                 reporting_rank, code = _parsed(store.get(_key()))
@@ -88,7 +93,7 @@ def _agree(code: int, lost_another: bool) -> tuple[int, int]:
     # one has nothing to report that the launcher does not know.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL if lost_another else signal.SIG_IGN)
-    store = _store()
+    store = open_store()
     if store is None:
         return _rank(), code
     try:
@@ -105,7 +110,7 @@ def _parsed(value: bytes) -> tuple[int, int]:
     return int(rank), int(code)
 
 
-def _store() -> "TCPStore | None":
+def open_store() -> "TCPStore | None":
     """Opens a new connection to the launcher's store; returns None if it cannot be reached."""
     # PyTorch takes two seconds to import, and one process alone needs no store.
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -122,7 +127,7 @@ def _store() -> "TCPStore | None":
 
 
 def _key() -> str:
-    return f"figment/ended/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return f"figment/ended/{attempt()}"
 
 
 def _rank() -> int:

@@ -21,12 +21,39 @@ def stop_requested() -> Iterator[list[int]]:
     received: list[int] = []
 
     def handle(number: int) -> None:
-        if received:
+        again = bool(received)
+        if not again:
+            received.append(number)
+        if again or _interrupts_work[0]:
             raise KeyboardInterrupt
-        received.append(number)
 
-    with _handled(handle):
-        yield received
+    outer, _requests[0] = _requests[0], received
+    try:
+        with _handled(handle):
+            yield received
+    finally:
+        _requests[0] = outer
+
+
+def unless_stopped(work: Callable[[], object]) -> bool:
+    """Does long work inside ``stop_requested``, and gives it up at the first request to stop, or if there was one.
+
+    Returns whether the work is done. It is for work that a resumed run can begin again.
+    """
+    received = _requests[0]
+    if received:
+        return False
+    try:
+        _interrupts_work[0] = True
+        work()
+        _interrupts_work[0] = False
+    except KeyboardInterrupt:
+        if not received:  # not from a handler of ``stop_requested``
+            raise
+        return False
+    finally:
+        _interrupts_work[0] = False
+    return True
 
 
 @contextmanager
@@ -42,6 +69,10 @@ def interruptible() -> Iterator[None]:
 
 _last_request = [-math.inf]
 _depth = [0]
+_requests: list[list[int]] = [[]]
+"""Its only element: what the innermost ``stop_requested`` has received."""
+_interrupts_work = [False]
+"""Whether ``unless_stopped`` is working, so that the first request interrupts it."""
 
 
 @contextmanager

@@ -122,6 +122,16 @@ class ConsoleLogger(Logger):
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
+        self._began: float | None = None
+
+    def start(self) -> None:
+        self._began = time.perf_counter()
+
+    def step(self, images_seen: int) -> None:
+        if self._began is not None and not console.is_terminal:
+            seconds = time.perf_counter() - self._began
+            print(f"{images_seen} of {self._budget} images: first step in {seconds:.1f} s", file=sys.stderr, flush=True)
+        self._began = None
 
     def metrics(self, images_seen: int, means: dict[str, float]) -> None:
         if console.is_terminal:

@@ -5,6 +5,7 @@ In a training of several processes, only the first one reports.
 
 import copy
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -19,9 +20,10 @@ from training.data.loader import batch_indices
 from training.data.split import training_indices
 from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import Best, TrainingState
+from training.parallel.stopping import unless_stopped
 from training.runs.checkpoints import save_checkpoint, write_tensors
 from training.runs.folder import RunFolder
-from training.runs.json_lines import append_line, truncate_after
+from training.runs.json_lines import append_line, read_lines, truncate_after
 from training.runs.loggers import run_loggers
 from training.runs.sampling import grid_inputs, image_grid, sample, side_by_side
 
@@ -42,26 +44,40 @@ class Reporter(Callback):
     """Writes everything that people and other programs see of a run."""
 
     def __init__(
-        self, run: RunFolder, data: TrainingImages, state: TrainingState, judge: Judge | None, quiet: bool = False
+        self,
+        run: RunFolder,
+        data: TrainingImages,
+        state: TrainingState,
+        open_judge: Callable[[], Judge] | None,
+        quiet: bool = False,
     ) -> None:
-        """Continues from the state. ``quiet`` omits the lines on the console, as for the trials of a study."""
-        self._run, self._data, self._state, self._judge = run, data, state, judge
+        """Continues from the state. ``quiet`` omits the lines on the console, as for the trials of a study.
+
+        ``open_judge`` is called at the first score, because it may have to train the judge. It is None for a run
+        without a judge.
+        """
+        self._run, self._data, self._state = run, data, state
+        self._open_judge = open_judge
+        self._judge: Judge | None = None
         self._loggers = run_loggers(run.path, state.images_seen, run.config.images, quiet)
         self._noise, self._label = grid_inputs(run.config.network.noise_dim, run.labels)
         self._columns = min(run.labels, 10) or 10
         self._reals = _reals_of_grid(data, run.config, self._label, len(self._noise))
+        truncate_after(run.scores, state.images_seen)
         self._scored_at = state.images_seen
+        self.score_due = self._left_out_a_score()
+        """Whether the score of this step is missing: a stop has interrupted the training of the judge."""
         self._tick_began = time.perf_counter()
         self._scoring_seconds = 0.0
-        truncate_after(run.scores, state.images_seen)
 
     def __enter__(self) -> "Reporter":
         for logger in self._loggers:
             logger.start()
-        self._score_best_again()
         if self._state.images_seen == 0:
             image_grid(self._reals, self._columns).save(self._run.path / "reals.png")
             self._draw(0)
+        if self.score_due:
+            self._score(self._state.images_seen)
         return self
 
     def __exit__(
@@ -98,29 +114,34 @@ class Reporter(Callback):
     def finish(self) -> None:
         """Scores if the budget is spent, draws, and saves the last step."""
         seen = self._state.images_seen
-        if seen >= self._run.config.images and self._scored_at != seen:
+        if seen >= self._run.config.images and self._scored_at != seen and not self.score_due:
             self._score(seen)
         self._draw(seen)
         save_checkpoint(self._state, self._run.checkpoints)
 
     def _draw(self, images_seen: int) -> None:
-        from training.runs.plots import plot_run  # matplotlib takes half a second to import
-
         fakes = image_grid(sample(self._state.ema, self._noise, self._label), self._columns)
         grid = side_by_side(fakes, image_grid(self._reals, self._columns))
         grid.save(self._run.samples / f"{images_seen:012d}.png")
         for logger in self._loggers:
             logger.picture(images_seen, "samples", grid)
-        plot_run(self._run)
+        if images_seen:
+            from training.runs.plots import plot_run  # imports matplotlib, which would delay the first step
+
+            plot_run(self._run)
 
     def _score(self, images_seen: int) -> None:
         """Scores every EMA generator, and keeps the best one so far in ``best.pt``."""
-        if self._judge is None:
+        if self._open_judge is None:
             return
         began, lines = time.perf_counter(), []
+        judge = self._judge or self._first_judge(self._open_judge)
+        self.score_due = judge is None
+        if judge is None:
+            return
         for half_life, generator in self._state.emas.items():
-            scores = self._judge.score(generator)
-            line = {"images_seen": images_seen, "half_life": half_life, **_scored_by(self._judge), **scores}
+            scores = judge.score(generator)
+            line = {"images_seen": images_seen, "half_life": half_life, **_scored_by(judge), **scores}
             lines.append(line)
             append_line(self._run.scores, line)
             for logger in self._loggers:
@@ -132,19 +153,42 @@ class Reporter(Callback):
         self._scoring_seconds += time.perf_counter() - began
         self.scored(images_seen, lines)
 
-    def _score_best_again(self) -> None:
+    def _score_best_again(self, judge: Judge) -> None:
         """Scores ``best.pt`` as the run is scored now, if an earlier version did it on another number of images."""
-        if self._judge is None or self._state.best is None or not self._run.best.exists():
+        if self._state.best is None or not self._run.best.exists():
             return
         best = torch.load(self._run.best, map_location="cpu", weights_only=True)
         assert self._run.config.judge is not None
-        if best.get("samples", self._run.config.judge.samples) == self._judge.samples:
+        if best.get("samples", self._run.config.judge.samples) == judge.samples:
             return
         generator = copy.deepcopy(self._state.emas[best["half_life"]])
         generator.load_state_dict(best["generator"])
-        scores = self._judge.score(generator)
+        scores = judge.score(generator)
         self._state.best = Best(scores["fxd"], best["images_seen"], best["half_life"])
-        write_tensors(self._run.best, {**best, **_scored_by(self._judge), **scores})
+        write_tensors(self._run.best, {**best, **_scored_by(judge), **scores})
+
+    def _first_judge(self, open_judge: Callable[[], Judge]) -> Judge | None:
+        """Returns the judge; None if a stop is requested before it is trained. Raises what its training raises."""
+
+        def keep() -> None:
+            judge = open_judge()
+            self._score_best_again(judge)
+            self._judge = judge
+
+        try:
+            unless_stopped(keep)
+        except Exception:
+            save_checkpoint(self._state, self._run.checkpoints)  # an error of the judge must not cost steps
+            raise
+        return self._judge
+
+    def _left_out_a_score(self) -> bool:
+        """Returns whether the step that the state comes from should have been scored, and was not."""
+        config, seen = self._run.config, self._state.images_seen
+        if config.judge is None or self._open_judge is None or seen == 0:
+            return False
+        due = seen >= config.images or passed_multiple(seen - config.batch_size, seen, config.judge.every)
+        return due and all(line["images_seen"] != seen for line in read_lines(self._run.scores))
 
 
 def _scored_by(judge: Judge) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The command ``tune``."""
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +13,8 @@ from training.options import DATA_HELP
 from training.tuning.spaces import space_names
 
 if TYPE_CHECKING:
+    import torch
+
     from training.config.schema import Config
     from training.data.dataset import TrainingImages
     from training.evaluation.judge.network import Judge
@@ -64,7 +67,6 @@ def tune(
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from training.device import best_precision
     from training.parallel.distributed import joined_processes
     from training.tuning.space.reading import read_space
     from training.tuning.space.validation import validation_errors
@@ -86,7 +88,7 @@ def tune(
                 raise TrainingError(f"{space}: {'; '.join(errors)}")
             out.mkdir(parents=True, exist_ok=True)
             judge = _judge(out, loaded)
-            precision = best_precision(processes.device) if base.precision == "auto" else base.precision
+            precision = _precision(out, base, processes.device)
             plan = StudyPlan(chosen, base.images, sampler, prune, precision)
             study = Study(out, open_storage(storage, out, grace), plan, TrialContext(data, loaded, judge, processes))
             if study.name != out.resolve().name and not is_child:
@@ -148,6 +150,29 @@ def _judge(out: Path, data: "TrainingImages") -> "Judge":
         if not path.is_file():
             judge_for(data).save(path)
     return load_judge(path)
+
+
+def _precision(out: Path, base: "Config", device: "torch.device") -> str:
+    """Returns the precision of a study's trials on machines like this one, measured once when the first one starts.
+
+    ``precision.json`` keeps it: trials of one study must not differ because two measurements did.
+    """
+    from training.device import describe_device
+    from training.files import write_atomic
+    from training.loop.precision import choose_precision
+    from training.tuning.study.study import study_lock
+
+    if base.precision != "auto":
+        return base.precision
+    path, machine = out / "precision.json", describe_device(device)
+    with study_lock(out):
+        chosen: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        if machine not in chosen:
+            choice = choose_precision(base, device)
+            console.print(str(choice), highlight=False, soft_wrap=True)
+            chosen[machine] = choice.precision
+            write_atomic(path, json.dumps(chosen, indent=2).encode())
+    return chosen[machine]
 
 
 def _conclude(study: "Study", final_images: int | None, export: Path | None, name: str | None) -> None:

@@ -174,3 +174,30 @@ def test_a_name_that_is_neither_here_nor_on_the_hub_is_one_sentence(monkeypatch:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)  # without a network, its client tries for 20 seconds
     with pytest.raises(TrainingError, match=re.escape("nobody/nothing is no folder or file here")):
         load_images("nobody/nothing", PAD)
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+def test_threads_change_neither_the_order_nor_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, cores: int
+) -> None:
+    """The first image that ends the command names it, even if a later one is decoded earlier."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    for number in range(150):
+        write(tmp_path / f"whole-{cores}", f"{number:03}.png", grey(value=number))
+    loaded = load_images(str(tmp_path / f"whole-{cores}"), CROP)
+    assert loaded.images[:, 0, 0, 0].tolist() == list(range(150))
+    for number in range(100):
+        write(tmp_path / "bad", f"{number:03}.png", grey())
+    write(tmp_path / "bad", "040.png", grey((400, 12)))
+    write(tmp_path / "bad", "041.png", Image.new("RGB", (10, 10), "red"))
+    write(tmp_path / "bad", "090.png", grey((12, 400)))
+    with pytest.raises(TrainingError, match=r"040\.png has 400 × 12 pixels, the images before it 10 × 10"):
+        load_images(str(tmp_path / "bad"), PAD)
+    assert not recwarn.list
+
+
+def test_stages_are_reported_with_their_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no terminal shows a progress bar, minutes of silence would look like a hang."""
+    write(tmp_path / "timed", "a.png", grey())
+    load_images(str(tmp_path / "timed"), CROP)
+    assert re.fullmatch(r"decoding 1 images …\ndecoding 1 images: \d+\.\d s\n", capsys.readouterr().err)

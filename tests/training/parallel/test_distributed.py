@@ -105,8 +105,89 @@ def test_an_error_in_one_process_is_one_line(tmp_path: Path, digits: Path) -> No
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
     assert re.fullmatch(
-        r"digits: .*\n.* has no checkpoint yet: it begins again\nerror: .*reals\.png.*: Is a directory; .*\n", stderr
+        r"(decoding .*\n){0,2}digits: .*\n.* has no checkpoint yet: it begins again\n"
+        r"error: .*reals\.png.*: Is a directory; .*\n",
+        stderr,
     )
+
+
+def pid_of_rank(run: Path, rank: int) -> int:
+    """Returns the id of one of the processes that train in a folder."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = ((entry / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+        except OSError:  # it has ended, or is not ours
+            continue
+        if str(run).encode() in command and f"RANK={rank}".encode() in environment:
+            return int(entry.name)
+    raise AssertionError(f"there is no process {rank}")
+
+
+def wait_for_metrics(process: subprocess.Popen[str], run: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):
+        assert time.monotonic() < deadline, process.communicate()
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the process in /proc")
+def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path: Path, digits: Path) -> None:
+    """They agree after each step, not at a tick, and no process is left waiting for the others."""
+    run = tmp_path / "run"
+    settings = arguments(*TINY, *FAMILIES["mlp"], "precision=float32", "images=10000000", "pace.tick=16")
+    process = start("fit", "digits", "--data", digits, "--out", run, *settings, "--set=pace.checkpoint=10000000")
+    wait_for_metrics(process, run)
+    os.kill(pid_of_rank(run, 1), signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    stopped = re.fullmatch(r".*/run: stopped after (\d+) images\. Next: python -m training resume .*/run\n", stdout)
+    assert stopped, stdout
+    assert [int(path.stem) for path in (run / "checkpoints").glob("*.pt")] == [int(stopped[1])]
+
+
+def test_the_others_wait_longer_for_the_first_than_a_collective_may_take(
+    tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process trains the judge for a while, and a collective times out after two seconds."""
+    sitecustomize = tmp_path / "code" / "sitecustomize.py"
+    sitecustomize.parent.mkdir()
+    sitecustomize.write_text(SLOW_JUDGE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(sitecustomize.parent), str(Path.cwd())]))
+    settings = [setting for setting in TINY if setting != "judge=null"]
+    run = tmp_path / "run"
+    more = arguments(*settings, *FAMILIES["mlp"], "precision=float32", "judge.every=64", "judge.samples=500")
+    process = start("fit", "digits", "--data", digits, "--out", run, *more)
+    stdout, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    assert "trained on 128 images" in stdout
+    assert [json.loads(line)["images_seen"] for line in (run / "scores.jsonl").read_text().splitlines()] == [64, 128]
+
+
+SLOW_JUDGE = """
+import datetime, importlib.abc, importlib.machinery, sys, time
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        changes = {"training.parallel.distributed": quick_timeouts, "training.evaluation.judge.train": slow_judge}
+        if name not in changes:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        run = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (run(module), changes[name](module))
+        return spec
+
+def quick_timeouts(module):
+    module.COLLECTIVE_TIMEOUT = datetime.timedelta(seconds=2)
+
+def slow_judge(module):
+    original = module.train_judge
+    def train_judge(data):
+        time.sleep(5)
+        return original(data, epochs=1)
+    module.train_judge = train_judge
+
+sys.meta_path.insert(0, Slow())
+"""
 
 
 def test_ctrl_c_stops_all_processes_with_a_checkpoint(tmp_path: Path, digits: Path) -> None:
@@ -114,10 +195,7 @@ def test_ctrl_c_stops_all_processes_with_a_checkpoint(tmp_path: Path, digits: Pa
     run = tmp_path / "run"
     settings = arguments(*TINY, *FAMILIES["mlp"], "images=10000000", "pace.tick=16", "pace.checkpoint=10000000")
     process = start("fit", "digits", "--data", digits, "--out", run, *settings)
-    deadline = time.monotonic() + 120
-    while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):
-        assert time.monotonic() < deadline, process.communicate()
-        time.sleep(0.1)
+    wait_for_metrics(process, run)
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130

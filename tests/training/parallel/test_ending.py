@@ -60,7 +60,7 @@ def test_a_process_that_lost_another_lets_it_report(
 ) -> None:
     ranks(0)
     codes = []
-    lost = threading.Timer(0.1, lambda: ending._store().compare_set(ending._key(), "", "1 4"))  # type: ignore[union-attr]
+    lost = threading.Timer(0.1, lambda: ending.open_store().compare_set(ending._key(), "", "1 4"))  # type: ignore[union-attr]
     lost.start()
     codes.append(exit_code(LostProcessError("gone"), 1, "error: gone"))
     lost.join()
@@ -98,7 +98,7 @@ def test_a_waiting_process_exits_soon_after_another(
 
     monkeypatch.setattr(os, "_exit", record_exit)
     with ending.ends_with_others():
-        store = ending._store()
+        store = ending.open_store()
         assert store is not None
         store.compare_set(ending._key(), "", "0 5")
         assert left.wait(5), "it waits as in a collective that the other never joins"

@@ -24,6 +24,18 @@ def test_a_second_request_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert received == [signal.SIGTERM]
 
 
+def test_long_work_is_given_up_at_the_first_request() -> None:
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    with stopping.stop_requested() as received:
+        assert stopping.unless_stopped(lambda: None)
+        assert not stopping.unless_stopped(work)
+        assert received == [signal.SIGTERM], "the loop around it stops"
+        assert not stopping.unless_stopped(work), "and begins no other work before"
+
+
 def test_an_echo_after_the_training_does_not_interrupt_what_follows() -> None:
     with stopping.interruptible():
         with stopping.stop_requested():

@@ -47,7 +47,7 @@ def begin(folder: Path, digits: Path) -> tuple[RunFolder, TrainingState]:
 
 def train(run: RunFolder, state: TrainingState, judge: Scripted) -> None:
     data = load_images(run.data.source, run.config.data)
-    fit(run.config, data, state, Processes(0, 1, CPU), Reporter(run, data, state, judge))
+    fit(run.config, data, state, Processes(0, 1, CPU), Reporter(run, data, state, lambda: judge))
 
 
 def test_the_best_of_all_times_and_half_lives_is_kept_and_exported(tmp_path: Path, digits: Path) -> None:

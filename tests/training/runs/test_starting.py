@@ -14,11 +14,12 @@ import training.train
 from tests.training.tiny_runs import FAMILIES, TINY, arguments, assert_same_weights
 from training.config.files import load_config
 from training.errors import TrainingError
+from training.loop.precision import PrecisionChoice
 from training.loop.step import TrainStep
 from training.runs.checkpoints import checkpoints
 from training.runs.folder import RunFolder, begin_run, open_start
 
-SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=64")
+SETTINGS = arguments(*TINY, *FAMILIES["mlp"], "images=64", "pace.checkpoint=64", "precision=float32")
 
 Train = Callable[..., None]
 
@@ -109,16 +110,76 @@ def test_a_stop_before_the_training_says_how_to_go_on_and_goes_on_exactly(
     assert_same_weights(whole, run)
 
 
-def test_a_stop_while_the_judge_trains_says_how_to_go_on(
-    tmp_path: Path, train: Train, digits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+JUDGED = [setting for setting in SETTINGS if setting != "--set=judge=null"] + arguments(
+    "judge.every=32", "judge.samples=500"
+)
+
+
+def scores(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("every", [32, 1000])
+def test_a_stop_while_the_judge_trains_leaves_a_score_to_resume(
+    tmp_path: Path,
+    train: Train,
+    digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    every: int,
+) -> None:
+    """The judge is trained at the first score: within the run, or at its end. The stop must not lose that score."""
+    run, undisturbed, begin = tmp_path / "run", tmp_path / "undisturbed", [*JUDGED, f"--set=judge.every={every}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(training.train, "find_judge", lambda data: None)
+        patch.setattr(training.train, "judge_for", lambda data: os.kill(os.getpid(), signal.SIGTERM))
+        train("fit", "digits", "--data", digits, "--out", run, *begin)
+    seen = min(every, 64)
+    assert f"{run}: stopped after {seen} images. Next: python -m training resume {run}\n" == capsys.readouterr().out
+    assert not (run / "scores.jsonl").exists()
+    train("resume", run)
+    train("fit", "digits", "--data", digits, "--out", undisturbed, *begin)
+    assert [line["images_seen"] for line in scores(run)] == list(range(seen, 65, seen))
+    assert scores(run) == scores(undisturbed)
+    assert_same_weights(run, undisturbed)
+
+
+def test_an_error_of_the_judge_costs_no_steps(
+    tmp_path: Path, train: Train, digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    monkeypatch.setattr(training.train, "judge_for", lambda data: os.kill(os.getpid(), signal.SIGTERM))
-    settings = [setting for setting in SETTINGS if setting != "--set=judge=null"]
-    with pytest.raises(SystemExit):
-        train("fit", "digits", "--data", digits, "--out", run, *settings)
-    assert f"Next: python -m training resume {run}" in capsys.readouterr().out
-    assert RunFolder.open(run).config.judge is not None
+
+    def fails(data: Any) -> None:
+        raise TrainingError("the disk is full")
+
+    monkeypatch.setattr(training.train, "find_judge", lambda data: None)
+    monkeypatch.setattr(training.train, "judge_for", fails)
+    with pytest.raises(TrainingError, match="the disk is full"):
+        train("fit", "digits", "--data", digits, "--out", run, *JUDGED)
+    assert [int(path.stem) for path in checkpoints(run / "checkpoints")] == [32]
+
+
+def test_a_run_that_begins_again_keeps_the_precision_that_was_measured(
+    tmp_path: Path, train: Train, digits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second measurement may turn out otherwise."""
+    run = tmp_path / "run"
+    begin = ["fit", "digits", "--data", digits, "--out", run, *SETTINGS, "--set=precision=auto"]
+    speeds: dict[Any, float] = {"float32": 100.0, "bfloat16": 120.0}
+    monkeypatch.setattr(
+        training.train, "choose_precision", lambda config, device: PrecisionChoice("bfloat16", speeds, 8)
+    )
+    with monkeypatch.context() as patch:
+        killed_after(patch, 1)
+        with pytest.raises(Killed):
+            train(*begin)
+    said = "precision: bfloat16 (float32 trains 100 images/s, bfloat16 120, in steps of 8 images)\n"
+    assert said in capsys.readouterr().err
+    monkeypatch.setattr(
+        training.train, "choose_precision", lambda config, device: PrecisionChoice("float32", speeds, 8)
+    )
+    train(*begin)
+    assert RunFolder.open(run).config.precision == "bfloat16"
 
 
 @pytest.mark.parametrize("again", ["resume", "fit"])
@@ -165,7 +226,7 @@ def test_a_start_that_fails_leaves_nothing_behind(
     def fails(data: Any) -> None:
         raise TrainingError("too few images")
 
-    monkeypatch.setattr(training.train, "judge_for", fails)
+    monkeypatch.setattr(training.train, "find_judge", fails)
     settings = [setting for setting in SETTINGS if setting != "--set=judge=null"]
     with pytest.raises(TrainingError, match="too few images; or train without a judge"):
         train("fit", "digits", "--data", digits, "--out", run, *settings)

@@ -297,3 +297,22 @@ def test_several_workers_share_a_study(
     assert [identity_of(trial) for trial in trials] == [0, 1, 2, 3]
     assert len({trial.user_attrs["worker"] for trial in trials}) == 2
     assert "Report:" in done.stdout
+
+
+def test_a_study_measures_its_precision_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of one study must not differ because two measurements did."""
+    from training.config.files import load_config
+    from training.loop import precision
+    from training.tuning.commands import _precision
+
+    answers: list[precision.Precision] = ["bfloat16", "float32"]
+
+    def measure(config: object, device: torch.device) -> precision.PrecisionChoice:
+        return precision.PrecisionChoice(answers.pop(0), {"float32": 1.0, "bfloat16": 2.0}, 8)
+
+    monkeypatch.setattr(precision, "choose_precision", measure)
+    base, cpu = load_config("digits"), torch.device("cpu")
+    assert [_precision(tmp_path, base, cpu) for _ in range(2)] == ["bfloat16", "bfloat16"]
+    fixed = base.model_copy(update={"precision": "float32"})
+    assert _precision(tmp_path, fixed, cpu) == "float32"
+    assert len(answers) == 1

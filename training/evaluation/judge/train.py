@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor
 
-from training.console import console
+from training.console import console, stage
 from training.data.cache import judges_folder
 from training.data.dataset import TrainingImages
 from training.data.split import judge_split
@@ -47,15 +48,39 @@ _WEIGHT_DECAY = 1e-4
 
 def judge_for(data: TrainingImages) -> Judge:
     """Returns the data set's own judge, trained and cached unless it is there. Raises ``TrainingError``."""
-    path = judges_folder() / f"{data.fingerprint}.pt"
+    judge = find_judge(data)
+    if judge is None:
+        judge = train_judge(data)
+        judge.save(_path_of_judge(data))
+    return judge
+
+
+def find_judge(data: TrainingImages) -> Judge | None:
+    """Returns the data set's own judge from the cache, or None if it has to be trained.
+
+    Raises ``TrainingError`` if its file is damaged, or if there are too few images to train one. So a run learns at its
+    start what would end it at its first score.
+    """
+    path = _path_of_judge(data)
     if path.is_file():
         judge = load_judge(path)
         # Earlier versions trained judges on useless labels, and the cache may hold one.
         if judge.record.task == "rotations" or useless_labels(data, judge.record.accuracy) is None:
             return judge
-    judge = train_judge(data)
-    judge.save(path)
-    return judge
+    _check_count(data)
+    return None
+
+
+def _path_of_judge(data: TrainingImages) -> Path:
+    return judges_folder() / f"{data.fingerprint}.pt"
+
+
+def _check_count(data: TrainingImages) -> None:
+    if len(data) < MIN_IMAGES:
+        raise TrainingError(
+            f"{data.name} holds {len(data)} images; a judge of {FEATURES} features needs at least {MIN_IMAGES}: "
+            "it learns from one half and is compared on the other"
+        )
 
 
 def useless_labels(data: TrainingImages, accuracy: float | None = None) -> str | None:
@@ -86,11 +111,7 @@ def train_judge(data: TrainingImages, epochs: int | None = None, seed: int = 0) 
     number of threads, the same data and seed give the same weights, bit for bit. Raises ``TrainingError`` if there are
     too few images.
     """
-    if len(data) < MIN_IMAGES:
-        raise TrainingError(
-            f"{data.name} holds {len(data)} images; a judge of {FEATURES} features needs at least {MIN_IMAGES}: "
-            "it learns from one half and is compared on the other"
-        )
+    _check_count(data)
     reason = useless_labels(data)
     if reason is None:
         judge = _train(data, epochs, seed)
@@ -144,7 +165,8 @@ def _fit(
     optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, steps)
     network.train()
-    with Progress(console=console, disable=not console.is_terminal) as progress:
+    what = f"training the judge on {len(indices)} images, {epochs} times each"
+    with stage(what), Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Training the judge", total=steps)
         for _ in range(epochs):
             order = indices[torch.randperm(len(indices), generator=rng).numpy()]

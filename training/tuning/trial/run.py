@@ -144,7 +144,7 @@ class _TrialReporter(Reporter):
     def __init__(
         self, run: RunFolder, context: TrialContext, state: TrainingState, judge: LoopJudge, report: Report
     ) -> None:
-        super().__init__(run, context.data, state, judge, quiet=True)
+        super().__init__(run, context.data, state, lambda: judge, quiet=True)
         self._context = context
         self._config, self._trained, self._loop_judge, self._report = run.config, state, judge, report
         self._failures = FailureDetector(

@@ -21,7 +21,7 @@ from training.data.dataset import TrainingImages
 from training.data.split import judge_split
 from training.errors import TrainingError
 from training.evaluation.judge.network import FEATURES, Judge, load_judge
-from training.evaluation.judge.train import judge_for, train_judge, useless_labels
+from training.evaluation.judge.train import find_judge, judge_for, train_judge, useless_labels
 from training.evaluation.metrics.frechet import frechet_distance
 from training.evaluation.metrics.moments import Moments
 from training.runs.sampling import sample
@@ -74,8 +74,8 @@ def test_useless_labels_are_reported_and_quarter_turns_learnt(
     data = relabelled(digit_images, labels)
     judge = train_judge(data, epochs=2)
     assert (judge.record.task, judge.record.label_names) == ("rotations", None)
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("training the judge on ")]
+    (message,) = lines
     assert message.startswith("the labels of digits are useless to a judge (")
     assert reason in message
     plain = train_judge(dataclasses.replace(data, labels=None, label_names=None), epochs=2)
@@ -187,3 +187,10 @@ def test_too_few_images_are_rejected(digit_images: TrainingImages) -> None:
     few = dataclasses.replace(digit_images, images=digit_images.images[:161])
     with pytest.raises(TrainingError, match="holds 161 images; a judge of 80 features needs at least 162"):
         train_judge(few)
+
+
+def test_a_run_learns_at_its_start_that_there_are_too_few_images(digit_images: TrainingImages) -> None:
+    """Its judge is trained at the first score only."""
+    few = dataclasses.replace(digit_images, images=digit_images.images[:161], fingerprint="f" * 64)
+    with pytest.raises(TrainingError, match="digits holds 161 images; a judge of 80 features needs at least 162"):
+        find_judge(few)
