@@ -51,6 +51,15 @@ def test_bfloat16_must_be_faster_by_a_margin(
     assert choice.images_per_second["bfloat16"] == pytest.approx(1e4 / bfloat16)
 
 
+def test_no_measured_step_is_larger_than_a_part_of_the_batch(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``micro_batch`` is set where the memory holds no more, and the smaller steps need not be its multiples."""
+    sizes: list[int] = []
+    monkeypatch.setattr(TrainStep, "step", lambda self, batch: sizes.append(len(batch.reals)))
+    choose_precision(config.model_copy(update={"micro_batch": 16}), CPU)
+    assert sizes
+    assert max(sizes) == 16
+
+
 @pytest.mark.parametrize("disturbed", range(5, 14))
 def test_one_slow_step_decides_nothing(
     measured: Callable[..., tuple[PrecisionChoice, list[str]]], disturbed: int
