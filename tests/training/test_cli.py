@@ -70,8 +70,13 @@ def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: l
         (["fit", "--data", "DIGITS", "--set", "los=x"], 1, "there is no setting los; did you mean loss?"),
         (["fit", "--data", "EMPTY"], 1, "empty holds no images"),
         (["fit", "--data", "DIGITS", "--set", "data.resolution=48"], 1, "dcgan generates square images with a side of"),
-        (["fit", "--data", "DIGITS", "--set", "batch_size=1000"], 1, "holds 512 images, fewer than one batch"),
-        (["fit", "--data", "FLAT"], 1, "the configuration is conditional but the data has no labels"),
+        (["fit", "--data", "DIGITS", "--set", "batch_size=1000"], 1, "holds 51 of them out, fewer than one batch"),
+        (["fit", "--data", "FLAT"], 1, "the data holds 4 images, fewer than one batch of 64 and fewer than the 162"),
+        (
+            ["fit", "--data", "FLAT", "--set", "judge=null", "--set", "batch_size=2"],
+            1,
+            "the configuration is conditional but the data has no labels",
+        ),
         (["fit"], 2, "Missing option '--data'"),
         (["resume", "EMPTY"], 1, "is not the folder of a run: it has no config.yaml"),
         (["export", "EMPTY", "--to", "zoo"], 1, "is not the folder of a run: it has no config.yaml"),
@@ -80,14 +85,17 @@ def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: l
 def test_bad_input_is_one_line(arguments: list[str], code: int, sentence: str, digits: Path, tmp_path: Path) -> None:
     for folder in ("empty", "flat", "cwd"):
         (tmp_path / folder).mkdir()
-    Image.new("L", (28, 28)).save(tmp_path / "flat" / "a.png")
+    for name in "abcd":
+        Image.new("L", (28, 28)).save(tmp_path / "flat" / f"{name}.png")
     places = {"DIGITS": str(digits), "EMPTY": str(tmp_path / "empty"), "FLAT": str(tmp_path / "flat")}
     result = run(*[places.get(argument, argument) for argument in arguments], cwd=tmp_path / "cwd")
     assert result.returncode == code
     *found, error = result.stderr.strip().splitlines()
     assert sentence in error
-    assert all(re.match(r"(flat: 1 image|digits: 512 images), ", line) for line in found), "what was found in DATA"
-    assert len(found) <= 1
+    stages = [line for line in found if re.match(r"(decoding|opening|reading|precision)\b", line)]
+    told = [line for line in found if line not in stages]
+    assert all(re.match(r"(flat: 4 images|digits: 512 images), ", line) for line in told), "what was found in DATA"
+    assert len(told) <= 1
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
@@ -153,9 +161,11 @@ def test_each_command_says_in_one_line_what_it_found(
             train(*command, "--data", data)
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("photos: ")]
         count, broken = (5, "") if command[0] == "tune" else (4, ", 1 broken")
+        held_out = f"; held out from the generator: none, since 10% of {count} images are fewer than 20"
         assert said == [
             f"photos: {count} images, 3 labels (car 2, ship {count - 3}, train 1); "
             f"passed over: 1 .heic, 1 image beside the folders (stray.png){broken}"
+            + (held_out if command[0] in ("fit", "tune") else "")
         ], command
 
 
