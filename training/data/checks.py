@@ -58,7 +58,8 @@ def _check_enough(config: Config, data: TrainingImages, needed_by_judge: int) ->
     training = len(data) - held_out
     reasons, remedies = [], []
     if training < config.batch_size:
-        reasons.append(f"fewer than one batch of {config.batch_size}")
+        hidden = f" once {held_out} are held out" if held_out else ""
+        reasons.append(f"fewer than one batch of {config.batch_size}{hidden}")
         remedies.append("lower batch_size")
     if config.judge and len(data) < needed_by_judge:
         reasons.append(
@@ -66,10 +67,7 @@ def _check_enough(config: Config, data: TrainingImages, needed_by_judge: int) ->
         )
         remedies.append("train without scores: --set judge=null")
     if reasons:
-        held = f" and holds {held_out} of them out" if held_out else ""
-        raise TrainingError(
-            f"the data holds {len(data)} images{held}, {' and '.join(reasons)}; {', and '.join(remedies)}"
-        )
+        raise TrainingError(f"the data holds {len(data)} images, {' and '.join(reasons)}; {', and '.join(remedies)}")
 
 
 def _is_grey(images: NDArray[np.uint8]) -> bool:
