@@ -20,7 +20,6 @@ _LABELS_SHOWN = 12
 
 def check_data(config: Config, data: TrainingImages, needed_by_judge: int = 0) -> None:
     """Raises ``TrainingError`` if a run cannot train on this data, or its judge needs more images."""
-    _check_enough(config, data, needed_by_judge)
     if config.conditional and data.label_names is None:
         raise TrainingError(
             "the configuration is conditional but the data has no labels; put the images into one folder per "
@@ -42,6 +41,7 @@ def check_data(config: Config, data: TrainingImages, needed_by_judge: int = 0) -
                 f"every image with the label {unseen[0]!r} would be held out from the generator; add images of it, or "
                 "train on all: --set data.holdout=0"
             )
+    _check_enough(config, data, needed_by_judge)
     checked = data.images[np.linspace(0, len(data) - 1, min(len(data), CHECKED_IMAGES), dtype=np.int64)]
     if (checked == checked[0]).all():
         raise TrainingError("all images are the same; there is nothing to learn")
