@@ -22,7 +22,6 @@ _LABELS_SHOWN = 12
 
 def check_data(config: Config, data: TrainingImages, needed_by_judge: int = 0) -> None:
     """Raises ``TrainingError`` if a run cannot train on this data, or its judge needs more images."""
-    _check_enough(config, data, needed_by_judge)
     if config.conditional and data.label_names is None:
         raise TrainingError(
             "the configuration is conditional but the data has no labels; put the images into one folder per "
@@ -49,6 +48,7 @@ def check_data(config: Config, data: TrainingImages, needed_by_judge: int = 0) -
                 f"every image with the label {unseen[0]!r} would be held out from the generator; add images of it, or "
                 "train on all: --set data.holdout=0"
             )
+    _check_enough(config, data, needed_by_judge)
     checked = data.images[np.linspace(0, len(data) - 1, min(len(data), CHECKED_IMAGES), dtype=np.int64)]
     if (checked == checked[0]).all():
         raise TrainingError("all images are the same; there is nothing to learn")
@@ -70,7 +70,8 @@ def _check_enough(config: Config, data: TrainingImages, needed_by_judge: int) ->
     training = len(data) - held_out
     reasons, remedies = [], []
     if training < config.batch_size:
-        reasons.append(f"fewer than one batch of {config.batch_size}")
+        hidden = f" once {held_out} are held out" if held_out else ""
+        reasons.append(f"fewer than one batch of {config.batch_size}{hidden}")
         remedies.append("lower batch_size")
     if config.judge and len(data) < needed_by_judge:
         reasons.append(
@@ -78,10 +79,7 @@ def _check_enough(config: Config, data: TrainingImages, needed_by_judge: int) ->
         )
         remedies.append("train without scores: --set judge=null")
     if reasons:
-        held = f" and holds {held_out} of them out" if held_out else ""
-        raise TrainingError(
-            f"the data holds {len(data)} images{held}, {' and '.join(reasons)}; {', and '.join(remedies)}"
-        )
+        raise TrainingError(f"the data holds {len(data)} images, {' and '.join(reasons)}; {', and '.join(remedies)}")
 
 
 def warn_uneven_labels(config: Config, data: TrainingImages) -> None:

@@ -100,6 +100,13 @@ def test_twenty_images_are_too_few_and_one_sentence_says_for_what() -> None:
     check_data(load_config("digits", ["judge=null", "batch_size=16"]), data, needed_by_judge=162)
 
 
+def test_a_batch_larger_than_what_is_left_to_train_on_is_told() -> None:
+    with pytest.raises(
+        TrainingError, match="200 images, fewer than one batch of 190 once 20 are held out; lower batch"
+    ):
+        check_data(load_config("digits", ["batch_size=190"]), numbered(200))
+
+
 def test_a_label_whose_images_are_all_held_out_is_told() -> None:
     data = numbered(200)
     assert data.labels is not None
