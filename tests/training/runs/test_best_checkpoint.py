@@ -108,15 +108,16 @@ def test_a_best_that_was_scored_on_another_number_of_images_is_scored_again(tmp_
     content = torch.load(run.best, weights_only=True)
     assert content.pop("samples") == 2000
     torch.save(content, run.best)
-    now = Scripted(40)
+    now = Scripted(40, 50, 51, 52, 53)
     now.samples = 256
     data = load_images(run.data.source, run.config.data)
-    with Reporter(run, data, state, now):
-        pass
+    reporter = Reporter(run, data, state, lambda: now)
+    before = state.images_seen
+    reporter.step(before, before + 32)
     assert state.best == Best(score=40, images_seen=content["images_seen"], half_life=content["half_life"])
     again = torch.load(run.best, weights_only=True)
     assert (again["fxd"], again["samples"]) == (40, 256)
     for name, value in content["generator"].items():
         assert torch.equal(again["generator"][name], value)
-    with Reporter(run, data, state, now):
-        assert now.seen[1:] == [], "once"
+    reporter.step(before + 32, before + 64)
+    assert len(now.seen) == 5, "the best is scored once again, before two EMAs are scored twice"
