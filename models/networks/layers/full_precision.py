@@ -27,12 +27,14 @@ class MixedSequential(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         device = features.device.type
+        mixed = torch.is_autocast_enabled(device)
         for index, layer in enumerate(self):
-            if index in self.float32:
+            if not mixed:  # no cast: a generator is exported in float16, too
+                features = layer(features)
+            elif index in self.float32:
                 with full_precision(features):
                     features = layer(features.float())
             else:
                 # A cast, since residual and resampling layers keep their input's type: float32 would stay for good.
-                mixed = torch.is_autocast_enabled(device)
-                features = layer(features.to(torch.get_autocast_dtype(device)) if mixed else features)
+                features = layer(features.to(torch.get_autocast_dtype(device)))
         return features
