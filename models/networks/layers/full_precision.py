@@ -27,10 +27,11 @@ class MixedSequential(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         device = features.device.type
-        if not torch.is_autocast_enabled(device):
-            return super().forward(features)  # type: ignore[no-any-return]
+        mixed = torch.is_autocast_enabled(device)
         for index, layer in enumerate(self):
-            if index in self.float32:
+            if not mixed:  # no cast: a generator is exported in float16, too
+                features = layer(features)
+            elif index in self.float32:
                 with full_precision(features):
                     features = layer(features.float())
             else:
