@@ -161,7 +161,7 @@ def test_each_command_says_in_one_line_what_it_found(
             train(*command, "--data", data)
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("photos: ")]
         count, broken = (5, "") if command[0] == "tune" else (4, ", 1 broken")
-        held_out = f"; held out from the generator: none, since 10% of {count} images are fewer than 20"
+        held_out = f"; held out from the generator: none, since 10 % of {count} images are fewer than 20"
         assert said == [
             f"photos: {count} images, 3 labels (car 2, ship {count - 3}, train 1); "
             f"passed over: 1 .heic, 1 image beside the folders (stray.png){broken}"

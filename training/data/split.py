@@ -39,4 +39,4 @@ def describe_held_out(images: int, share: float) -> str | None:
     if not share:
         return None
     count = held_out_count(images, share)
-    return str(count) if count else f"none, since {share:.0%} of {images} images are fewer than {MIN_HELD_OUT}"
+    return str(count) if count else f"none, since {100 * share:g} % of {images} images are fewer than {MIN_HELD_OUT}"

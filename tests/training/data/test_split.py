@@ -76,7 +76,7 @@ def test_the_share_does_not_decode_the_images_again(digits: Path) -> None:
 def test_the_report_says_how_many_are_held_out() -> None:
     assert summary(numbered(200), 0.1).endswith("; held out from the generator: 20")
     few = dataclasses.replace(numbered(60))
-    assert summary(few, 0.1).endswith("; held out from the generator: none, since 10% of 60 images are fewer than 20")
+    assert summary(few, 0.1).endswith("; held out from the generator: none, since 10 % of 60 images are fewer than 20")
     assert "held out" not in summary(few)
 
 

@@ -174,7 +174,7 @@ def test_both_sides_and_the_baselines_have_equally_many_images(perfect: Evaluati
     [
         ("6" * 64, 0.1, "known was trained on other images (fingerprint 666666666666…) than shapes (555555555555…)"),
         ("5" * 64, 0.0, "known was trained on all images (data.holdout 0): none is left to tell copies by"),
-        ("5" * 64, 0.01, "none, since 1% of 1000 images are fewer than 20"),
+        ("5" * 64, 0.01, "none, since 1 % of 1000 images are fewer than 20"),
     ],
 )
 def test_copies_that_cannot_be_told_are_left_out_with_the_reason(
