@@ -53,7 +53,7 @@ def test_the_images_are_those_of_the_ema_generator(bundle: Path, finished_run: P
     image = ImageSpec(height=32, width=32, channels=1)
     generator = build_generator(run.config.network, image, 10).eval()
     content = torch.load(checkpoints(run.checkpoints)[-1], weights_only=True)
-    generator.load_state_dict(content["average_20000"])
+    generator.load_state_dict(content[f"average_{run.config.ema.half_lives[0]}"])
     session = onnxruntime.InferenceSession(str(bundle / "generator.onnx"), providers=["CPUExecutionProvider"])
     noise, label = noise_for_seeds(range(5), 16), np.arange(5)
     images = session.run(None, {"noise": noise, "label": label, "truncation": np.ones(5, np.float32)})[0]

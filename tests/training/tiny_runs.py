@@ -6,7 +6,17 @@ import torch
 
 from training.runs.checkpoints import checkpoints
 
+PLAIN = [
+    "regularization.r1=0",
+    "regularization.interval=1",
+    "generator_optimizer={learning_rate: 0.0002, beta1: 0.5, beta2: 0.999}",
+    "discriminator_optimizer={learning_rate: 0.0002, beta1: 0.5, beta2: 0.999}",
+    "ema.half_lives=[20000]",
+]
+"""What no test asks for by name, whatever the preset `digits` has: no penalty, constant rates, one EMA."""
+
 TINY = [
+    *PLAIN,
     "data.fit=crop",
     "data.resolution=16",
     "batch_size=16",
@@ -19,7 +29,7 @@ TINY = [
 
 FAMILIES = {
     "mlp": ["network.family=mlp", "network.width=32", "network.depth=2"],
-    "dcgan": ["network.width=8"],
+    "dcgan": ["network.width=8", "network.discriminator_norm=batch"],
     "sngan": ["network.family=sngan", "network.generator_width=8", "network.discriminator_width=8"],
     "biggan": ["network.family=biggan", "network.width=4", "network.embedding_dim=8", "network.attention=8"],
     "stylegan2": [

@@ -76,11 +76,17 @@ def test_a_part_that_is_off_can_be_set() -> None:
     assert config.judge is None
 
 
+BATCH_NORM = ["network.discriminator_norm=batch", "regularization.r1=0"]
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (["regularization.gradient_penalty=10"], "batch normalisation makes every logit depend on the whole batch"),
-        (["loss=wasserstein"], "loss wasserstein grows without bound"),
+        (
+            ["regularization.gradient_penalty=10", *BATCH_NORM],
+            "batch normalisation makes every logit depend on the whole batch",
+        ),
+        (["loss=wasserstein", *BATCH_NORM], "loss wasserstein grows without bound"),
         (["loss=hinge", "regularization.label_smoothing=0.1"], "loss hinge has none"),
         (["loss=relativistic", "regularization.label_smoothing=0.1"], "loss relativistic has none"),
         (["loss=relativistic", "augmentation.adaptive={}"], "its logits have no zero"),
@@ -101,7 +107,7 @@ def test_a_part_that_is_off_can_be_set() -> None:
             "regularization.style_mixing works on the styles",
         ),
         (
-            ["generator_optimizer.final_beta2=0.9"],
+            ["generator_optimizer.final_beta2=0.9", "generator_optimizer.schedule=constant"],
             "final_beta2 is never reached under a constant schedule: set schedule",
         ),
         (["images=128", "discriminator_steps=5"], "spent before the generator's first step"),
@@ -117,8 +123,8 @@ def test_a_contradiction_is_rejected_with_the_reason(settings: list[str], senten
     "settings",
     [
         ["regularization.gradient_penalty=10", "network.discriminator_norm=none", "loss=wasserstein"],
-        ["loss=wasserstein", "network.discriminator_norm=spectral"],
-        ["loss=wasserstein", "network.family=sngan"],
+        ["loss=wasserstein", "network.discriminator_norm=spectral", "regularization.r1=0"],
+        ["loss=wasserstein", "network.family=sngan", "regularization.r1=0"],
         ["loss=wasserstein", "regularization.r1=1"],
         ["loss=least_squares", "regularization.label_smoothing=0.1", "augmentation.adaptive={}"],
         ["regularization.r1=10"],
@@ -140,7 +146,7 @@ def test_every_presets_networks_fit_its_images(preset: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "gamma"),
     [
-        (["regularization.r1=auto"], 0.0002 * 32**2 / 64),
+        (["regularization.r1=auto"], 0.0002 * 32**2 / 32),
         (["regularization.r1=auto", "data.resolution=64", "batch_size=16"], 0.0002 * 64**2 / 16),
         (["regularization.r1=0.3"], 0.3),
     ],

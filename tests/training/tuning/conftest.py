@@ -25,6 +25,9 @@ SPACE = {
         "network.noise_dim": 8,
         "batch_size": 16,
         "judge.samples": 500,
+        "regularization.r1": 0,
+        "regularization.interval": 1,
+        "ema.half_lives": [20000],
         "precision": "float32",
     },
     "search": {

@@ -10,6 +10,7 @@ import torch
 from optuna.trial import TrialState
 
 from tests.training.tuning.conftest import trials_of
+from training.config.files import load_config
 from training.config.schema import Config
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
@@ -139,7 +140,7 @@ def test_a_trial_after_an_out_of_memory_error_starts_with_an_empty_device(
     def fit_or_fail(config: Config, data: Any, state: Any, *others: Any) -> bool:
         assert all(state() is None for state in states), "the last trial's networks are still there"
         states.append(weakref.ref(state))
-        if config.generator_optimizer.learning_rate != 0.0002:
+        if config.generator_optimizer.learning_rate != load_config("digits").generator_optimizer.learning_rate:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return fit(config, data, state, *others)
 

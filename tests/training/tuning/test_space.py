@@ -76,9 +76,11 @@ def test_the_presets_parameters_are_found() -> None:
     base = base_of(space)
     preset = space.parameters_of(base)
     assert preset == {
-        "generator_optimizer.learning_rate": 0.0002,
-        "discriminator_optimizer.learning_rate ratio": 1.0,
-        "generator_optimizer.beta1": 0.5,
+        "generator_optimizer.learning_rate": base.generator_optimizer.learning_rate,
+        "discriminator_optimizer.learning_rate ratio": (
+            base.discriminator_optimizer.learning_rate / base.generator_optimizer.learning_rate
+        ),
+        "generator_optimizer.beta1": base.generator_optimizer.beta1,
         "penalty": "none",
     }
     drawn = space.draw(base, lambda name, _: preset[name])
@@ -86,7 +88,7 @@ def test_the_presets_parameters_are_found() -> None:
 
 
 def test_parameters_whose_range_excludes_the_preset_are_left_out() -> None:
-    search = {**SPACE["search"], "generator_optimizer.learning_rate": {"low": 0.001, "high": 0.01}}  # type: ignore[dict-item]
+    search = {**SPACE["search"], "generator_optimizer.learning_rate": {"low": 0.005, "high": 0.01}}  # type: ignore[dict-item]
     space = Space.model_validate({**SPACE, "search": search})
     assert "generator_optimizer.learning_rate" not in space.parameters_of(base_of(space))
 

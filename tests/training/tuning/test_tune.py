@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.bundle import read_bundle
 from tests.training.tuning.conftest import IMAGES, SPACE, trials_of
+from training.config.files import load_config
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.errors import DivergenceError, TrainingError
@@ -49,9 +50,10 @@ def finished(
 def test_the_first_trial_is_the_preset_itself(finished: Path) -> None:
     first = counted(finished)[0]
     assert first.state == TrialState.COMPLETE, "the preset is never pruned"
-    assert first.params["generator_optimizer.learning_rate"] == 0.0002
+    preset = load_config("digits").generator_optimizer
+    assert first.params["generator_optimizer.learning_rate"] == preset.learning_rate
     config = RunFolder.open(finished / "trials" / "0000").config
-    assert (config.generator_optimizer.learning_rate, config.generator_optimizer.beta1) == (0.0002, 0.5)
+    assert config.generator_optimizer == preset
 
 
 def test_every_trial_has_the_same_budget_and_judge(finished: Path) -> None:
@@ -259,7 +261,7 @@ def test_failed_runs_end_early_with_a_reason(
     """A failure of the settings ends the trial, not the study; the sampler sees a bad trial."""
 
     def fit_or_fail(config: Config, *others: Any) -> bool:
-        if config.generator_optimizer.learning_rate != 0.0002:
+        if config.generator_optimizer.learning_rate != load_config("digits").generator_optimizer.learning_rate:
             raise failure
         return fit(config, *others)
 
