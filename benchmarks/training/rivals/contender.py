@@ -21,7 +21,9 @@ SEED = 0
 class Contender(Protocol):
     """A generator that learns until it is stopped, or until its budget is spent."""
 
-    images_seen: int
+    @property
+    def images_seen(self) -> int:
+        """Real images that the discriminator has seen."""
 
     def train(self, after_step: Callable[[], None]) -> None:
         """Takes steps, and calls ``after_step`` after each; passes on what that raises.
