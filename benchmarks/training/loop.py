@@ -32,6 +32,7 @@ from training.parallel.distributed import Processes
 from training.runs.folder import RunFolder
 from training.runs.reporter import Reporter
 
+CONFIGURATION = Path(__file__).with_name("dcgan.yaml")
 IMAGES = 40_000
 SMOKE_IMAGES = 4_096
 WARMUP_IMAGES = 10_000
@@ -39,7 +40,7 @@ WARMUP_IMAGES = 10_000
 
 
 class BareLoop:
-    """The step of the preset ``digits``, written out."""
+    """The step of ``dcgan.yaml``, written out."""
 
     def __init__(self, config: Config, data: TrainingImages, device: torch.device) -> None:
         self._config, self._state = config, TrainingState(config, len(data.label_names or ()), device)
@@ -129,7 +130,7 @@ def run(smoke: bool, out: Path) -> None:
     images = SMOKE_IMAGES if smoke else IMAGES
     settings = [f"images={images}", "judge=null"]
     settings += ["pace.tick=1024"] if smoke else []
-    config = load_config("digits", settings)
+    config = load_config(str(CONFIGURATION), settings)
     config = config.model_copy(update={"precision": choose_precision(config, device).precision})
     with tempfile.TemporaryDirectory() as folder:
         data = _random_images(Path(folder), config)

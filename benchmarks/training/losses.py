@@ -2,7 +2,7 @@
 
     python -m benchmarks.training.losses --mnist MNIST.parquet --cifar10 CIFAR10.parquet --out docs/losses
 
-Everything else is equal: a DCGAN with the preset's optimisers, and the same images in the same order for the same seed.
+Everything else is equal: a DCGAN with the same optimisers, and the same images in the same order for the same seed.
 The comparison is the final distance of the EMA generator, by the data set's own judge.
 """
 
@@ -29,6 +29,7 @@ from training.loop.state import TrainingState
 from training.parallel.distributed import Processes
 from training.runs.sampling import grid_inputs, image_grid, sample
 
+CONFIGURATION = Path(__file__).with_name("dcgan.yaml")
 LOSSES = ("minimax", "non_saturating", "least_squares")
 IMAGES_SEEN = 60_000
 SAMPLES = 5_000
@@ -38,9 +39,9 @@ COLOUR = ["data.channels=3", "data.fit=pad"]
 
 
 def configuration(dataset: str, loss: str, seed: int, images: int) -> Config:
-    """Returns the preset ``digits`` at half its width, in colour for CIFAR-10."""
+    """Returns ``dcgan.yaml`` at half its width, in colour for CIFAR-10."""
     settings = [f"loss={loss}", f"seed={seed}", f"images={images}", "network.width=32", "judge=null"]
-    config = load_config("digits", [*settings, *(COLOUR if dataset == "cifar10" else [])])
+    config = load_config(str(CONFIGURATION), [*settings, *(COLOUR if dataset == "cifar10" else [])])
     return config.model_copy(update={"precision": choose_precision(config, torch.device("cpu")).precision})
 
 

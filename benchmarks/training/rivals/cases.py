@@ -38,11 +38,11 @@ CASES = {
             "cifar10",
             DataConfig(resolution=32, channels=3, fit="pad"),
             False,
-            "small-data",
+            "photos",
             ("data.resolution=32",),
             images=2000,
         ),
-        Case("emoji", "emoji", "emoji", DataConfig(resolution=64, channels=3, fit="crop"), False, "small-data"),
+        Case("emoji", "emoji", "emoji", DataConfig(resolution=64, channels=3, fit="crop"), False, "sprites"),
     )
 }
 
