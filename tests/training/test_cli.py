@@ -67,13 +67,25 @@ def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: l
     ("arguments", "code", "sentence"),
     [
         (["fit", "digitz", "--data", "DIGITS"], 1, "there is no preset or file 'digitz'"),
-        (["fit", "--data", "DIGITS", "--set", "los=x"], 1, "there is no setting los; did you mean loss?"),
+        (["fit", "digits", "--data", "DIGITS", "--set", "los=x"], 1, "there is no setting los; did you mean loss?"),
         (["fit", "--data", "EMPTY"], 1, "empty holds no images"),
-        (["fit", "--data", "DIGITS", "--set", "data.resolution=48"], 1, "dcgan generates square images with a side of"),
-        (["fit", "--data", "DIGITS", "--set", "batch_size=1000"], 1, "holds 51 of them out, fewer than one batch"),
-        (["fit", "--data", "FLAT"], 1, "the data holds 4 images, fewer than one batch of 64 and fewer than the 162"),
         (
-            ["fit", "--data", "FLAT", "--set", "judge=null", "--set", "batch_size=2"],
+            ["fit", "digits", "--data", "DIGITS", "--set", "data.resolution=48"],
+            1,
+            "dcgan generates square images with a side of",
+        ),
+        (
+            ["fit", "digits", "--data", "DIGITS", "--set", "batch_size=1000"],
+            1,
+            "holds 51 of them out, fewer than one batch",
+        ),
+        (
+            ["fit", "digits", "--data", "FLAT"],
+            1,
+            "the data holds 4 images, fewer than one batch of 64 and fewer than the 162",
+        ),
+        (
+            ["fit", "digits", "--data", "FLAT", "--set", "judge=null", "--set", "batch_size=2"],
             1,
             "the configuration is conditional but the data has no labels",
         ),

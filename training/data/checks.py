@@ -17,19 +17,16 @@ from training.errors import TrainingError
 
 CHECKED_IMAGES = 1000
 FEW_IMAGES = 100
-"""Images below which nothing is published that a generator learns but copies.
-
-The smallest sets that DiffAugment (Zhao et al. 2020, arXiv:2006.10738) and FastGAN (Liu et al. 2021, arXiv:2101.04775)
-train on hold 100.
-"""
+"""Number of images of the smallest sets in the papers on small sets: DiffAugment (Zhao et al. 2020, arXiv:2006.10738),
+FastGAN (Liu et al. 2021, arXiv:2101.04775)."""
 MANY_NEAR_DUPLICATES = 0.1
 """Share of images that nearly equal another one, from which on a run is told of it. MNIST has 0.06: its ones."""
 UNEVEN_LABELS = 10
 """How many times as many images as the rarest label the most frequent one has, from which on a run is told of it."""
 _LABELS_SHOWN = 12
 _FEW = (
-    f"below {FEW_IMAGES} images expect copies of them: no published GAN learns more from so few. Add images, or start "
-    "from a run on similar ones: --init-from RUN"
+    f"of fewer than {FEW_IMAGES} images a generator learns little but copies. Add images, or start from a run on "
+    "similar ones: --init-from RUN"
 )
 
 
@@ -95,7 +92,7 @@ def _check_enough(config: Config, data: TrainingImages, needed_by_judge: int) ->
         held = f" and holds {held_out} of them out" if held_out else ""
         raise TrainingError(
             f"the data holds {_count(len(data), 'image')}{held}, {' and '.join(reasons)}; {', and '.join(remedies)}"
-            f"{f'. {_FEW}' if len(data) < FEW_IMAGES else ''}"
+            f"{f'; {_FEW}' if len(data) < FEW_IMAGES else ''}"
         )
 
 
