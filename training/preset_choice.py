@@ -117,9 +117,10 @@ def choose_preset(seen: Survey, gpu_memory: int | None) -> Choice:
     settings: dict[str, Any] = {
         "data.resolution": side,
         "data.channels": channels,
-        "data.fit": "pad" if _can_pad(seen, side) else "crop",
         "conditional": conditional,
     }
+    if seen.size != (side, side):  # else nothing is to be fitted, and the preset's own way will do
+        settings["data.fit"] = "pad" if _can_pad(seen, side) else "crop"
     if conditional and seen.labels and max(seen.labels.values()) >= UNEVEN_LABELS * min(seen.labels.values()):
         settings["data.balance"] = True
         reasons.append("labels are uneven, so they are drawn equally often")
@@ -144,10 +145,8 @@ def _largest_side(short_side: int, limit: int) -> int:
 
 
 def _can_pad(seen: Survey, side: int) -> bool:
-    """Returns whether the images have the side, or are smaller and on a ground that the padding continues."""
-    if seen.size is None or max(seen.size) > side:
-        return False
-    return min(seen.size) == side or seen.empty_corners > 0.5
+    """Returns whether the images have one size up to the side, and a ground that the padding continues."""
+    return seen.size is not None and max(seen.size) <= side and seen.empty_corners > 0.5
 
 
 def _can_condition(seen: Survey) -> tuple[bool, str | None]:

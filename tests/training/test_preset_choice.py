@@ -39,20 +39,20 @@ FACES = seen(20_000, (178, 218))
     [
         (MNIST, None, "digits 32 1 pad conditional"),
         (MNIST, 80, "digits 32 1 pad conditional"),
-        (CIFAR, None, "cifar10-small 32 3 pad conditional"),
-        (CIFAR, 80, "cifar10 32 3 pad conditional"),
-        (seen(2000, (32, 32)), None, "cifar10-small 32 3 pad"),
+        (CIFAR, None, "cifar10-small 32 3 as-it-is conditional"),
+        (CIFAR, 80, "cifar10 32 3 as-it-is conditional"),
+        (seen(2000, (32, 32)), None, "cifar10-small 32 3 as-it-is"),
         (PHOTOS, None, "photos 64 3 crop"),
         (PHOTOS, 4, "photos 64 3 crop"),
         (PHOTOS, 8, "photos 128 3 crop"),
         (PHOTOS, 80, "photos 256 3 crop"),
         (seen(800, (100, 100)), 80, "photos 64 3 crop"),
         (seen(800, (250, 250)), 80, "photos 256 3 crop"),
-        (EMOJI_64, None, "sprites 64 4 pad"),
-        (EMOJI_64, 80, "sprites 64 4 pad"),
-        (seen(500, (128, 128), transparent=0.4), 80, "photos 128 3 pad"),
+        (EMOJI_64, None, "sprites 64 4 as-it-is"),
+        (EMOJI_64, 80, "sprites 64 4 as-it-is"),
+        (seen(500, (128, 128), transparent=0.4), 80, "photos 128 3 as-it-is"),
         (seen(500, (48, 48), drawn=0.9), None, "sprites 32 3 crop"),
-        (seen(500, (16, 16), transparent=1.0), None, "sprites 16 4 pad"),
+        (seen(500, (16, 16), transparent=1.0), None, "sprites 16 4 as-it-is"),
         (seen(500, (5, 5), empty_corners=1.0), None, "cifar10-small 8 3 pad"),
         (FACES, None, "photos 64 3 crop"),
         (FACES, 80, "faces64 64 3 crop"),
@@ -61,18 +61,18 @@ FACES = seen(20_000, (178, 218))
         (seen(900, (30, 30)), None, "cifar10-small 32 3 crop"),
         (seen(900, (28, 28), grey=True), None, "digits 32 1 crop"),
         (seen(900, (30, 32), (32, 30)), None, "cifar10-small 32 3 crop"),
-        (seen(900, (64, 64), labels={"a": 100, "b": 800}), None, "photos 64 3 pad conditional"),
-        (seen(1200, (64, 64), labels={"a": 100, "b": 1000}), None, "photos 64 3 pad conditional balanced"),
-        (seen(899, (64, 64), labels={"a": 99, "b": 800}), None, "photos 64 3 pad"),
-        (seen(900, (64, 64), labels={"a": 900}), None, "photos 64 3 pad"),
-        (seen(10**6, (64, 64), labels={str(n): 900 for n in range(1001)}), None, "photos 64 3 pad"),
-        (seen(900, (64, 64), labels={"test": 400, "train": 500}), None, "photos 64 3 pad"),
+        (seen(900, (64, 64), labels={"a": 100, "b": 800}), None, "photos 64 3 as-it-is conditional"),
+        (seen(1200, (64, 64), labels={"a": 100, "b": 1000}), None, "photos 64 3 as-it-is conditional balanced"),
+        (seen(899, (64, 64), labels={"a": 99, "b": 800}), None, "photos 64 3 as-it-is"),
+        (seen(900, (64, 64), labels={"a": 900}), None, "photos 64 3 as-it-is"),
+        (seen(10**6, (64, 64), labels={str(n): 900 for n in range(1001)}), None, "photos 64 3 as-it-is"),
+        (seen(900, (64, 64), labels={"test": 400, "train": 500}), None, "photos 64 3 as-it-is"),
     ],
 )
 def test_images_and_device_decide(survey: Survey, gpu: int | None, expected: str) -> None:
     choice = choose_preset(survey, gpu and gpu * GB)
     settings = dict(choice.settings)
-    words = [choice.preset, *(settings.pop(f"data.{key}") for key in ("resolution", "channels", "fit"))]
+    words = [choice.preset, *(settings.pop(f"data.{key}", "as-it-is") for key in ("resolution", "channels", "fit"))]
     words += ["conditional"] if settings.pop("conditional") else []
     words += ["balanced"] if settings.pop("data.balance", False) else []
     words += [] if settings.pop("augmentation.flip", True) else ["unmirrored"]
@@ -135,7 +135,7 @@ def test_the_choice_is_told_with_the_command_that_names_it(
     told = choose_and_report(str(icons), ["seed=3"], None, ["--images", "500"])
     assert told == (
         "sprites",
-        ["data.resolution=16", "data.channels=4", "data.fit=pad", "seed=3"],
+        ["data.resolution=16", "data.channels=4", "seed=3"],
     ), "but for conditional=false, which the preset has by itself"
     seen, command = capsys.readouterr().err.splitlines()
     assert seen == (
@@ -145,17 +145,17 @@ def test_the_choice_is_told_with_the_command_that_names_it(
     )
     prefix = "the same run by name: python -m training "
     assert command.startswith(prefix)
-    options = "--images 500 --set data.resolution=16 --set data.channels=4 --set data.fit=pad --set seed=3"
+    options = "--images 500 --set data.resolution=16 --set data.channels=4 --set seed=3"
     assert shlex.split(command.removeprefix(prefix)) == ["fit", "sprites", "--data", str(icons), *options.split()]
 
 
 @pytest.mark.parametrize(
     ("settings", "chosen"),
     [
-        ([], ["data.resolution=16", "data.channels=4", "data.fit=pad", "conditional=true", "data.balance=true"]),
-        (["data.channels=1"], ["data.resolution=16", "data.fit=pad", "conditional=true", "data.balance=true"]),
-        (["conditional=no"], ["data.resolution=16", "data.channels=4", "data.fit=pad"]),
-        (["data.labels=none"], ["data.resolution=16", "data.channels=4", "data.fit=pad"]),
+        ([], ["data.resolution=16", "data.channels=4", "conditional=true", "data.balance=true"]),
+        (["data.channels=1"], ["data.resolution=16", "conditional=true", "data.balance=true"]),
+        (["conditional=no"], ["data.resolution=16", "data.channels=4"]),
+        (["data.labels=none"], ["data.resolution=16", "data.channels=4"]),
     ],
 )
 def test_settings_of_the_user_are_not_chosen(
