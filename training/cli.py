@@ -34,7 +34,7 @@ app.add_typer(cache, name="cache")
 @app.command()
 def fit(
     data: DataOption,
-    preset: PresetArgument = "digits",
+    preset: PresetArgument = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; without it a numbered one below runs/.")] = None,
     images: Annotated[int | None, typer.Option(min=1, help="The budget, in real images seen.")] = None,
     init_from: Annotated[
@@ -44,6 +44,8 @@ def fit(
     dry_run: Annotated[bool, typer.Option(help="Print the resolved configuration and the networks, and stop.")] = False,
 ) -> None:
     """Trains a generator. Under torchrun, its processes share every batch.
+
+    Without a preset it looks at the images and the device, chooses one, and prints the command that names it.
 
     Example: python -m training fit digits --data mnist.parquet --out runs/first --set loss=least_squares
     """

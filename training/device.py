@@ -18,6 +18,11 @@ def describe_device(device: torch.device) -> str:
     return f"CPU with {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
 
 
+def gpu_memory(device: torch.device) -> int | None:
+    """Returns the bytes of memory that a GPU has in all, used or free; None for the CPU."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
 @contextmanager
 def without_tf32() -> Iterator[None]:
     """Computes float32 as float32 on a GPU, whose convolutions otherwise round their inputs to 10 bits (TF32).

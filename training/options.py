@@ -14,7 +14,11 @@ DATA_HELP = (
 
 DataOption = Annotated[str, typer.Option(help=DATA_HELP)]
 PresetArgument = Annotated[
-    str, typer.Argument(metavar="[PRESET or FILE.yaml]", help=f"A preset ({', '.join(preset_names())}) or a file.")
+    str | None,
+    typer.Argument(
+        metavar="[PRESET or FILE.yaml]",
+        help=f"A preset ({', '.join(preset_names())}) or a file. Default: what suits the images and the device.",
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(help="The folder of a run.")]
 SettingsOption = Annotated[

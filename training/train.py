@@ -13,8 +13,15 @@ import torch
 
 from training.config.files import dump_config, load_config
 from training.config.schema import Config
-from training.data.checks import check_data, report_data, warn_uneven_labels
+from training.data.checks import (
+    check_data,
+    report_data,
+    warn_few_images,
+    warn_near_duplicates,
+    warn_uneven_labels,
+)
 from training.data.dataset import TrainingImages, load_images
+from training.device import gpu_memory
 from training.errors import DivergenceError, TrainingError
 from training.evaluation.in_loop import LoopJudge
 from training.evaluation.judge.train import MIN_IMAGES, find_judge, judge_for
@@ -26,6 +33,7 @@ from training.loop.state import TrainingState, check_freezing
 from training.parallel.distributed import Processes, joined_processes
 from training.parallel.ending import end
 from training.parallel.stopping import interruptible
+from training.preset_choice import choose_and_report
 from training.runs.checkpoints import checkpoints
 from training.runs.folder import (
     CONFIG_FILE,
@@ -45,15 +53,22 @@ from training.runs.transfer import networks_of_run
 
 
 def train_new_run(
-    preset: str, data: str, settings: list[str], images: int | None, out: Path | None, init_from: Path | None = None
+    preset: str | None,
+    data: str,
+    settings: list[str],
+    images: int | None,
+    out: Path | None,
+    init_from: Path | None = None,
 ) -> None:
     """Trains in a new folder: ``out``, or a numbered one below ``runs/``. Raises ``TrainingError``.
 
-    The networks start as those of the run ``init_from``, if that is given.
+    The networks start as those of the run ``init_from``, if that is given. Without a preset, the images choose one.
     """
-    config = load_config(preset, [*settings, *_budget(images)])
-    check_freezing(config, trained=init_from is not None)
     with _stoppable() as stop_point, joined_processes() as processes:
+        if preset is None:
+            preset, settings = _choose(data, settings, images, out, init_from, processes)
+        config = load_config(preset, [*settings, *_budget(images)])
+        check_freezing(config, trained=init_from is not None)
         num_micro_batches(config, processes)  # raises before anything is written
         path = out or processes.from_first(lambda: numbered_folder(config, settings))
         with RunLock(path) as lock:
@@ -73,12 +88,14 @@ def train_new_run(
 
 
 def describe_run(
-    preset: str, data: str, settings: list[str], images: int | None, init_from: Path | None = None
+    preset: str | None, data: str, settings: list[str], images: int | None, init_from: Path | None = None
 ) -> None:
     """Prints the resolved configuration, the data and both networks; writes nothing. Raises ``TrainingError``."""
-    config = load_config(preset, [*settings, *_budget(images)])
-    check_freezing(config, trained=init_from is not None)
     with _stoppable(), joined_processes() as processes:
+        if preset is None:
+            preset, settings = _choose(data, settings, images, None, init_from, processes)
+        config = load_config(preset, [*settings, *_budget(images)])
+        check_freezing(config, trained=init_from is not None)
         config = processes.from_first(lambda: _resolve_precision(config, processes.device))
         initial = processes.from_first(lambda: networks_of_run(init_from, config)) if init_from else None
         loaded, state = _prepare(data, config, processes)
@@ -139,6 +156,20 @@ def _stoppable() -> Iterator[_StopPoint]:
 def _budget(images: int | None) -> list[str]:
     """Returns ``--images`` as a setting."""
     return [] if images is None else [f"images={images}"]
+
+
+def _choose(
+    data: str,
+    settings: list[str],
+    images: int | None,
+    out: Path | None,
+    init_from: Path | None,
+    processes: Processes,
+) -> tuple[str, list[str]]:
+    """Returns the preset for the images and the device, and all settings over it. The first process chooses."""
+    options = {"--out": out, "--images": images, "--init-from": init_from}
+    given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
+    return processes.from_first(lambda: choose_and_report(data, settings, gpu_memory(processes.device), given))
 
 
 def _resolve_precision(config: Config, device: torch.device) -> Config:
@@ -208,6 +239,8 @@ def _prepare(source: str, config: Config, processes: Processes) -> tuple[Trainin
     check_data(config, loaded, MIN_IMAGES)
     if processes.first:
         warn_uneven_labels(config, loaded)
+        warn_few_images(loaded)
+        warn_near_duplicates(loaded, config.data.holdout)
     labels = len(loaded.label_names or ()) if config.conditional else 0
     return loaded, TrainingState(config, labels, processes.device)
 

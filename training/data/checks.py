@@ -9,15 +9,25 @@ from numpy.typing import NDArray
 
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
+from training.data.near_duplicates import near_duplicate_share
 from training.data.sources.find import format_counts
 from training.data.sources.names import SPLITS
 from training.data.split import describe_held_out, held_out_count, training_indices
 from training.errors import TrainingError
 
 CHECKED_IMAGES = 1000
+FEW_IMAGES = 100
+"""Number of images of the smallest sets in the papers on small sets: DiffAugment (Zhao et al. 2020, arXiv:2006.10738),
+FastGAN (Liu et al. 2021, arXiv:2101.04775)."""
+MANY_NEAR_DUPLICATES = 0.1
+"""Share of images that nearly equal another one, from which on a run is told of it. MNIST has 0.06: its ones."""
 UNEVEN_LABELS = 10
 """How many times as many images as the rarest label the most frequent one has, from which on a run is told of it."""
 _LABELS_SHOWN = 12
+_FEW = (
+    f"of fewer than {FEW_IMAGES} images a generator learns little but copies. Add images, or start from a run on "
+    "similar ones: --init-from RUN"
+)
 
 
 def check_data(config: Config, data: TrainingImages, needed_by_judge: int = 0) -> None:
@@ -72,14 +82,40 @@ def _check_enough(config: Config, data: TrainingImages, needed_by_judge: int) ->
     if training < config.batch_size:
         hidden = f" once {held_out} are held out" if held_out else ""
         reasons.append(f"fewer than one batch of {config.batch_size}{hidden}")
-        remedies.append("lower batch_size")
+        fitting = 2 ** (training.bit_length() - 1)
+        remedies.append(f"lower batch_size{f': --set batch_size={fitting}' if fitting > 1 else ''}")
     if config.judge and len(data) < needed_by_judge:
         reasons.append(
             f"fewer than the {needed_by_judge} that a judge needs, half to learn from and half to compare with"
         )
         remedies.append("train without scores: --set judge=null")
     if reasons:
-        raise TrainingError(f"the data holds {len(data)} images, {' and '.join(reasons)}; {', and '.join(remedies)}")
+        raise TrainingError(
+            f"the data holds {_count(len(data), 'image')}, {' and '.join(reasons)}; {', and '.join(remedies)}"
+            f"{f'; {_FEW}' if len(data) < FEW_IMAGES else ''}"
+        )
+
+
+def warn_few_images(data: TrainingImages) -> None:
+    """Prints what to expect of fewer images than ``FEW_IMAGES``."""
+    if len(data) < FEW_IMAGES:
+        print(f"{_count(len(data), 'image')} only: {_FEW}", file=sys.stderr)
+
+
+def warn_near_duplicates(data: TrainingImages, holdout: float) -> None:
+    """Prints how many images nearly equal another one, what that means, and what to do, if they are many."""
+    share = near_duplicate_share(data.images)
+    if share < MANY_NEAR_DUPLICATES:
+        return
+    if held_out_count(len(data), holdout):
+        meaning = "images held out have near copies among those trained on, so copies and nearest_ratio miss memorising"
+    else:
+        meaning = "the generator sees few different images, and learns them by heart sooner"
+    print(
+        f"about {round(share * len(data))} of {len(data)} images nearly equal another one, in another size, file or "
+        f"colour: {meaning}. Keep one of each such group",
+        file=sys.stderr,
+    )
 
 
 def warn_uneven_labels(config: Config, data: TrainingImages) -> None:

@@ -50,7 +50,7 @@ def open_picture(source: bytes | str | None, config: DataConfig, where: str) -> 
     try:
         background = None if config.channels == 4 else config.background
         image = _open_first_frame(source, background, conversions)
-        grey = image.mode == "L" or (config.channels == 1 and _is_grey(image))
+        grey = image.mode == "L" or (config.channels == 1 and is_grey(image))
     except Exception as error:  # decoders raise exceptions of any type for damaged files
         raise BrokenPictureError(_reason(error)) from error
     if config.channels == 1 and not grey:
@@ -196,7 +196,8 @@ def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform if max(high for _, high in _extrema(difference)) > _SRGB_TOLERANCE else None
 
 
-def _is_grey(image: Image.Image) -> bool:
+def is_grey(image: Image.Image) -> bool:
+    """Returns whether the colours of an image in mode RGB are all grey, within ``GREY_TOLERANCE``."""
     red, green, blue = image.split()
     return all(
         _extrema(ImageChops.difference(one, other))[0][1] <= GREY_TOLERANCE

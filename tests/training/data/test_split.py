@@ -95,7 +95,9 @@ def test_twenty_images_are_too_few_and_one_sentence_says_for_what() -> None:
         check_data(load_config("digits"), data, needed_by_judge=162)
     assert str(caught.value) == (
         "the data holds 20 images, fewer than one batch of 64 and fewer than the 162 that a judge needs, half to learn "
-        "from and half to compare with; lower batch_size, and train without scores: --set judge=null"
+        "from and half to compare with; lower batch_size: --set batch_size=16, and train without scores: "
+        "--set judge=null; of fewer than 100 images a generator learns little but copies. Add images, or start from a "
+        "run on similar ones: --init-from RUN"
     )
     check_data(load_config("digits", ["judge=null", "batch_size=16"]), data, needed_by_judge=162)
 

@@ -73,6 +73,15 @@ def test_two_processes_start_from_another_run(tmp_path: Path, digits: Path) -> N
     assert not torch.equal(after[".discriminator.hidden.2.weight"], before[".discriminator.hidden.2.weight"])
 
 
+def test_the_first_process_chooses_the_preset_for_all(tmp_path: Path, digits: Path) -> None:
+    settings = arguments(*TINY, *FAMILIES["mlp"], "precision=float32", "images=64")
+    run = tmp_path / "run"
+    done = launch(2, "fit", "--data", digits, "--out", run, *settings)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the same run by name: python -m training fit digits") == 1
+    assert "trained on 64 images" in done.stdout
+
+
 def start(*command: str | Path) -> subprocess.Popen[str]:
     """Starts two processes under the project's launcher, in their own process group, as a terminal does."""
     launcher = [sys.executable, "-m", "training.launch", "--standalone", "--nproc-per-node", "2"]

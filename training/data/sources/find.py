@@ -11,7 +11,7 @@ import numpy as np
 from training.config.schema import DataConfig
 from training.data.sources.folders import FoundFile, LabelledFiles, label_by_folder, scan_folder
 from training.data.sources.names import printable
-from training.data.sources.rows import Rows
+from training.data.sources.rows import Row, Rows, spread
 from training.data.sources.shards import choose_shards, is_shard
 from training.errors import TrainingError
 
@@ -76,11 +76,15 @@ def _identity(root: str, files: list[FoundFile] | tuple[FoundFile, ...]) -> list
 
 
 def _open_files(path: Path, found: LabelledFiles) -> Rows:
+    def row(file: FoundFile) -> Row:
+        return {"bytes": None, "path": os.fspath(path / file.path)}
+
     return Rows(
-        images=({"bytes": None, "path": os.fspath(path / file.path)} for file in found.files),
+        images=(row(file) for file in found.files),
         count=len(found.files),
         labels=None if found.labels is None else np.array(found.labels, dtype=np.int64),
         label_names=None if found.label_names is None else list(found.label_names),
+        sample=lambda wanted: [row(found.files[index]) for index in spread(len(found.files), wanted)],
     )
 
 
