@@ -1,7 +1,6 @@
 """``fit`` without a preset: which images get which preset and settings, on which device, and how it is told."""
 
 import shlex
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-import training.config.files
 from tests.training.sprites import write_sprites
-from training.config.presets import PRESETS, preset_names
+from training.config.presets import preset_names
 from training.data.survey import Survey
 from training.errors import TrainingError
 from training.preset_choice import RULES, choose_and_report, choose_preset
@@ -41,7 +39,8 @@ FACES = seen(20_000, (178, 218))
         (MNIST, 80, "digits 32 1 pad conditional"),
         (CIFAR, None, "cifar10-small 32 3 as-it-is conditional"),
         (CIFAR, 80, "cifar10 32 3 as-it-is conditional"),
-        (seen(2000, (32, 32)), None, "cifar10-small 32 3 as-it-is"),
+        (seen(2000, (32, 32)), None, "photos 32 3 as-it-is"),
+        (seen(20_000, (32, 32)), None, "cifar10-small 32 3 as-it-is"),
         (PHOTOS, None, "photos 64 3 crop"),
         (PHOTOS, 4, "photos 64 3 crop"),
         (PHOTOS, 8, "photos 128 3 crop"),
@@ -53,14 +52,14 @@ FACES = seen(20_000, (178, 218))
         (seen(500, (128, 128), transparent=0.4), 80, "photos 128 3 as-it-is"),
         (seen(500, (48, 48), drawn=0.9), None, "sprites 32 3 crop"),
         (seen(500, (16, 16), transparent=1.0), None, "sprites 16 4 as-it-is"),
-        (seen(500, (5, 5), empty_corners=1.0), None, "cifar10-small 8 3 pad"),
+        (seen(500, (5, 5), empty_corners=1.0), None, "photos 8 3 pad"),
         (FACES, None, "photos 64 3 crop"),
         (FACES, 80, "faces64 64 3 crop"),
         (seen(9_999, (178, 218)), 80, "photos 128 3 crop"),
         (seen(900, (512, 512), grey=True), None, "photos 64 1 crop unmirrored"),
-        (seen(900, (30, 30)), None, "cifar10-small 32 3 crop"),
+        (seen(900, (30, 30)), None, "photos 32 3 crop"),
         (seen(900, (28, 28), grey=True), None, "digits 32 1 crop"),
-        (seen(900, (30, 32), (32, 30)), None, "cifar10-small 32 3 crop"),
+        (seen(900, (30, 32), (32, 30)), None, "photos 32 3 crop"),
         (seen(900, (64, 64), labels={"a": 100, "b": 800}), None, "photos 64 3 as-it-is conditional"),
         (seen(1200, (64, 64), labels={"a": 100, "b": 1000}), None, "photos 64 3 as-it-is conditional balanced"),
         (seen(899, (64, 64), labels={"a": 99, "b": 800}), None, "photos 64 3 as-it-is"),
@@ -84,8 +83,8 @@ def test_images_and_device_decide(survey: Survey, gpu: int | None, expected: str
     ("survey", "gpu", "reasons"),
     [
         (MNIST, None, ["for small grey images"]),
-        (PHOTOS, None, ["for photographs", "at 64 × 64 pixels, the most for a CPU"]),
-        (PHOTOS, 8, ["for photographs", "at 128 × 128 pixels, the most for this GPU"]),
+        (PHOTOS, None, ["for fewer than 10000 photographs", "at 64 × 64 pixels, the most for a CPU"]),
+        (PHOTOS, 8, ["for fewer than 10000 photographs", "at 128 × 128 pixels, the most for this GPU"]),
         (FACES, 80, ["for 10000 images and more on a GPU", "at 64 × 64 pixels, the most for faces64"]),
         (
             EMOJI_64,
@@ -98,12 +97,12 @@ def test_images_and_device_decide(survey: Survey, gpu: int | None, expected: str
         (
             seen(9, (64, 64), labels={"test": 4, "train": 5}),
             None,
-            ["for photographs", "without labels, since test, train are parts of a data set"],
+            ["for fewer than 10000 photographs", "without labels, since test, train are parts of a data set"],
         ),
         (
             seen(9, (64, 64), labels={"a": 9}),
             None,
-            ["for photographs", "without labels, since there are 1 and not 2 to 1000"],
+            ["for fewer than 10000 photographs", "without labels, since there are 1 and not 2 to 1000"],
         ),
     ],
 )
@@ -115,27 +114,13 @@ def test_every_preset_that_can_be_chosen_ships() -> None:
     assert {rule.preset for rule in RULES} <= set(preset_names())
 
 
-@pytest.fixture
-def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns a folder with all presets that can be chosen: some are copies of ``faces64``."""
-    folder = tmp_path / "presets"
-    shutil.copytree(PRESETS, folder)
-    for rule in RULES:
-        if not (folder / f"{rule.preset}.yaml").exists():
-            shutil.copy(folder / "faces64.yaml", folder / f"{rule.preset}.yaml")
-    monkeypatch.setattr(training.config.files, "PRESETS", folder)
-    return folder
-
-
-def test_the_choice_is_told_with_the_command_that_names_it(
-    tmp_path: Path, presets: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_choice_is_told_with_the_command_that_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     icons = write_sprites(tmp_path / "my icons", 20)
     told = choose_and_report(str(icons), ["seed=3"], None, ["--images", "500"])
     assert told == (
         "sprites",
-        ["data.resolution=16", "data.channels=4", "seed=3"],
-    ), "but for conditional=false, which the preset has by itself"
+        ["data.resolution=16", "seed=3"],
+    ), "but for what the preset has by itself: four channels, no labels"
     seen, command = capsys.readouterr().err.splitlines()
     assert seen == (
         "no preset is named; my icons holds 20 images (16 × 16 pixels, 100% transparent, 2 labels) and this machine no "
@@ -144,21 +129,21 @@ def test_the_choice_is_told_with_the_command_that_names_it(
     )
     prefix = "the same run by name: python -m training "
     assert command.startswith(prefix)
-    options = "--images 500 --set data.resolution=16 --set data.channels=4 --set seed=3"
+    options = "--images 500 --set data.resolution=16 --set seed=3"
     assert shlex.split(command.removeprefix(prefix)) == ["fit", "sprites", "--data", str(icons), *options.split()]
 
 
 @pytest.mark.parametrize(
     ("settings", "chosen"),
     [
-        ([], ["data.resolution=16", "data.channels=4", "conditional=true", "data.balance=true"]),
+        ([], ["data.resolution=16", "conditional=true", "data.balance=true"]),
         (["data.channels=1"], ["data.resolution=16", "conditional=true", "data.balance=true"]),
-        (["conditional=no"], ["data.resolution=16", "data.channels=4"]),
-        (["data.labels=none"], ["data.resolution=16", "data.channels=4"]),
+        (["conditional=no"], ["data.resolution=16"]),
+        (["data.labels=none"], ["data.resolution=16"]),
     ],
 )
 def test_settings_of_the_user_are_not_chosen(
-    tmp_path: Path, presets: Path, settings: list[str], chosen: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, settings: list[str], chosen: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.preset_choice.MIN_IMAGES_PER_LABEL", 2)
     icons = write_sprites(tmp_path / "icons", 40)

@@ -33,7 +33,7 @@ def test_sound_data_passes() -> None:
         (images(), "conditional but the data has no labels"),
         (images(labels=[0], names=("a",)), "every image has the same label; add --set conditional=false"),
         (images(labels=[0, 2], names=("a", "b", "c")), "no image has the label 'b'"),
-        (images(count=63, labels=[0, 1], names=("a", "b")), "63 images, fewer than one batch of 64; lower batch_size"),
+        (images(count=31, labels=[0, 1], names=("a", "b")), "31 images, fewer than one batch of 32; lower batch_size"),
     ],
 )
 def test_unusable_data_is_reported(data: TrainingImages, sentence: str) -> None:

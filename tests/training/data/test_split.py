@@ -94,7 +94,7 @@ def test_twenty_images_are_too_few_and_one_sentence_says_for_what() -> None:
     with pytest.raises(TrainingError) as caught:
         check_data(load_config("digits"), data, needed_by_judge=162)
     assert str(caught.value) == (
-        "the data holds 20 images, fewer than one batch of 64 and fewer than the 162 that a judge needs, half to learn "
+        "the data holds 20 images, fewer than one batch of 32 and fewer than the 162 that a judge needs, half to learn "
         "from and half to compare with; lower batch_size: --set batch_size=16, and train without scores: "
         "--set judge=null; of fewer than 100 images a generator learns little but copies. Add images, or start from a "
         "run on similar ones: --init-from RUN"
