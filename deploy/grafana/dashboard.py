@@ -87,15 +87,13 @@ def _panels() -> list[dict[str, Any]]:
     return panels
 
 
-def _variable(name: str, label: str, **rest: Any) -> dict[str, Any]:
-    query = f"label_values({rest.pop('of')}, {name})"
+def _variable(name: str, label: str, of: str, **rest: Any) -> dict[str, Any]:
     return {
         "type": "query",
         "name": name,
         "label": label,
         "datasource": _DATASOURCE,
-        "query": {"query": query, "refId": name},
-        "definition": query,
+        "query": {"query": f"label_values({of}, {name})", "refId": name},
         "refresh": 2,  # whenever the time range changes
         **rest,
     }
