@@ -104,6 +104,8 @@ def test_the_right_values_arrive(watched):
     server, prometheus = watched
     assert prometheus.query("sum(figment_alive) + sum(figment_ready)")[0]["value"][1] == "2"
     assert prometheus.query("figment_rejected_bundles")[0]["value"][1] == "1", "broken/1"
+    assert len(prometheus.query("figment_model_info")) == 4, "all others"
+    assert 0 < float(prometheus.query("job_model:figment_queue_wait_seconds:p99_5m")[0]["value"][1]) < 10
     resident = int(Path(f"/proc/{worker_of(server.process.pid)}/statm").read_text().split()[1]) * os.sysconf(
         "SC_PAGESIZE"
     )
