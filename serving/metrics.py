@@ -1,16 +1,17 @@
 """Defines every metric of the service: names, labels, buckets and help. The only module that uses prometheus_client.
 
 Each metric answers an operator's question: how much and how fast (requests, images), why it is slow (queue wait,
-inference, encoding), whether the device is used well (batch, padding), what was dropped and why (dropped), and what
-runs where (model_info, ready).
+inference, encoding), whether the device is used well (batch, padding), what was dropped and why (dropped), what runs
+where (model_info, device_fallback, rejected_bundles), and whether it runs at all (ready, alive, the process's own).
 
 prometheus_client chooses where metrics are kept (memory or files) when it is imported: ``PROMETHEUS_MULTIPROC_DIR``
 must be set or unset before anything imports this module.
 """
 
 import functools
+import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,6 +21,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Metric,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -37,6 +39,15 @@ DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
 _MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _MODEL_INFO = "figment_model_info"
+
+# How several workers become one process: by name, the function of their values. CPU seconds are missing: their sum
+# falls when a worker ends, which Prometheus would take for a restart, and would count the rest twice.
+_PROCESS_GAUGES: dict[str, Callable[[float, float], float]] = {
+    "process_resident_memory_bytes": operator.add,
+    "process_open_fds": operator.add,
+    "process_max_fds": operator.add,
+    "process_start_time_seconds": max,
+}
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ENCODE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -127,6 +138,24 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=registry,
         )
+        self.alive = Gauge(
+            "figment_alive",
+            "1 if /livez reports that the process is alive, else 0.",
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self.device_fallback = Gauge(
+            "figment_device_fallback",
+            "1 if a build for GPUs runs on the CPU because no GPU works, else 0.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.rejected_bundles = Gauge(
+            "figment_rejected_bundles",
+            "Bundles on disk that cannot be served; /readyz lists each with its reason.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self.reload_failures = Counter(
             "figment_reload_failures", "Failed polls of the folder of bundles.", registry=registry
         )
@@ -136,6 +165,8 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=registry,
         )
+
+        registry.register(_ProcessCollector())
 
         # Looking up a child costs as much as counting. The caches stay small: all labels come from fixed sets.
         self.requests_of = functools.cache(self.requests.labels)
@@ -163,6 +194,7 @@ class Metrics:
             return generate_latest(self._registry)
         merged = CollectorRegistry()
         merged.register(_MergedCollector())
+        merged.register(_ProcessCollector())
         return generate_latest(merged)
 
 
@@ -176,14 +208,50 @@ class _MergedCollector(Collector):
             yield metric
 
 
+class _ProcessCollector(Collector):
+    """Collects memory, open files and the last start of all workers as if they were one process; on Linux only."""
+
+    def collect(self) -> Iterator[Metric]:
+        merged: dict[str, Metric] = {}
+        for pid in _worker_pids():
+            for metric in _process_metrics(pid):
+                if metric.name not in _PROCESS_GAUGES:
+                    continue
+                if metric.name in merged:
+                    (others,), (own,) = merged[metric.name].samples, metric.samples
+                    value = _PROCESS_GAUGES[metric.name](others.value, own.value)
+                    metric.samples = [own._replace(value=value)]
+                merged[metric.name] = metric
+        yield from merged.values()
+
+
+def _process_metrics(pid: int) -> Iterable[Metric]:
+    return ProcessCollector(pid=lambda: pid, registry=None).collect()
+
+
+def _worker_pids() -> list[int]:
+    """Returns this process, or all live processes that keep their metrics in the same files."""
+    if not _is_multiprocess():
+        return [os.getpid()]
+    return sorted(pid for pid in _pids_with_gauges() if _is_running(pid))
+
+
+def _pids_with_gauges() -> set[int]:
+    files = Path(os.environ[_MULTIPROCESS_FOLDER]).glob("gauge_live*_*.db")
+    pids = {file.stem.rpartition("_")[2] for file in files}
+    return {int(pid) for pid in pids if pid.isdecimal()}
+
+
+def _is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 def _is_multiprocess() -> bool:
     return _MULTIPROCESS_FOLDER in os.environ
 
 
 def _remove_gauges_of_dead_processes() -> None:
     """Removes the gauges of crashed processes: nothing else does, and they would stay in the sums forever."""
-    folder = os.environ.get(_MULTIPROCESS_FOLDER)
-    for file in Path(folder).glob("gauge_live*_*.db") if folder else ():
-        pid = file.stem.rpartition("_")[2]
-        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
-            mark_process_dead(int(pid))  # type: ignore[no-untyped-call]
+    for pid in _pids_with_gauges() if _is_multiprocess() else ():
+        if not _is_running(pid):
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]

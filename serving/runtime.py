@@ -12,7 +12,7 @@ from typing import Any
 
 from serving.config.settings import Settings
 from serving.encoding.pool import EncoderPool
-from serving.errors import ErrorCode, retry_later
+from serving.errors import ApiError, ErrorCode, retry_later
 from serving.inference.device import Devices
 from serving.inference.engine import Engine
 from serving.inference.scheduler import Scheduler
@@ -77,10 +77,12 @@ class Runtime:
         self._in_flight = InFlight()
         self._tasks: set[asyncio.Task[None]] = set()
         metrics.ready.set(0)
+        metrics.alive.set(1)
 
     def start(self, devices: Devices) -> None:
         """Starts to load the bundles in the background. Meanwhile the service responds that it is not ready."""
         self.encoder = EncoderPool(self.settings.encode_threads)
+        self._devices = devices
         opener = partial(open_bundle, devices=devices, max_batch=self.settings.max_batch)
         self._start_task(self._watch_bundles(BundleLoader(self.settings.models, opener)))
 
@@ -117,6 +119,8 @@ class Runtime:
             self.phase = Phase.READY
             exempt_loaded_objects_from_gc()
         self.metrics.ready.set(self.is_ready)
+        self.metrics.rejected_bundles.set(len(loaded.rejected))
+        self.metrics.device_fallback.set(self._devices.has_fallen_back)
         if loaded.failure != before.failure or self.phase is not phase_before:
             self._log_readiness(loaded)
 
@@ -159,6 +163,15 @@ class Runtime:
     def check_alive(self) -> None:
         """Raises ``ApiError`` if a scheduler's thread has died or is stuck: only a new process helps then."""
         self._served.check_alive()
+
+    def update_alive_gauge(self) -> None:
+        """Sets ``figment_alive``. Call it before each scrape: a thread that is stuck cannot report itself."""
+        try:
+            self.check_alive()
+        except ApiError:
+            self.metrics.alive.set(0)
+        else:
+            self.metrics.alive.set(1)
 
     def status(self) -> dict[str, Any]:
         """Returns the body of ``/readyz``."""

@@ -91,4 +91,5 @@ async def show_ready(runtime: Runtime, request: Request, receive: Receive) -> Re
 
 async def show_metrics(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``GET /metrics``: for Prometheus."""
+    runtime.update_alive_gauge()
     return Response(await asyncio.to_thread(runtime.metrics.exposition), headers={"Content-Type": CONTENT_TYPE})

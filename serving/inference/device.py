@@ -38,6 +38,10 @@ class DeviceError(Exception):
     """The configured device cannot be used."""
 
 
+class ProviderMissingError(DeviceError):
+    """ONNX Runtime was built without the provider."""
+
+
 class Session(Protocol):
     """The methods of ``onnxruntime.InferenceSession`` that the service calls."""
 
@@ -71,12 +75,12 @@ T = TypeVar("T")
 def open_onnxruntime(onnx: bytes, provider: str, hardware: Hardware) -> Session:
     """Opens a session on ``provider``, or silently on the CPU if the provider's libraries do not load.
 
-    Raises ``DeviceError`` if ONNX Runtime was built without that provider.
+    Raises ``ProviderMissingError`` if ONNX Runtime was built without that provider.
     """
     import onnxruntime
 
     if provider not in onnxruntime.get_available_providers():
-        raise DeviceError(f"this build of ONNX Runtime has no {provider}")
+        raise ProviderMissingError(f"this build of ONNX Runtime has no {provider}")
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = hardware.intra_op_threads
@@ -112,6 +116,8 @@ class Devices:
         self._opener = opener
         self._candidates = _CANDIDATES[device]
         self._verified = False  # whether a bundle has run on the first candidate
+        # Whether this build could use a GPU, and ``auto`` has moved to the CPU because none works.
+        self.has_fallen_back = False
 
     def open(self, onnx: bytes, prepare: Callable[[Session, str], T], threads: int | None = None) -> T:
         """Opens a session for a graph, and returns ``prepare(session, provider)``, which must run it.
@@ -143,6 +149,7 @@ class Devices:
             logger.warning("No GPU is used, generators run on the CPU: %s", error)
             # Decided once for all bundles, and logged once: a mixture of devices would surprise operators.
             self._candidates = (CPU,)
+            self.has_fallen_back = not isinstance(error, ProviderMissingError)
             return cpu_result
         self._verified = True
         return result

@@ -91,7 +91,8 @@ def test_metrics_of_two_workers_are_merged(serve, zoo):
             assert httpx.post(server.url + "/generate", json={"seeds": [1]}).status_code == 200
         assert server.metric("figment_requests_total", route="/generate", code="200") == 30
         assert server.metric("figment_model_info", model="conv") == 1
-        assert server.metric("figment_ready") == 1
+        assert server.metric("figment_ready") == server.metric("figment_alive") == 1
+        assert server.metric("process_resident_memory_bytes") > 100e6, "two workers with ONNX Runtime"
 
 
 def test_stuck_device_is_not_alive(serve, slow_zoo):
@@ -103,6 +104,7 @@ def test_stuck_device_is_not_alive(serve, slow_zoo):
             # Between two batches the device is not stuck: this waits for the response that reports it.
             dead = server.answer_with(503, path)
             assert "slow/1" in dead.json()["error"]
+        server.until(lambda: server.metric("figment_alive") == 0)
 
 
 def test_drain_finishes_requests_in_flight(serve, slow_zoo):

@@ -220,8 +220,15 @@ def test_metrics(client):
         "figment_dropped_images": {"model", "reason"},
         "figment_model_info": {"model", "version", "provider", "sha256"},
         "figment_ready": set(),
+        "figment_alive": set(),
+        "figment_device_fallback": set(),
+        "figment_rejected_bundles": set(),
         "figment_reload_failures": set(),
         "figment_reload_last_success_timestamp_seconds": set(),
+        "process_resident_memory_bytes": set(),
+        "process_open_fds": set(),
+        "process_max_fds": set(),
+        "process_start_time_seconds": set(),
     }
     before = metric(client, "figment_images_total", model="mlp", version="2", format="webp")
     asked = metric(client, "figment_requests_total", route="/generate", code="200")
@@ -229,6 +236,9 @@ def test_metrics(client):
     assert metric(client, "figment_images_total", model="mlp", version="2", format="webp") == before + 3
     assert metric(client, "figment_requests_total", route="/generate", code="200") == asked + 1
     assert metric(client, "figment_ready") == 1
+    assert metric(client, "figment_alive") == 1
+    assert metric(client, "figment_rejected_bundles") == 1, "broken/1"
+    assert metric(client, "figment_device_fallback") == 0, "a build for CPUs does not fall back"
     assert metric(client, "figment_queued_images") == 0
     answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")

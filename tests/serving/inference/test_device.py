@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from models.bundle import BundleError
-from serving.inference.device import CPU, CUDA, TENSORRT, DeviceError, Devices, Hardware
+from serving.inference.device import CPU, CUDA, TENSORRT, DeviceError, Devices, Hardware, ProviderMissingError
 
 
 class FakeSession:
@@ -45,6 +45,17 @@ def test_auto_falls_back_to_the_cpu_and_logs_it_once(fault, caplog):
         assert [devices.open(b"", provider_of) for _ in range(3)] == [CPU] * 3
     assert opened == [CUDA, CPU, CPU, CPU]
     assert [record.message.startswith("No GPU is used") for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("fault", "has_fallen_back"), [(CPU, True), (RuntimeError("no driver"), True), (ProviderMissingError(), False)]
+)
+def test_only_a_build_for_gpus_can_fall_back(fault, has_fallen_back):
+    """Operators are woken for a GPU that does not work, and not for an image that was built for the CPU."""
+    devices = Devices("auto", Hardware(1), opener({CUDA: fault}))
+    assert not devices.has_fallen_back
+    assert devices.open(b"", provider_of) == CPU
+    assert devices.has_fallen_back == has_fallen_back
 
 
 @pytest.mark.parametrize(("device", "provider"), [("cuda", CUDA), ("tensorrt", TENSORRT)])
