@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -118,6 +120,32 @@ def test_the_image_has_both_programs():
     for program in PROGRAMS.iterdir():
         assert program.read_text().startswith("#!/bin/sh\n")
         assert program.stat().st_mode & 0o111 == 0o111, "an image keeps the rights of the checkout"
+
+
+@pytest.mark.parametrize("variable", ["PORT", "AIP_HTTP_PORT"])
+def test_the_health_check_follows_the_port(tmp_path, variable):
+    """On the wrong port, Docker would call a healthy container unhealthy."""
+    joined = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+    (check,) = [json.loads(line.split(" CMD ")[1]) for line in joined.splitlines() if line.startswith("HEALTHCHECK")]
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        port = str(server.server_port)
+        subprocess.run([sys.executable, *check[1:]], env=environment(tmp_path, **{variable: port}), check=True)
+        answering.join()
+    assert check[0] == "python"
+    assert asked == ["/livez"]
 
 
 def test_sagemaker(zoo, tmp_path):
