@@ -263,7 +263,11 @@ def test_a_client_that_takes_no_json_is_told(served):
     assert "application/json" in json.loads(content)["error"]
 
 
-def test_a_full_queue_rejects_instances(served):
+def test_a_full_queue_rejects_instances_before_noise_is_drawn(served, monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("noise was drawn for a rejected request")
+
+    monkeypatch.setattr("serving.api.inputs.noise_for_seeds", fail)
     queue = queue_of(served.runtime, "mlp")
     queue.images = 4
     try:
