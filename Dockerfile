@@ -20,6 +20,7 @@ WORKDIR /srv/figment
 COPY bentofile.yaml ./
 COPY models ./models
 COPY serving ./serving
+COPY deploy/image/* /usr/local/bin/
 
 # All writes go to /tmp: the rest of the file system can be read-only.
 # BENTOML_CONTAINERIZED: a container ends when its worker dies, so that its orchestrator restarts it.
@@ -34,5 +35,8 @@ ENV PATH=/opt/figment/bin:$PATH \
 USER 10001
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/livez', timeout=2)"]
-CMD ["bentoml", "serve", ".", "--host", "0.0.0.0", "--port", "3000"]
+    CMD ["python", "-c", "import os, urllib.request; \
+        port = os.environ.get('AIP_HTTP_PORT') or os.environ.get('PORT') or 3000; \
+        urllib.request.urlopen(f'http://127.0.0.1:{port}/livez', timeout=2)"]
+# PORT and AIP_HTTP_PORT choose another port. SageMaker replaces this command by `serve`.
+CMD ["start"]

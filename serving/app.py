@@ -22,7 +22,7 @@ from serving.http.cors import CorsMiddleware
 from serving.http.request_record import RequestRecord, record_of, request_id
 from serving.http.responses import IndexedRequest, error_response
 from serving.http.routing import OTHER, Route, Router
-from serving.routes import ROUTES
+from serving.routes import routes_for
 from serving.runtime import Runtime
 from serving.shutdown import install_signal_handlers
 
@@ -36,7 +36,7 @@ class Application:
         """``create_runtime`` is called in the running event loop, and has to start the loading."""
         self.connections: set[asyncio.Transport] = set()
         """The open connections; each adds and removes itself."""
-        self.router = Router(ROUTES)
+        self.router = Router(routes_for(settings))
         self._authenticator = Authenticator(
             settings.api_keys, self.router.public_paths(public_metrics=settings.public_metrics)
         )

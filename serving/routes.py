@@ -8,11 +8,13 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from models.bundle import Card
+from serving.api import endpoints
 from serving.api import routes as api
+from serving.config.settings import Settings
 from serving.http.body import JSON_LENGTH_HEADER
 from serving.http.openapi import HEADERS, TEXT, Schema, operation, parameter, path_item, schemas_of
 from serving.http.responses import CachedContent
-from serving.http.routing import Access, Route
+from serving.http.routing import Access, Route, Router
 from serving.oip import routes as oip
 from serving.runtime import Runtime
 
@@ -41,6 +43,22 @@ ROUTES: tuple[Route, ...] = (
     Route(method="GET", template="/docs.json", handler=None),
     Route(method="GET", template="/healthz", handler=None, access=Access.PUBLIC),
 )
+
+
+def routes_for(settings: Settings) -> tuple[Route, ...]:
+    """Returns the table, and the two routes that a managed platform asks for.
+
+    A path that the table has already keeps its meaning: Vertex AI may be told to use ``/readyz`` or ``/v2``.
+    """
+    platform = []
+    if settings.health_route is not None:
+        platform.append(
+            Route(method="GET", template=settings.health_route, handler=endpoints.show_ready, access=Access.PUBLIC)
+        )
+    if settings.predict_route is not None:
+        platform.append(Route(method="POST", template=settings.predict_route, handler=endpoints.predict_images))
+    table = Router(ROUTES)
+    return (*ROUTES, *(route for route in platform if table.match(route.template)[0] is None))
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from serving.api.generation import Encoded, generate, generate_at, interpolate
+from serving.api.generation import Encoded, generate, generate_at, interpolate, predict
 from serving.api.image_address import ImageAddress
 from serving.connection.client_state import cancel_on_disconnect
 from serving.http.body import body_limit, check_is_json, read_body
@@ -25,6 +25,11 @@ async def generate_images(runtime: Runtime, request: Request, receive: Receive) 
 async def interpolate_images(runtime: Runtime, request: Request, receive: Receive) -> Response:
     """``POST /interpolate``: the images between two."""
     return await _images(runtime, request, receive, interpolate)
+
+
+async def predict_images(runtime: Runtime, request: Request, receive: Receive) -> Response:
+    """``POST`` at ``FIGMENT_PREDICT_ROUTE``: images, in the form that managed platforms ask for."""
+    return await _images(runtime, request, receive, predict)
 
 
 async def _images(

@@ -9,9 +9,10 @@ from serving.api.composition import compose_generated, compose_interpolated
 from serving.api.image_address import ImageAddress
 from serving.api.inputs import prepare
 from serving.api.interpolation import prepare_walk, read_interpolate_request
+from serving.api.prediction import read_predict_request
 from serving.api.requests import GenerateRequest, read_generate_request
 from serving.encoding.answers import Answer, Picture
-from serving.encoding.negotiation import Offer, animation_offers, negotiate, offer_for, offers_of
+from serving.encoding.negotiation import Offer, animation_offers, negotiate, offer_for, offers_of, predictions_offer
 from serving.generation import SMALL_BODY_BYTES, SMALL_IMAGES, check_fits, find_engine, record_generation, run
 from serving.http.json_body import read_json
 from serving.http.request_record import RequestRecord
@@ -39,6 +40,17 @@ async def generate(runtime: Runtime, record: RequestRecord, body: bytes, accept:
     """
     request = await _read(runtime, read_generate_request, body)
     engine, offer = _accept(runtime, record, request, accept)
+    return await _generate(runtime, record, engine, request, offer)
+
+
+async def predict(runtime: Runtime, record: RequestRecord, body: bytes, accept: str | None) -> Encoded:
+    """Generates the images of a platform's request. Raises ``ApiError``, and may be cancelled like ``generate``."""
+    request, has_instances = await _read(runtime, read_predict_request, body)
+    if has_instances:
+        offer = negotiate((predictions_offer(request.format),), accept)
+        engine = _admit(runtime, record, request)
+    else:
+        engine, offer = _accept(runtime, record, request, accept)
     return await _generate(runtime, record, engine, request, offer)
 
 
@@ -75,9 +87,13 @@ def _accept(
 ) -> tuple[Engine, Offer]:
     """Returns the request's engine and the form of its response. Raises ``ApiError`` if it must be rejected."""
     offer = offer_for(request.format, request.images == 1 or request.layout == "grid", accept)
+    return _admit(runtime, record, request), offer
+
+
+def _admit(runtime: Runtime, record: RequestRecord, request: GenerateRequest) -> Engine:
     engine = find_engine(runtime, record, request.model, request.version)
     check_fits(runtime, record, engine, request.images)
-    return engine, offer
+    return engine
 
 
 async def _generate(

@@ -1,11 +1,12 @@
 """Defines every setting of the service: environment variables ``FIGMENT_…``, each with its unit and range."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.bundle import Name
@@ -37,6 +38,15 @@ def _check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
     if not all(key.isprintable() and " " not in key for key in keys):
         raise ValueError("a key has no white space or control characters in it; commas separate keys")
     return keys
+
+
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~:@-]+)+", re.ASCII)
+
+
+def _check_path(path: str) -> str:
+    if not _PATH.fullmatch(path):
+        raise ValueError("a path is needed, such as /predict, of letters, digits and the characters / . _ ~ : @ -")
+    return path
 
 
 # Without `NoDecode`, pydantic-settings would require JSON.
@@ -113,7 +123,20 @@ class Settings(BaseSettings):
     cors_origins: Annotated[CommaSeparated, AfterValidator(validate_origins)] = Field(
         default=(), description="origins whose pages may read responses, like https://example.com, or * for all"
     )
+    health_route: Annotated[str, AfterValidator(_check_path)] | None = Field(
+        default=None, description="one more path that answers like /readyz, for a platform that asks for its own"
+    )
+    predict_route: Annotated[str, AfterValidator(_check_path)] | None = Field(
+        default=None, description="one more path for images, for a platform that asks for its own"
+    )
     log_format: LogFormat = Field(default="text", description="text, or json: one object per line")
+
+    @field_validator("predict_route")
+    @classmethod
+    def _check_differs(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path is not None and path == info.data.get("health_route"):
+            raise ValueError(f"{PREFIX}HEALTH_ROUTE has the same path, and needs another one")
+        return path
 
 
 def load_settings() -> Settings:

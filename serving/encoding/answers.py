@@ -59,7 +59,7 @@ class Answer:
         """Returns a picture as the body holds it."""
         assert self._format.encode is not None  # animations are one file
         data = self._format.encode(self._on_background(picture.pixels), self._quality, picture.texts)
-        return base64.b64encode(data) if self._offer.form is Form.JSON else data
+        return base64.b64encode(data) if self._offer.form in (Form.JSON, Form.PREDICTIONS) else data
 
     def body(self, files: list[bytes]) -> bytes:
         """Returns the body of all encoded pictures, in order."""
@@ -72,7 +72,7 @@ class Answer:
             texts = self.pictures[0].texts
             images = self._on_background(self._images)
             return self._format.animate(images, self._frames_per_second, self._quality, texts)
-        return self._json(files) if self._offer.form is Form.JSON else self._zip(files)
+        return self._zip(files) if self._offer.form is Form.ZIP else self._json(files)
 
     def _on_background(self, images: Images) -> Images:
         """Returns RGBA images laid over the background, if there is one; opaque images hide it."""
@@ -89,6 +89,8 @@ class Answer:
                 for picture, data in zip(self.pictures, files, strict=True)
             ]
         )
+        if self._offer.form is Form.PREDICTIONS:
+            return b'{"predictions":[%s]}' % images
         # The card's pattern allows no character in a name that JSON would escape.
         return b'{"model":"%s","version":%d,"images":[%s]}' % (self._card.name.encode(), self._card.version, images)
 

@@ -17,6 +17,8 @@ class Form(enum.Enum):
     ZIP = enum.auto()
     NPY = enum.auto()
     ANIMATION = enum.auto()
+    PREDICTIONS = enum.auto()
+    """JSON with one member, as managed platforms want it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ def offers_of(requested: str | None, one_image: bool) -> tuple[Offer, ...]:
 def animation_offers(requested: str | None) -> tuple[Offer, ...]:
     """Returns the possible answers with an animation, best first, for a requested format (or none)."""
     return _offers(Form.ANIMATION, requested, ANIMATION_FORMATS)
+
+
+def predictions_offer(requested: str | None) -> Offer:
+    """Returns the only answer to a request with instances, for a requested format (or none)."""
+    return Offer(Form.PREDICTIONS, requested or DEFAULT_FORMAT, "application/json")
 
 
 def _offers(form: Form, requested: str | None, formats: tuple[ImageFormat, ...]) -> tuple[Offer, ...]:

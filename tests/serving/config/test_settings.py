@@ -28,6 +28,12 @@ pytestmark = pytest.mark.usefixtures("no_settings")
         ("FIGMENT_ENCODE_THREADS", "0"),
         ("FIGMENT_INTRA_OP_THREADS", "0"),
         ("FIGMENT_LOG_FORMAT", "xml"),
+        ("FIGMENT_HEALTH_ROUTE", "ping"),
+        ("FIGMENT_HEALTH_ROUTE", "/"),
+        ("FIGMENT_HEALTH_ROUTE", "/ping/"),
+        ("FIGMENT_PREDICT_ROUTE", "/models/{model}"),
+        ("FIGMENT_PREDICT_ROUTE", "/predict?x=1"),
+        ("FIGMENT_PREDICT_ROUTE", "https://example.com/predict"),
         ("FIGMENT_MAX_BATHC", "8"),
     ],
 )
@@ -39,6 +45,13 @@ def test_invalid_setting_is_named(monkeypatch, variable, value):
     assert sentence.startswith(variable)
     assert sentence.endswith(".")
     assert "\n" not in sentence
+
+
+def test_one_path_cannot_be_both_routes_of_a_platform(monkeypatch):
+    monkeypatch.setenv("FIGMENT_HEALTH_ROUTE", "/figment")
+    monkeypatch.setenv("FIGMENT_PREDICT_ROUTE", "/figment")
+    with pytest.raises(SettingsError, match=r"^FIGMENT_PREDICT_ROUTE cannot be '/figment': FIGMENT_HEALTH_ROUTE has"):
+        load_settings()
 
 
 def test_settings_come_from_the_environment(monkeypatch):
