@@ -2,22 +2,39 @@
 #   docker build -t figment .                          for NVIDIA GPUs (run with --gpus all)
 #   docker build -t figment --build-arg DEVICE=cpu .   small, for any machine
 # The GPU build needs no CUDA base image: Python packages install the CUDA and cuDNN libraries of ONNX Runtime.
+# Name what is built, for the image's labels: --build-arg VERSION=… REVISION=$(git rev-parse HEAD) SOURCE=https://…
 
 FROM python:3.11-slim-bookworm AS packages
 ARG DEVICE=gpu
-COPY constraints.txt /build/
-COPY serving/requirements*.txt /build/serving/
+ARG VERSION=unknown
+COPY serving/lock-*.txt deploy/inventory.py /build/
+# The inventory lists what is installed, so it comes before pip goes. Nothing reads tests, type stubs, and ONNX Runtime's
+# library for C programs: its Python module has a copy of its own. numpy.testing imports from NumPy's core tests.
 RUN python -m venv /opt/figment \
  && /opt/figment/bin/pip install --no-cache-dir --no-compile --disable-pip-version-check \
-    -c /build/constraints.txt -r "/build/serving/requirements-${DEVICE}.txt" \
+    --require-hashes -r "/build/lock-${DEVICE}.txt" \
+ && mkdir /opt/figment/inventory \
+ && /opt/figment/bin/python /build/inventory.py /opt/figment/inventory "${VERSION}" \
  && /opt/figment/bin/pip uninstall --yes --quiet pip setuptools \
- && find /opt/figment -name __pycache__ -prune -exec rm -rf {} +
+ && find /opt/figment -type d \( -name __pycache__ -o -name tests -o -name test \) -not -path '*/numpy/_core/*' \
+    -prune -exec rm -rf {} + \
+ && find /opt/figment -name '*.pyi' -delete \
+ && if [ "${DEVICE}" = cpu ]; then find /opt/figment -name 'libonnxruntime.so.*' -delete; fi
 
 FROM python:3.11-slim-bookworm
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="Figment" \
+      org.opencontainers.image.description="Images from tuned GAN generators" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}"
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin figment
 COPY --from=packages /opt/figment /opt/figment
 WORKDIR /srv/figment
-COPY bentofile.yaml ./
+COPY LICENSE bentofile.yaml ./
 COPY models ./models
 COPY serving ./serving
 COPY deploy/image/* /usr/local/bin/

@@ -2,6 +2,8 @@
 #   make serve   starts the service on port 3000, with the bundles that ship (installs no torch)
 #   make test    installs everything, runs the whole test suite
 #   make bench   measures the tables of docs/performance.md on this machine (needs wrk and a C compiler)
+#   make lock    writes the hashes of the image's packages, after a change of constraints.txt
+#   make audit   asks PyPI for known vulnerabilities of the image's packages
 #   make install installs what training, tests and lint need, and runs nothing
 # PORT=, HOST= and every FIGMENT_… variable pass through.
 
@@ -17,7 +19,7 @@ ONNXRUNTIME := $(shell nvidia-smi --list-gpus >/dev/null 2>&1 && echo gpu || ech
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve test install lint format bench clean
+.PHONY: serve test install lint format bench lock audit clean
 
 # At a keyboard no load balancer has to learn of the end: Ctrl-C does not linger.
 # A relative FIGMENT_MODELS is relative to the shell's folder. With make -C, that is not make's folder.
@@ -52,8 +54,31 @@ format: .venv/everything
 bench: .venv/everything
 	$(BIN)/python -m benchmarks $(BENCH)
 
+# The tools have an environment of their own: what they need must not decide what is locked or audited.
+TOOLS := .venv-tools/bin
+
+lock: .venv-tools/made
+	@for device in cpu gpu; do \
+		lock=serving/lock-$$device.txt; \
+		echo "# Every package of the $$device image, with the hashes of its files. Made by \`make lock\` from constraints.txt; do not edit." >$$lock.new; \
+		$(TOOLS)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 \
+			--python-platform x86_64-manylinux_2_28 -c constraints.txt serving/requirements-$$device.txt >>$$lock.new \
+			&& mv $$lock.new $$lock || exit 1; \
+	done
+
+# --strict: without it, a package about which nothing could be learned counts as one without vulnerabilities.
+audit: .venv-tools/made
+	@for device in cpu gpu; do \
+		$(TOOLS)/pip-audit --strict --disable-pip --no-deps -r serving/lock-$$device.txt || exit 1; \
+	done
+
+.venv-tools/made:
+	$(PYTHON) -m venv .venv-tools
+	$(TOOLS)/pip install --quiet --disable-pip-version-check -c constraints.txt uv pip-audit
+	@touch $@
+
 clean:
-	rm -rf .venv .bentoml
+	rm -rf .venv .venv-tools .bentoml
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -29,6 +29,11 @@ class ErrorCode(enum.Enum):
     UNAVAILABLE = enum.auto()
     DEADLINE = enum.auto()
 
+    @property
+    def label(self) -> str:
+        """The reason's name in logs and spans."""
+        return self.name.lower()
+
 
 STATUS: dict[ErrorCode, int] = {
     ErrorCode.NOT_HTTP: 400,

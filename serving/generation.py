@@ -44,7 +44,11 @@ def check_fits(runtime: Runtime, record: RequestRecord, engine: Engine, images: 
 
 
 async def run(
-    runtime: Runtime, engine: Engine, inputs: Inputs, finish: Callable[[InferenceResult], Any] | None = None
+    runtime: Runtime,
+    record: RequestRecord,
+    engine: Engine,
+    inputs: Inputs,
+    finish: Callable[[InferenceResult], Any] | None = None,
 ) -> Any:
     """Generates the images of ``inputs``, and returns them, or the value of ``finish`` from an encoder thread.
 
@@ -52,6 +56,7 @@ async def run(
     """
     scheduler = runtime.scheduler_for(engine)
     pending = scheduler.submit(inputs, finish)
+    record.submitted = pending.submitted
     try:
         return await pending.future
     except asyncio.CancelledError:
@@ -64,5 +69,5 @@ def record_generation(
 ) -> None:
     """Records how long each stage took, and the seeds: ``None`` if the client sent noise."""
     record.queue_seconds, record.inference_seconds = result.queue_seconds, result.inference_seconds
-    record.encode_seconds = encode_seconds
+    record.generated, record.encode_seconds = result.finished, encode_seconds
     record.seeds = seeds

@@ -13,6 +13,7 @@ import bentoml
 from _bentoml_sdk import Service  # type: ignore[import-untyped]
 
 from serving.api.requests import GenerateRequest
+from serving.config.otlp import sends_spans
 from serving.config.settings import MODELS_VARIABLE, SettingsError, check_folder, load_settings
 from serving.process.listening import check_address, requested_address
 from serving.process.logs import configure_logging
@@ -34,7 +35,7 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
 
         from serving.app import Application
         from serving.connection.connection import limit_connections
-        from serving.http.tracing import traced
+        from serving.http.tracing import create_tracer
         from serving.inference.device import Devices, Hardware
         from serving.metrics import Metrics
         from serving.runtime import Runtime
@@ -50,16 +51,14 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             runtime.start(Devices(settings.device, Hardware(settings.intra_op_threads, gpu, settings.cuda_graphs)))
             return runtime
 
-        application = Application(super().to_asgi(is_main), create_runtime, settings)
-        outermost = traced(application, application.router.label)
-        # When tracing is on, do not reject early: an early rejection has no span.
+        application = Application(super().to_asgi(is_main), create_runtime, settings, create_tracer())
         limit_connections(
             application,
-            rejects_early=outermost is application,
+            rejects_early=True,
             deadline_seconds=settings.deadline_seconds,
             keep_alive_seconds=settings.keep_alive_seconds,
         )
-        return outermost
+        return application
 
 
 def _workers() -> int:
@@ -75,7 +74,7 @@ def _workers() -> int:
     workers=_workers(),  # one process per device, so that all clients share its queue and batches
     metrics={"enabled": False},  # BentoML's metrics label by raw path; Figment's are at /metrics
     logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": ".*"},  # BentoML's own middleware runs even without an exporter: see ``traced``
+    tracing={"excluded_urls": ".*"},  # BentoML's own middleware runs even without an exporter: see ``RequestTracer``
 )
 class Figment:
     """Images from tuned GAN generators."""
@@ -87,6 +86,7 @@ class Figment:
         try:
             settings = load_settings()
             check_folder(settings.models)
+            sends_spans(os.environ)
             address = requested_address()
             if address is not None:
                 check_address(*address)

@@ -151,7 +151,7 @@ async def _encode(
         is_small = len(answer.pictures) <= part_images
         return result, answer, answer.body(encode(answer, answer.pictures)) if is_small else None
 
-    result, answer, body = await run(runtime, engine, inputs, finish)
+    result, answer, body = await run(runtime, record, engine, inputs, finish)
     if body is None:
         pictures = answer.pictures
         parts = [pictures[start : start + part_images] for start in range(0, len(pictures), part_images)]

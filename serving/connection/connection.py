@@ -43,7 +43,7 @@ class Application(Protocol):
 
     connections: set[asyncio.Transport]
 
-    def record_rejection(self, error: ApiError) -> RequestRecord:
+    def record_rejection(self, error: ApiError, headers: list[tuple[bytes, bytes]], body_bytes: int) -> RequestRecord:
         """Records and counts what was rejected before there was a request."""
 
     def can_reject_early(self, method: bytes, address: bytes) -> bool:
@@ -93,7 +93,8 @@ class Connection(HttpToolsProtocol):
         self._client_state = ClientState()
         # Uvicorn formats a log line for every request, and lets the logger drop it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
-        self.url = b""
+        # Uvicorn sets both at a request's first byte; input that is not HTTP may have none.
+        self.url, self.headers = b"", []
         # The body so far of a request that may be rejected early: no cycle exists for it yet.
         self._held_body: bytes | None = None
         # Of a request that offers an upgrade: its address, and the number of its headers. See ``_parse``.
@@ -354,8 +355,8 @@ class Connection(HttpToolsProtocol):
             self._finish()
 
     def _write_error(self, error: ApiError) -> None:
-        record = self.application.record_rejection(error)
         body = json.dumps(error_body(error, self.url.partition(b"?")[0].decode("latin-1"))).encode()
+        record = self.application.record_rejection(error, self.headers, len(body))
         headers = {
             b"content-type": b"application/json",
             b"content-length": str(len(body)).encode(),

@@ -1,4 +1,4 @@
-"""How one request went: written once, read by response headers and metrics."""
+"""How one request went: written once, read by response headers, metrics, log and spans."""
 
 import functools
 import random
@@ -25,16 +25,26 @@ class RequestRecord:
     """
 
     id: bytes
+    method: str | None
+    """``None`` for what was rejected before there was a request."""
+
     route: str
     started: float
-    """In seconds of ``time.monotonic``."""
+    """In seconds of ``time.monotonic``, like ``submitted`` and ``generated``."""
 
     model: str | None = None
     version: int | None = None
     images: int = 0
     seeds: list[int] | None = None
+    body_bytes: int = 0
+    """Of the response."""
+
     status: int = STATUS[ErrorCode.DISCONNECTED]
     reason: ErrorCode | None = None
+    submitted: float | None = None
+    """When the images entered their queue, and ``generated``: when the device had finished them."""
+
+    generated: float | None = None
     queue_seconds: float = 0.0
     inference_seconds: float = 0.0
     encode_seconds: float = 0.0

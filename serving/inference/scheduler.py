@@ -359,13 +359,15 @@ class Scheduler:
             logger.warning("A batch of %d requests failed; each is tried alone: %s", len(formed.slices), error)
             return [outcome for part in formed.slices for outcome in self._run(self._pad([part]), False)]
         request = formed.slices[0].request
-        logger.error("A request failed on the device", exc_info=error)
+        logger.error("A request failed on the device: %s", error)
         with self._lock:
             request.dropped = True
             self._queue.cancel(request)
             self._update_queue_gauge()
         sentence = "The images could not be generated; the service's log says why."
-        return [(request, ApiError(ErrorCode.BROKEN, sentence))]
+        failure = ApiError(ErrorCode.BROKEN, sentence)
+        failure.__cause__ = error  # which is logged with the request's id
+        return [(request, failure)]
 
 
 def _inputs(part: RequestSlice[PendingRequest]) -> Inputs:

@@ -108,7 +108,7 @@ async def _infer(runtime: Runtime, record: RequestRecord, request: Request, body
     check_fits(runtime, record, engine, count)
     prepare = partial(read_tensors, message, card, count)
     tensors = prepare() if count <= SMALL_IMAGES else await runtime.encoder.run_exclusive(prepare)
-    result = await run(runtime, engine, tensors.inputs)
+    result = await run(runtime, record, engine, tensors.inputs)
     started = time.monotonic()
     head = ResponseHead(card.name, card.version, message.id, result.images.shape)
     json_length: int | None = None

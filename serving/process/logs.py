@@ -5,8 +5,12 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from serving.config.settings import LogFormat
+
+# `json.dumps` would create an encoder for every line.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 _TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -27,19 +31,24 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as a JSON object: time (UTC), level, logger, message, and the traceback of an exception."""
+    """Formats a record as a JSON object: time (UTC), level, logger, message, and the traceback of an exception.
+
+    A record's ``members`` (``extra={"members": {…}}``) are added to the object.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the object in one line."""
-        line = {
+        line: dict[str, Any] = {
             "time": _utc_time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if members := getattr(record, "members", None):
+            line |= members
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return _encode(line)
 
 
 def configure_logging(log_format: LogFormat) -> None:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @asynccontextmanager
-async def application(zoo, **settings):
+async def application(zoo, tracer=None, **settings):
     """The application and its runtime, ready."""
 
     async def no_bentoml(scope, receive, send):
@@ -32,7 +32,7 @@ async def application(zoo, **settings):
 
     chosen = Settings(models=zoo, default_model="mlp", queue_images=4, **settings)
     runtime = Runtime(chosen, Metrics())
-    served = Application(no_bentoml, lambda: runtime, chosen)
+    served = Application(no_bentoml, lambda: runtime, chosen, tracer)
     lifespan = asyncio.create_task(served({"type": "lifespan"}, None, None))
     runtime.start(Devices("cpu", Hardware(1)))
     while runtime.phase is not Phase.READY:
@@ -72,9 +72,9 @@ def configured(served, rejects_early=True):
 class InProcess:
     """The application in an event loop that runs only during a call."""
 
-    def __init__(self, zoo, **settings):
+    def __init__(self, zoo, tracer=None, **settings):
         self._loop = asyncio.new_event_loop()
-        self._opened = application(zoo, **settings)
+        self._opened = application(zoo, tracer, **settings)
         self.application, self.runtime = self._loop.run_until_complete(self._opened.__aenter__())
 
     def close(self):
@@ -84,13 +84,18 @@ class InProcess:
 
     def ask(self, data):
         """Returns the response to a request's bytes: status, headers and body."""
+        (answer,) = self.ask_all(data, 1)
+        return answer
+
+    def ask_all(self, data, times):
+        """Returns this number of responses to the bytes of one connection."""
 
         async def main():
             client = Client(configured(self.application))
             client.send(data)
-            (answer,) = await client.answered()
+            answers = await client.answered(times)
             client.leave()
-            return answer
+            return answers
 
         return self._loop.run_until_complete(main())
 
@@ -119,7 +124,7 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 async def listening(app, deadline=30.0, keep_alive=75.0):
     """Starts a server with real sockets for any application; yields its address."""
     app.connections = set()
-    app.record_rejection = lambda error: RequestRecord(b"id", "other", 0)
+    app.record_rejection = lambda error, headers, size: RequestRecord(b"id", None, "other", 0)
     limit_connections(app, rejects_early=False, deadline_seconds=deadline, keep_alive_seconds=keep_alive)
     config = Config(app, http=Connection, log_config=None)
     config.load()

@@ -29,7 +29,7 @@ REQUESTS = {
 async def post(runtime, content, accept):
     headers = {"content-type": "application/json", "content-length": str(len(content)), "accept": accept}
     scope = {"type": "http", "method": "POST", "path": "/generate", "query_string": b""}
-    scope["state"] = {"record": RequestRecord(b"id", "/generate", 0)}
+    scope["state"] = {"record": RequestRecord(b"id", "POST", "/generate", 0)}
     ClientState().attach(scope)
     scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
     messages = [{"type": "http.request", "body": content}]
