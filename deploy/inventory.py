@@ -29,9 +29,9 @@ def package_name(distribution: Distribution) -> str:
 def licence_of(distribution: Distribution) -> dict[str, Any] | None:
     """Returns the licence as CycloneDX writes it: an SPDX expression or a name; ``None`` if the package names none."""
     metadata = distribution.metadata
-    if expression := metadata.get("License-Expression"):
-        return {"expression": expression}
-    stated = (metadata.get("License") or "").strip()
+    if "License-Expression" in metadata:
+        return {"expression": metadata["License-Expression"]}
+    stated = metadata["License"].strip() if "License" in metadata else ""
     classifiers = [line for line in metadata.get_all("Classifier") or () if line.startswith(_CLASSIFIER)]
     # Some packages put the whole text into the field.
     if stated and "\n" not in stated and stated.upper() != "UNKNOWN":
