@@ -46,9 +46,10 @@ def _read(path: Path, file: TextIO, runs: WatchedRuns) -> None:
             damaged = (line, f"there are {len(row)} values, and the header has {len(header)}")
             continue
         d_loss, g_loss = row[d_at], row[g_at]
-        step = _whole(row[step_at])
+        text = row[step_at]
+        step = int(text) if text.isdecimal() else _whole(text)
         if step is None:
-            damaged = (line, f"step is {row[step_at]!r}; it must be a whole number")
+            damaged = (line, f"step is {text!r}; it must be a whole number")
             continue
         if not (d_loss and g_loss):  # not logged in this row
             continue

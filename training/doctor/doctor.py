@@ -8,7 +8,7 @@ from training.doctor.history import History
 from training.doctor.rules import RULES, Moment, Reason
 from training.doctor.scores import ScoreWatch, overfitting
 from training.doctor.signals import KNOWN_LOSSES, Signals, known_loss
-from training.doctor.thresholds import CHECK_ROWS, CHECKS_PER_LENGTH, CONFIRMATIONS, WARM_UP_ROWS
+from training.doctor.thresholds import CHECK_ROWS, CHECKS_PER_LENGTH, CONFIRMATIONS, MAX_CHECK_ROWS, WARM_UP_ROWS
 
 SURE, LIKELY, POSSIBLE = "sure", "likely", "possible"
 LIKELY_MARGIN = 1.5
@@ -92,14 +92,14 @@ class Doctor:
 
     def observe_losses(self, step: int, d_loss: float, g_loss: float) -> list[Finding]:
         """Does what ``observe`` does for a row that has only the losses, faster."""
-        if not (math.isfinite(d_loss) and math.isfinite(g_loss)):
+        if not math.isfinite(d_loss + g_loss):
             return self.observe(Signals(step, d_loss, g_loss))
         self._d_loss.add(d_loss)
         self._g_loss.add(g_loss)
         self.rows += 1
         if self.rows < self._next_check:
             return []
-        self._next_check = self.rows + max(CHECK_ROWS, self.rows // CHECKS_PER_LENGTH)
+        self._next_check = self.rows + min(max(CHECK_ROWS, self.rows // CHECKS_PER_LENGTH), MAX_CHECK_ROWS)
         return self._check(step)
 
     def _check(self, step: int) -> list[Finding]:
@@ -108,7 +108,7 @@ class Doctor:
             KNOWN_LOSSES[self.loss] if self.loss else (),
             self._d_loss.windows(),
             self._g_loss.windows(),
-            self._g_gradient.windows() if self._g_gradient.rows >= WARM_UP_ROWS else None,
+            self._g_gradient.windows() if len(self._g_gradient) >= WARM_UP_ROWS else None,
         )
         reasons: dict[str, Reason] = {}
         for rule in RULES:

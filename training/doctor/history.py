@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from training.doctor.thresholds import LATEST_ROWS, LATEST_SHARE, RECENT_ROWS, RECENT_SHARE, SKIPPED_ROWS
 
 CAPACITY = 2_048
-"""Rows that are kept. A full history drops every second row, and from then on keeps half as many."""
+"""Most rows that are kept. A history beyond it drops every second row, and from then on takes only half as many."""
 
 Values = NDArray[np.float64]
 
@@ -30,31 +30,33 @@ class Level:
 
 def level_of(values: Values) -> Level:
     """Returns the quantiles of a window that is not empty."""
-    ordered = np.sort(values)
-    last = len(ordered) - 1
-    return Level(*(float(ordered[round(share * last)]) for share in (0.1, 0.5, 0.9)))
+    ordered, last = np.sort(values), len(values) - 1
+    low, median, high = ordered[[round(0.1 * last), round(0.5 * last), round(0.9 * last)]].tolist()
+    return Level(low, median, high)
 
 
 class History:
     """Keeps a signal's values, evenly thinned out, oldest first."""
 
     def __init__(self) -> None:
-        self._values = np.empty(CAPACITY)
-        self._kept, self._stride, self.rows = 0, 1, 0
-
-    def add(self, value: float) -> None:
+        self._values: Values = np.empty(0)
+        self._stride, self._rows = 1, 0
+        self._pending: list[float] = []
+        self.add = self._pending.append
         """Adds the next value."""
-        if self.rows % self._stride == 0:
-            if self._kept == CAPACITY:
-                self._values[: CAPACITY // 2] = self._values[::2]
-                self._kept, self._stride = CAPACITY // 2, 2 * self._stride
-            self._values[self._kept] = value
-            self._kept += 1
-        self.rows += 1
+
+    def __len__(self) -> int:
+        return self._rows + len(self._pending)
 
     def windows(self) -> "Windows":
         """Returns the windows of the run so far, which needs ``WARM_UP_ROWS`` rows."""
-        return Windows(self._values[: self._kept])
+        first = -self._rows % self._stride
+        self._values = np.concatenate([self._values, self._pending[first :: self._stride]])
+        self._rows = len(self)
+        self._pending.clear()
+        while len(self._values) > CAPACITY:
+            self._values, self._stride = self._values[::2].copy(), 2 * self._stride
+        return Windows(self._values)
 
 
 class Windows:

@@ -50,6 +50,8 @@ def _bursts(now: Moment) -> Reason | None:
     recent, early = now.d_loss.recent, now.d_loss.early
     if recent.spread <= limit.BURSTS * recent.median or recent.median > limit.FALLING * early.median:
         return None
+    if now.g_loss.rise() <= 0:  # a discriminator that wins raises the generator's loss; a classifier's loss may fall
+        return None
     return Reason(
         f"the discriminator's loss is mostly near {recent.median:.3g}, with bursts up to {recent.high:.3g}; in the "
         f"first half of the run its median was {early.median:.3g}",
@@ -61,8 +63,11 @@ def _bursts(now: Moment) -> Reason | None:
 def _fallen(now: Moment) -> Reason | None:
     if not now.positive:
         return None
-    recent, early, rise = now.d_loss.recent, now.d_loss.early, now.g_loss.rise()
-    if recent.median > limit.FALLEN * early.median or rise < limit.GENERATOR_RISEN:
+    recent, early = now.d_loss.recent, now.d_loss.early
+    if recent.median > limit.FALLEN * early.median:
+        return None
+    rise = now.g_loss.rise()
+    if rise < limit.GENERATOR_RISEN:
         return None
     return Reason(
         f"the discriminator's loss has fallen from {early.median:.3g} to {recent.median:.3g}, while the generator's "
@@ -74,7 +79,7 @@ def _fallen(now: Moment) -> Reason | None:
 
 def _dropped(now: Moment) -> Reason | None:
     latest, before = now.d_loss.latest, now.d_loss.before
-    if not now.positive or latest.median > limit.DROPPED * before.median:
+    if not now.positive or latest.median > limit.DROPPED * before.median or now.d_loss.shift() > -limit.STANDS_OUT:
         return None
     return Reason(
         f"the discriminator's loss has dropped from {before.median:.3g} to {latest.median:.3g}",
@@ -85,7 +90,7 @@ def _dropped(now: Moment) -> Reason | None:
 
 def _jumped(now: Moment) -> Reason | None:
     latest, before = now.d_loss.latest, now.d_loss.before
-    if not now.positive or latest.median <= limit.JUMPED * before.median:
+    if not now.positive or latest.median <= limit.JUMPED * before.median or now.d_loss.shift() < limit.STANDS_OUT:
         return None
     return Reason(
         f"the discriminator's loss has jumped from {before.median:.3g} to {latest.median:.3g}",
@@ -95,9 +100,11 @@ def _jumped(now: Moment) -> Reason | None:
 
 
 def _opposite_shift(now: Moment) -> Reason | None:
-    discriminator, generator = now.d_loss.shift(), now.g_loss.shift()
-    opposite = discriminator * generator < 0
-    if not opposite or abs(discriminator) < limit.SHIFTED or abs(generator) < limit.GENERATOR_SHIFTED:
+    discriminator = now.d_loss.shift()
+    if abs(discriminator) < limit.SHIFTED:
+        return None
+    generator = now.g_loss.shift()
+    if abs(generator) < limit.GENERATOR_SHIFTED or discriminator * generator > 0:
         return None
     return Reason(
         f"both losses have left their range: the discriminator's went from {now.d_loss.before.median:.3g} to "
@@ -188,6 +195,8 @@ def _vanished(now: Moment) -> Reason | None:
 
 
 def _constant(now: Moment) -> Reason | None:
+    if now.d_loss.recent.spread or now.g_loss.recent.spread:
+        return None
     losses = (now.d_loss.recent_values, now.g_loss.recent_values)
     if any((values != values[0]).any() for values in losses):
         return None

@@ -7,8 +7,8 @@ matters. ``benchmarks/training/doctor.py`` measures how well the rules do.
 
 WARM_UP_ROWS = 50
 """No finding before: the first losses of every run swing. NaN and infinity are found in any row."""
-CHECK_ROWS, CHECKS_PER_LENGTH = 10, 50
-"""Rows from one check to the next: 10, and from 500 rows on a fiftieth of the run so far."""
+CHECK_ROWS, CHECKS_PER_LENGTH, MAX_CHECK_ROWS = 10, 50, 4_096
+"""Rows from one check to the next: 10, from 500 rows on a fiftieth of the run so far, and never more than 4 096."""
 CONFIRMATIONS = 2
 """Checks in a row at which a rule must hold before it is a finding, and fail before the finding is over (hysteresis).
 
@@ -34,6 +34,9 @@ GENERATOR_RISEN = 0.2
 DROPPED, JUMPED = 0.6, 1.6
 """Latest loss of the discriminator over its median in the half of the run before. The thirty: healthy 0.69 to 1.24,
 sick down to 0 and up to 7."""
+STANDS_OUT = 0.5
+"""Change of the latest loss in units of its spread before, beside ``DROPPED`` and ``JUMPED``: the median of a loss with
+bursts doubles and halves by chance."""
 SHIFTED, GENERATOR_SHIFTED = 1.5, 1.0
 """Change of the latest losses of the discriminator and the generator, in units of their spread in the half of the run
 before. The thirty, where both losses change in opposite directions: at most 0.7 and 0.6. Independent of a constant
