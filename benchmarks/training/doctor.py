@@ -30,10 +30,10 @@ WORST_FID = 150.0
 WORST_SHARE_OF_NOISE = 0.5
 
 GRID: dict[str, tuple[float, ...]] = {
-    "BURSTS": (0.8, 1.1, 1.5, 2.0),
-    "FALLEN": (0.3, 0.45, 0.6),
+    "BURSTS": (0.8, 1.0, 1.3, 1.6, 2.0),
+    "FALLEN": (0.3, 0.4, 0.55),
     "DROPPED": (0.4, 0.6, 0.75),
-    "UNDECIDED_CRITIC": (0.15, 0.25, 0.4),
+    "UNDECIDED_CRITIC": (0.15, 0.25, 0.35),
 }
 """The thresholds that decide most, and what each is tried at."""
 
@@ -104,9 +104,7 @@ def doctor_alarm(run: Run) -> Alarm:
 
 
 def simple_alarm(run: Run) -> Alarm:
-    """Returns the first step at which the median of the discriminator's loss over 1 000 steps is below 0.1 of its
-    equilibrium.
-    """
+    """Returns where the discriminator's loss, the median over 1 000 steps, is first below 0.1 of its equilibrium."""
     scales = KNOWN_LOSSES.get(known_loss(run.loss) or "", ())
     steps, losses, first = np.array(run.steps), np.array(run.d_loss), 0
     for last, step in enumerate(steps if scales else ()):

@@ -114,4 +114,4 @@ CONDITIONS = {
         ),
     )
 }
-"""Name → condition, the most urgent first."""
+"""Name → condition."""

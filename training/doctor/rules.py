@@ -116,10 +116,10 @@ def _opposite_shift(now: Moment) -> Reason | None:
 
 
 def _exploded(now: Moment) -> Reason | None:
-    rise = now.g_loss.rise()
-    if rise < limit.EXPLODED:
+    early, recent, rise = now.g_loss.early, now.g_loss.recent, now.g_loss.rise()
+    # In units of the spread alone, a large batch would turn a slow rise into an explosion: its spread is small.
+    if rise < limit.EXPLODED or recent.median < limit.EXPLODED * max(abs(early.low), abs(early.high)):
         return None
-    early, recent = now.g_loss.early, now.g_loss.recent
     return Reason(
         f"the generator's loss has risen from {early.median:.3g} to {recent.median:.3g}, {rise:.1f} times its spread",
         {"generator_rise": rise, "median": recent.median, "early_median": early.median},
@@ -209,20 +209,20 @@ def _constant(now: Moment) -> Reason | None:
 
 
 RULES = (
-    Rule("divergence", _exploded),
-    Rule("divergence", _unbounded),
     Rule("data_fault", _constant),
     Rule("discriminator_overpowers", _bursts),
     Rule("discriminator_overpowers", _fallen),
     Rule("discriminator_overpowers", _dropped),
+    Rule("vanished_gradient", _vanished),
+    Rule("divergence", _exploded),
+    Rule("divergence", _unbounded),
     Rule("divergence", _jumped),
     Rule("divergence", _opposite_shift),
     Rule("critic_drift", _undecided_critic),
     Rule("oscillation", _oscillates),
     Rule("discriminator_too_weak", _cannot_tell),
-    Rule("vanished_gradient", _vanished),
 )
-"""Every rule over windows, the most urgent first: of several that hold at once, the first names the finding."""
+"""Every rule over windows, the most specific first: conditions that begin at once are reported in this order."""
 
 
 def _margin(value: float, threshold: float) -> float:

@@ -12,7 +12,7 @@ CHECK_ROWS, CHECKS_PER_LENGTH, MAX_CHECK_ROWS = 10, 50, 4_096
 CONFIRMATIONS = 2
 """Checks in a row at which a rule must hold before it is a finding, and fail before the finding is over (hysteresis).
 
-Of the thirty: one check alone raises a false alarm on StyleGAN2, four are too late for ACGAN."""
+Four checks would be too late for ACGAN; one check alone follows every swing."""
 
 SKIPPED_ROWS = 10
 """Rows at the start that no window holds."""
@@ -21,34 +21,34 @@ LATEST_ROWS, LATEST_SHARE = 20, 1 / 50
 RECENT_ROWS, RECENT_SHARE = 30, 1 / 8
 """The recent window: 30 rows, or an eighth of the run so far if that is more."""
 
-BURSTS = 1.1
-"""Spread (10 % to 90 %) of the discriminator's loss over its median. The thirty: healthy up to 1.0, and StyleGAN2 for
-one check 1.15; sick from 1.1 on, mostly over 2. Every value from 1.0 to 1.5 separates them."""
+BURSTS = 1.3
+"""Spread (10 % to 90 %) of the discriminator's loss over its median. The thirty, in two checks in a row: healthy up to
+1.08, sick from 1.8 on before it was too late."""
 FALLING = 0.7
 """Recent loss of the discriminator over its median in the first half of the run. A loss with bursts at a steady level
 is no finding: the run may be poor, but it does not get worse."""
-FALLEN = 0.45
-"""The same ratio, without bursts. The thirty: healthy from 0.54 on, sick down to 0."""
+FALLEN = 0.4
+"""The same ratio, without bursts. The thirty: healthy from 0.46 on, sick down to 0.28 and less."""
 GENERATOR_RISEN = 0.2
 """Rise of the generator's loss since the first half of the run, in units of its spread there. Beside ``FALLEN``."""
-DROPPED, JUMPED = 0.6, 1.6
-"""Latest loss of the discriminator over its median in the half of the run before. The thirty: healthy 0.69 to 1.24,
-sick down to 0 and up to 7."""
+DROPPED, JUMPED = 0.6, 1.5
+"""Latest loss of the discriminator over its median in the half of the run before. The thirty: healthy 0.72 to 1.15,
+sick down to 0.52 and less, and up to 1.63."""
 STANDS_OUT = 0.5
 """Change of the latest loss in units of its spread before, beside ``DROPPED`` and ``JUMPED``: the median of a loss with
 bursts doubles and halves by chance."""
 SHIFTED, GENERATOR_SHIFTED = 1.5, 1.0
-"""Change of the latest losses of the discriminator and the generator, in units of their spread in the half of the run
-before. The thirty, where both losses change in opposite directions: at most 0.7 and 0.6. Independent of a constant
-in the loss, such as that of a classifier."""
+"""Change of the latest losses of the discriminator and the generator in opposite directions, in units of their spread
+before. The thirty: both changed by 0.5 at most. Independent of a constant in the loss, such as that of a classifier;
+the source is a margin of two over that."""
 EXPLODED = 5.0
-"""Rise of the generator's loss since the first half of the run, in units of its spread there. The thirty: at most
-0.7, and 2.0 for a critic. A recent size of the discriminator's loss this many times its earlier one counts, too."""
+"""Rise of the generator's loss since the first half of the run, in units of its spread there, and its recent size over
+the earlier one; of the discriminator's loss, the size alone. The thirty: the rise is 0.7 at most, of a critic 1.9."""
 OSCILLATING_LEVEL = 0.3
 """Share of the equilibrium above which bursts are swings of both players, not a discriminator that has won."""
 UNDECIDED_CRITIC = 0.25
-"""Share of recent rows in which a critic rates generated images above real ones. The thirty: 0.15 for the healthy
-critic, 0.25 and more for WGAN-WC, 0.24 and more for WGAN-DRA after its best."""
+"""Share of recent rows in which a critic rates generated images above real ones. The thirty: 0.18 for the healthy
+critic, 0.29 and more for the two that went wrong."""
 AT_EQUILIBRIUM = 0.02
 """Relative distance of both losses from the values at which the discriminator cannot tell. The thirty: never near."""
 
