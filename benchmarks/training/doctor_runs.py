@@ -163,7 +163,7 @@ def _recipe_for(ailment: str, random: np.random.RandomState) -> tuple[str, list[
     if ailment == "critic without a bound":
         return "dcgan-plain", []
     if ailment == "tiny generator":
-        sizes = ["network.generator_width=8", "network.discriminator_width=32", "network.noise_dim=4"]
+        sizes = ["network.generator_width=8", "network.discriminator_width=24", "network.noise_dim=4"]
         return "sngan", ["loss=hinge", *sizes]
     if ailment == "few images":
         losses = ("non_saturating", "hinge", "least_squares")
