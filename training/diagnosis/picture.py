@@ -35,7 +35,7 @@ def draw(rows: list[Signals], diagnosis: Diagnosis, path: Path) -> Path:
                     axes.plot(*zip(*points, strict=True), label=legend, linewidth=1, marker="." * (len(points) < 40))
             _mark(axes, diagnosis)
             axes.grid(alpha=0.3)
-            axes.legend(fontsize="small", loc="upper left")
+            axes.legend(fontsize="small", loc="upper right")
         grid[-1, 0].set_xlabel("images seen")
         verdict = ", ".join(dict.fromkeys(finding.condition.name for finding in diagnosis.findings))
         figure.suptitle(f"{diagnosis.run}: {verdict or 'nothing found'}")
@@ -47,11 +47,14 @@ def draw(rows: list[Signals], diagnosis: Diagnosis, path: Path) -> Path:
 
 
 def _mark(axes: Axes, diagnosis: Diagnosis) -> None:
-    for number, finding in enumerate(diagnosis.findings):
-        axes.axvspan(finding.began, finding.step, color=f"C{3 + number % 6}", alpha=0.25)
-        axes.axvline(
-            finding.step, color=f"C{3 + number % 6}", linewidth=1, linestyle="--", label=finding.condition.name
-        )
+    """Draws each finding from its beginning to its report, in one colour and with one legend for each condition."""
+    names = list(dict.fromkeys(finding.condition.name for finding in diagnosis.findings))
+    for finding in diagnosis.findings:
+        color = f"C{2 + names.index(finding.condition.name)}"
+        axes.axvspan(finding.began, finding.step, color=color, alpha=0.25, linewidth=0)
+        axes.axvline(finding.step, color=color, linewidth=1, linestyle="--")
+    for number, name in enumerate(names):
+        axes.plot([], [], color=f"C{2 + number}", linestyle="--", linewidth=1, label=name)
 
 
 def _points(rows: list[Signals], signal: str) -> list[tuple[int, float]]:

@@ -67,7 +67,7 @@ class WatchedRuns:
     by_name: dict[str, WatchedRun] = field(default_factory=dict)
 
     def add(self, run: str, loss: str) -> WatchedRun:
-        """Returns the watched of a run. Raises ``TrainingError`` if the run had another loss before."""
+        """Returns the run of that name, new or known. Raises ``TrainingError`` if the run had another loss before."""
         watched = self.by_name.get(run)
         if watched is None:
             watched = self.by_name[run] = WatchedRun(run, loss, Doctor(loss))
