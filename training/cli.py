@@ -11,6 +11,7 @@ import typer
 
 from training.config.changeable import CHANGEABLE
 from training.data.cache_commands import cache
+from training.diagnosis.commands import diagnose
 from training.errors import TrainingError
 from training.evaluation.commands import evaluate, judge
 from training.options import DataOption, PresetArgument, RunArgument, SettingsOption
@@ -27,6 +28,7 @@ app = typer.Typer(
 
 app.command()(judge)
 app.command()(evaluate)
+app.command()(diagnose)
 app.command()(tune)
 app.add_typer(cache, name="cache")
 

@@ -25,14 +25,16 @@ def run(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.mark.parametrize("command", ["fit", "resume", "export", "judge", "evaluate", "tune"])
+@pytest.mark.parametrize("command", ["fit", "resume", "export", "judge", "evaluate", "tune", "diagnose"])
 def test_help_has_an_example(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0
     assert f"python -m training {command}" in " ".join(result.stdout.split())
 
 
-@pytest.mark.parametrize("command", [[], ["fit"], ["resume"], ["export"], ["judge"], ["evaluate"], ["tune"]])
+@pytest.mark.parametrize(
+    "command", [[], ["fit"], ["resume"], ["export"], ["judge"], ["evaluate"], ["tune"], ["diagnose"]]
+)
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     """``--help`` answers in 0.3 s; PyTorch alone would add two seconds."""
     code = (

@@ -1,0 +1,63 @@
+"""Every threshold of the doctor, each with its source.
+
+"The thirty" are StudioGAN's published CIFAR-10 trainings (seven went wrong), for which the ranges below were measured.
+Windows are counted in logged rows and in shares of the run so far, so neither the batch size nor the logging interval
+matters. ``benchmarks/training/doctor.py`` measures how well the rules do.
+"""
+
+WARM_UP_ROWS = 50
+"""No finding before: the first losses of every run swing. NaN and infinity are found in any row."""
+CHECK_ROWS, CHECKS_PER_LENGTH, MAX_CHECK_ROWS = 10, 50, 4_096
+"""Rows from one check to the next: 10, from 500 rows on a fiftieth of the run so far, and never more than 4 096."""
+CONFIRMATIONS = 2
+"""Checks in a row at which a rule must hold before it is a finding, and fail before the finding is over (hysteresis).
+
+Four checks would be too late for ACGAN; one check alone follows every swing."""
+
+SKIPPED_ROWS = 10
+"""Rows at the start that no window holds."""
+LATEST_ROWS, LATEST_SHARE = 20, 1 / 50
+"""The latest window: 20 rows, or a fiftieth of the run so far if that is more."""
+RECENT_ROWS, RECENT_SHARE = 30, 1 / 8
+"""The recent window: 30 rows, or an eighth of the run so far if that is more."""
+
+BURSTS = 1.3
+"""Spread (10 % to 90 %) of the discriminator's loss over its median. The thirty, in two checks in a row: healthy up to
+1.08, sick from 1.8 on before it was too late."""
+FALLING = 0.7
+"""Recent loss of the discriminator over its median in the first half of the run. A loss with bursts at a steady level
+is no finding: the run may be poor, but it does not get worse."""
+FALLEN = 0.4
+"""The same ratio, without bursts. The thirty: healthy from 0.46 on, sick down to 0.28 and less."""
+GENERATOR_RISEN = 0.2
+"""Rise of the generator's loss since the first half of the run, in units of its spread there. Beside ``FALLEN``."""
+DROPPED, JUMPED = 0.6, 1.5
+"""Latest loss of the discriminator over its median in the half of the run before. The thirty: healthy 0.72 to 1.15,
+sick down to 0.52 and less, and up to 1.63."""
+STANDS_OUT = 0.5
+"""Change of the latest loss in units of its spread before, beside ``DROPPED`` and ``JUMPED``: the median of a loss with
+bursts doubles and halves by chance."""
+SHIFTED, GENERATOR_SHIFTED = 1.5, 1.0
+"""Change of the latest losses of the discriminator and the generator in opposite directions, in units of their spread
+before. The thirty: both changed by 0.5 at most. Independent of a constant in the loss, such as that of a classifier;
+the source is a margin of two over that."""
+EXPLODED = 5.0
+"""Rise of the generator's loss since the first half of the run, in units of its spread there, and its recent size over
+the earlier one; of the discriminator's loss, the size alone. The thirty: the rise is 0.7 at most, of a critic 1.9."""
+OSCILLATING_LEVEL = 0.3
+"""Share of the equilibrium above which bursts are swings of both players, not a discriminator that has won."""
+UNDECIDED_CRITIC = 0.25
+"""Share of recent rows in which a critic rates generated images above real ones. The thirty: 0.18 for the healthy
+critic, 0.29 and more for the two that went wrong."""
+AT_EQUILIBRIUM = 0.02
+"""Relative distance of both losses from the values at which the discriminator cannot tell. The thirty: never near."""
+
+DEGRADED = 1.3
+"""Score over the best one so far. The definition of a run that went wrong in ``docs/troubleshooting.md``."""
+LOST_COVERAGE = 0.5
+"""Coverage over the best one so far (Naeem et al. 2020 for coverage; half is a choice)."""
+GENERALISATION_GAP = 0.5
+"""(D(train) - D(held out)) / (D(train) - D(generated)): r_v of Karras et al. 2020, equation 1. 0 = no overfitting,
+1 = held-out images look generated to the discriminator."""
+VANISHED_GRADIENT = 1e-3
+"""Norm of the generator's gradient over its median in the first half of the run."""
