@@ -83,7 +83,8 @@ def compare(options: argparse.Namespace, number: int) -> dict[str, Any]:
     tpe = _study(options, folder, "tpe")
     reached = images_until(tpe.search.trials, goal)
     while reached is None and tpe.images_seen() < random.images_seen():
-        work(tpe, len(tpe.search.trials) + 1, seeds=0)
+        # The preset's trial waits from the start on, and counts once it has ended.
+        work(tpe, sum(trial.state.is_finished() for trial in tpe.search.trials) + 1, seeds=0)
         reached = images_until(tpe.search.trials, goal)
     figures = {
         "random_best": goal,

@@ -177,6 +177,9 @@ def _decode_row(index: int, row: Row, config: DataConfig) -> _Outcome:
         pixels: NDArray[np.uint8] | TrainingError = (_pad if config.fit == "pad" else _crop)(image, config, where)
     except TrainingError as error:
         pixels = error
+    if config.channels == 4 and isinstance(pixels, np.ndarray):
+        # Files hold any colour below alpha 0. Nobody sees it, and it would tell images apart that look the same.
+        pixels = pixels * (pixels[..., 3:] > 0)
     return _Decoded(where, image.size, conversions, pixels)
 
 

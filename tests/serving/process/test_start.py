@@ -36,7 +36,7 @@ def listens(server):
 
 def test_service_uses_its_start_folder_and_ends_with_its_parent(started_elsewhere):
     served = started_elsewhere.wait(lambda answer: True).json()["models"]
-    assert {bundle["model"] for bundle in served} == {"mlp", "conv"}, "the bundles of the start folder"
+    assert {bundle["model"] for bundle in served} == {"mlp", "conv", "sprite"}, "the bundles of the start folder"
     times = re.findall(r"^\d{4}-\S+T(\S+)", started_elsewhere.log, re.MULTILINE)
     assert len(times) >= 4
     assert all(time.endswith(("+00:00", "+0000")) for time in times), started_elsewhere.log

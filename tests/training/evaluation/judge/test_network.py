@@ -191,6 +191,6 @@ def test_too_few_images_are_rejected(digit_images: TrainingImages) -> None:
 
 def test_a_run_learns_at_its_start_that_there_are_too_few_images(digit_images: TrainingImages) -> None:
     """Its judge is trained at the first score only."""
-    few = dataclasses.replace(digit_images, images=digit_images.images[:161], fingerprint="f" * 64)
+    few = dataclasses.replace(digit_images, images=digit_images.images[:161], fingerprint="161f" * 16)
     with pytest.raises(TrainingError, match="digits holds 161 images; a judge of 80 features needs at least 162"):
         find_judge(few)
