@@ -176,15 +176,17 @@ def test_a_name_that_is_neither_here_nor_on_the_hub_is_one_sentence(monkeypatch:
         load_images("nobody/nothing", PAD)
 
 
+@pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("cores", [1, 4])
 def test_threads_change_neither_the_order_nor_the_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, cores: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, cores: int, slow: bool
 ) -> None:
     """The first image that ends the command names it, even if a later one is decoded earlier."""
+    monkeypatch.setattr("training.data.decoding._WORTH_THREADS", 0 if slow else 1)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
     for number in range(150):
-        write(tmp_path / f"whole-{cores}", f"{number:03}.png", grey(value=number))
-    loaded = load_images(str(tmp_path / f"whole-{cores}"), CROP)
+        write(tmp_path / f"whole-{cores}-{slow}", f"{number:03}.png", grey(value=number))
+    loaded = load_images(str(tmp_path / f"whole-{cores}-{slow}"), CROP)
     assert loaded.images[:, 0, 0, 0].tolist() == list(range(150))
     for number in range(100):
         write(tmp_path / "bad", f"{number:03}.png", grey())
