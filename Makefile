@@ -2,6 +2,7 @@
 #   make serve   starts the service on port 3000, with the bundles that ship (installs no torch)
 #   make test    installs everything, runs the whole test suite
 #   make bench   measures the tables of docs/performance.md on this machine (needs wrk and a C compiler)
+#   make gpu-check   checks service and trainer on this machine's NVIDIA GPU, in less than three minutes
 #   make lock    writes the hashes of the image's packages, after a change of constraints.txt
 #   make audit   asks PyPI for known vulnerabilities of the image's packages
 #   make install installs what training, tests and lint need, and runs nothing
@@ -19,7 +20,7 @@ ONNXRUNTIME := $(shell nvidia-smi --list-gpus >/dev/null 2>&1 && echo gpu || ech
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve test install lint format bench lock audit clean
+.PHONY: serve test install lint format bench gpu-check lock audit clean
 
 # At a keyboard no load balancer has to learn of the end: Ctrl-C does not linger.
 # A relative FIGMENT_MODELS is relative to the shell's folder. With make -C, that is not make's folder.
@@ -53,6 +54,10 @@ format: .venv/everything
 # BENCH="serving --smoke" runs only the serving benchmark, in seconds, to check that it works.
 bench: .venv/everything
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# GPU_CHECK="--only driver,images" runs some of the checks; --help lists them.
+gpu-check: .venv/everything
+	$(BIN)/python -m benchmarks.gpu $(GPU_CHECK)
 
 # The tools have an environment of their own: what they need must not decide what is locked or audited.
 TOOLS := .venv-tools/bin

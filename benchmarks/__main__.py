@@ -1,4 +1,4 @@
-"""Runs all benchmarks, or the named ones: ``python -m benchmarks [NAME …] [--smoke] [--out FOLDER]``.
+"""Runs all benchmarks but ``gpu``, or the named ones: ``python -m benchmarks [NAME …] [--smoke] [--out FOLDER]``.
 
 A benchmark is a package or module of this folder with ``run(smoke, out)``. It prints a table, and writes ``NAME.json``
 to the folder ``out``.
@@ -10,6 +10,9 @@ import pkgutil
 from pathlib import Path
 
 import benchmarks
+
+NOT_BY_DEFAULT = {"gpu"}
+"""Runs only by name: it is no comparison of speeds, and fails without a GPU."""
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder for the JSON files")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.names or names:
+    for name in arguments.names or [name for name in names if name not in NOT_BY_DEFAULT]:
         importlib.import_module(f"benchmarks.{name}").run(arguments.smoke, arguments.out)
 
 

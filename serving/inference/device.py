@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from models.bundle import BundleError
+from serving.inference.driver import describe_driver
 
 logger = logging.getLogger("figment.device")
 
@@ -145,8 +146,8 @@ class Devices:
                 logger.warning("A graph runs neither on the CPU nor on %s: %s", PROVIDER_NAMES[provider], error)
                 raise
             if CPU not in self._candidates:
-                raise DeviceError(f"FIGMENT_DEVICE={self._device} cannot be used: {error}") from error
-            logger.warning("No GPU is used, generators run on the CPU: %s", error)
+                raise DeviceError(f"FIGMENT_DEVICE={self._device} cannot be used: {_with_driver(error)}") from error
+            logger.warning("No GPU is used, generators run on the CPU: %s", _with_driver(error))
             # Decided once for all bundles, and logged once: a mixture of devices would surprise operators.
             self._candidates = (CPU,)
             self.has_fallen_back = not isinstance(error, ProviderMissingError)
@@ -165,3 +166,8 @@ class Devices:
         if used != provider:
             raise DeviceError(f"{provider} did not load; ONNX Runtime would use {used}")
         return session
+
+
+def _with_driver(error: Exception) -> str:
+    """Returns an error of a GPU with the driver found and the one needed, unless no driver could help."""
+    return str(error) if isinstance(error, ProviderMissingError) else f"{error}. {describe_driver()}"
