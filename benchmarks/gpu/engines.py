@@ -16,8 +16,6 @@ from serving.inference.device import CUDA, Devices, Hardware
 from serving.inference.engine import Engine, Images, Inputs, open_engine
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
-MAX_BATCH = 64
-"""The default of ``FIGMENT_MAX_BATCH``."""
 MAX_DIFFERENCE = {"fp32": 1, "fp16": 2}
 """Precision → the largest allowed difference between devices, in steps of 255."""
 
@@ -38,9 +36,9 @@ def require_provider(target: Target) -> None:
         )
 
 
-def open_on(device: str, bundle: Bundle, cuda_graphs: bool = False) -> Engine:
+def open_on(device: str, bundle: Bundle, max_batch: int, cuda_graphs: bool = False) -> Engine:
     """Opens a bundle as the service does with this ``FIGMENT_DEVICE``. Raises ``DeviceError``."""
-    return open_engine(bundle, Devices(device, Hardware(usable_cores(), cuda_graphs=cuda_graphs)), MAX_BATCH)
+    return open_engine(bundle, Devices(device, Hardware(usable_cores(), cuda_graphs=cuda_graphs)), max_batch)
 
 
 def inputs_for(card: Card, seeds: Sequence[int]) -> Inputs:

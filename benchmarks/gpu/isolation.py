@@ -17,9 +17,6 @@ from multiprocessing.process import BaseProcess
 from benchmarks.gpu.rows import Row, SkippedError
 from benchmarks.gpu.target import Target
 
-TIMEOUT_SECONDS = 100
-"""The longest that one check may take. All of them together take less than three minutes on a GPU that works."""
-
 _OWN_PACKAGES = {"benchmarks", "models", "serving", "training"}
 
 
@@ -32,7 +29,7 @@ class Finding:
     seconds: float
 
 
-def run_checks(modules: Mapping[str, str], target: Target, timeout: float = TIMEOUT_SECONDS) -> Iterator[Finding]:
+def run_checks(modules: Mapping[str, str], target: Target) -> Iterator[Finding]:
     """Yields the findings of checks (name → module with a function ``check``) in their order, as they come."""
     waiting = list(modules)
     while waiting:
@@ -40,7 +37,7 @@ def run_checks(modules: Mapping[str, str], target: Target, timeout: float = TIME
             for name in list(waiting):
                 waiting.remove(name)
                 failed = False
-                for finding in worker.findings(name, timeout):
+                for finding in worker.findings(name, target.check_seconds):
                     yield finding
                     failed |= finding.row.status == "failed"
                 if failed:

@@ -20,14 +20,6 @@ from training.runs.checkpoints import read_newest
 LABELS = 10
 _IMAGES_PER_LABEL = 26
 
-PRESETS = {
-    "digits": ["network.width=8"],
-    "cifar10": ["network.width=16", "network.max_width=16", "network.group_width=8"],
-    "faces64": ["network.width=8", "network.max_width=16", "network.style_dim=16", "data.resolution=16"],
-    "sprites": ["network.width=8", "data.resolution=16"],
-}
-"""Preset → settings that make it small. DCGAN with lazy R1, R3GAN with R1 and R2, StyleGAN2 with path length, RGBA."""
-
 
 def require_torch(target: Target) -> None:
     """Raises ``SkippedError`` if this PyTorch is not built for the target, ``RuntimeError`` if it finds no GPU."""
@@ -46,7 +38,7 @@ def settings_for(preset: str, precision: str, target: Target) -> list[str]:
     config = load_config(preset)
     images = target.training_steps * config.batch_size
     return [
-        *([] if target.full_size else PRESETS[preset]),
+        *target.settings,
         f"data.channels={max(3, config.data.channels)}",  # the images are in colour
         f"images={images}",
         f"precision={precision}",

@@ -19,7 +19,9 @@ def check(target: Target) -> Iterator[Row]:
     """Yields for each bundle the images per second of every batch size, without CUDA graphs."""
     require_provider(target)
     for bundle in shipped_bundles():
-        engine = open_on(target.device, bundle)
-        speeds = {size: size / seconds_per_run(batch_runner(engine, size), target.seconds) for size in engine.buckets}
+        engine = open_on(target.device, bundle, target.max_batch)
+        speeds = {
+            size: size / seconds_per_run(batch_runner(engine, size), target.measured_seconds) for size in engine.buckets
+        }
         result = f"images/s by batch size: {list_speeds(speeds)}"
         yield Row(name_of(bundle), result, values={"images_per_second": speeds})

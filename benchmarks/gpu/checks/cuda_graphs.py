@@ -32,8 +32,8 @@ def check(target: Target) -> Iterator[Row]:
 
 
 def _rows(bundle: Bundle, target: Target) -> Iterator[Row]:
-    name, plain = name_of(bundle), open_on(target.device, bundle)
-    graphs = open_on(target.device, bundle, cuda_graphs=True)
+    name, plain = name_of(bundle), open_on(target.device, bundle, target.max_batch)
+    graphs = open_on(target.device, bundle, target.max_batch, cuda_graphs=True)
     inputs = inputs_for(bundle.card, range(2 * plain.max_batch))
     largest = max(difference(generate(graphs, inputs, size), generate(plain, inputs, size)) for size in plain.buckets)
     result = f"differ by {largest} of 255 at most from those without CUDA graphs, in every batch size"
@@ -46,7 +46,7 @@ def _rows(bundle: Bundle, target: Target) -> Iterator[Row]:
     with ThreadPoolExecutor(1) as thread:
         thread.submit(run).result()
         first = time.perf_counter() - began
-        inside = thread.submit(seconds_per_run, run, target.seconds).result()
+        inside = thread.submit(seconds_per_run, run, target.measured_seconds).result()
         images = thread.submit(generate, graphs, inputs, graphs.max_batch).result()
     same = difference(images, generate(plain, inputs, plain.max_batch))
     yield judged(
@@ -62,7 +62,10 @@ def _rows(bundle: Bundle, target: Target) -> Iterator[Row]:
     without: dict[int, float] = {}
     for size in plain.buckets:
         pairs = [
-            [seconds_per_run(batch_runner(engine, size), target.seconds / ROUNDS) for engine in (graphs, plain)]
+            [
+                seconds_per_run(batch_runner(engine, size), target.measured_seconds / ROUNDS)
+                for engine in (graphs, plain)
+            ]
             for _ in range(ROUNDS)
         ]
         with_graphs[size], without[size] = (size / statistics.median(side) for side in zip(*pairs, strict=True))

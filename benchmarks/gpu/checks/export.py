@@ -21,7 +21,7 @@ from training.export import Precision, export
 from training.runs.folder import RunFolder
 from training.train import train_new_run
 
-PRESETS = ("digits", "cifar10", "sprites")
+PRESETS = {"digits", "cifar10", "sprites"}
 
 
 def check(target: Target) -> Iterator[Row]:
@@ -29,7 +29,7 @@ def check(target: Target) -> Iterator[Row]:
     require_torch(target)
     with workplace() as folder:
         source = str(write_noise(folder))
-        for preset in PRESETS:
+        for preset in (preset for preset in target.presets if preset in PRESETS):
             run = folder / preset
             train_new_run(preset, source, settings_for(preset, "float32", target), None, run)
             speeds: dict[str, float] = {}
@@ -47,10 +47,10 @@ def check(target: Target) -> Iterator[Row]:
                 except SkippedError as reason:
                     yield Row(f"{name}, served", str(reason), "skipped")
                     continue
-                engine, cpu = open_on(target.device, bundle), open_on("cpu", bundle)
+                engine, cpu = (open_on(device, bundle, target.max_batch) for device in (target.device, "cpu"))
                 inputs, size = inputs_for(bundle.card, range(engine.max_batch)), engine.max_batch
                 largest = difference(generate(engine, inputs, size), generate(cpu, inputs, size))
-                speeds[precision] = size / seconds_per_run(batch_runner(engine, size), target.seconds)
+                speeds[precision] = size / seconds_per_run(batch_runner(engine, size), target.measured_seconds)
                 gain = f", × {speeds['fp16'] / speeds['fp32']:.2f} of fp32" if len(speeds) == 2 else ""
                 yield judged(
                     f"{name}, served",

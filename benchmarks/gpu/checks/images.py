@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.gpu.engines import (
-    MAX_BATCH,
     MAX_DIFFERENCE,
     difference,
     generate,
@@ -18,17 +17,18 @@ from benchmarks.gpu.engines import (
 from benchmarks.gpu.rows import Row, judged
 from benchmarks.gpu.target import Target
 
-IMAGES = 4 * MAX_BATCH
+IMAGES = 256
 
 
 def check(target: Target) -> Iterator[Row]:
     """Yields two rows for each bundle: CPU against GPU, and alone against every batch size."""
     require_provider(target)
+    size = target.max_batch
     for bundle in shipped_bundles():
         name, allowed = name_of(bundle), MAX_DIFFERENCE[bundle.card.precision]
-        engine, inputs = open_on(target.device, bundle), inputs_for(bundle.card, range(IMAGES))
-        expected = generate(open_on("cpu", bundle), inputs, MAX_BATCH)
-        images = generate(engine, inputs, MAX_BATCH)
+        engine, inputs = open_on(target.device, bundle, size), inputs_for(bundle.card, range(IMAGES))
+        expected = generate(open_on("cpu", bundle, size), inputs, size)
+        images = generate(engine, inputs, size)
         largest, share = difference(images, expected), float(np.mean(images != expected))
         yield judged(
             f"{name}, CPU against {target.device}",
@@ -37,10 +37,9 @@ def check(target: Target) -> Iterator[Row]:
             largest_difference=largest,
             differing_share=share,
         )
-        alone = generate(engine, inputs.part(0, MAX_BATCH), 1)
-        by_size = {
-            size: difference(generate(engine, inputs.part(0, MAX_BATCH), size), alone) for size in engine.buckets
-        }
+        some = inputs.part(0, size)
+        alone = generate(engine, some, 1)
+        by_size = {bucket: difference(generate(engine, some, bucket), alone) for bucket in engine.buckets}
         largest = max(by_size.values())
         yield judged(
             f"{name}, alone against batches",

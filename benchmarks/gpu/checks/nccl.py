@@ -15,7 +15,6 @@ from benchmarks.gpu.trainings import require_torch, settings_for, workplace, wri
 
 TOLERANCE = 0.02
 """Largest relative difference of a loss. Sums in another order grow apart; a wrong average is another loss at once."""
-_SECONDS = 90
 
 
 def check(target: Target) -> Iterator[Row]:
@@ -45,7 +44,7 @@ def _losses(target: Target, source: Path, run: Path, processes: int) -> dict[str
         [*command, "digits", "--data", source, "--out", run, *settings],
         capture_output=True,
         text=True,
-        timeout=_SECONDS,
+        timeout=target.check_seconds / 2,
         check=False,
     )
     if done.returncode:

@@ -15,7 +15,7 @@ def check(target: Target) -> Iterator[Row]:
     require_provider(target)
     for bundle in shipped_bundles():
         began = time.perf_counter()
-        engine = open_on(target.device, bundle)
+        engine = open_on(target.device, bundle, target.max_batch)
         seconds = time.perf_counter() - began
         result = f"onnxruntime {onnxruntime.__version__} opened and warmed it on {engine.provider} in {seconds:.1f} s"
         yield judged(name_of(bundle), engine.provider == target.device, result, open_seconds=seconds)

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.target import Target
-from benchmarks.gpu.trainings import LABELS, PRESETS, require_torch, settings_for, workplace, write_noise
+from benchmarks.gpu.trainings import LABELS, require_torch, settings_for, workplace, write_noise
 from training.config.files import load_config
 from training.config.schema import Config
 from training.data.dataset import TrainingImages, load_images
@@ -36,7 +36,7 @@ def check(target: Target) -> Iterator[Row]:
     require_torch(target)
     with workplace() as folder:
         source = str(write_noise(folder))
-        for preset in PRESETS:
+        for preset in target.presets:
             for precision in ("float32", "bfloat16"):
                 config = load_config(preset, settings_for(preset, precision, target))
                 yield _train(config, load_images(source, config.data), torch.device(target.device), precision)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,8 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
     return {name: f"stand_in_{name}" for name in STAND_INS}
 
 
-def findings(stand_ins: dict[str, str], *names: str, timeout: float = 60) -> list[tuple[str, str, str, str]]:
-    found = run_checks({name: stand_ins[name] for name in names}, CPU, timeout)
+def findings(stand_ins: dict[str, str], *names: str, seconds: float = 60) -> list[tuple[str, str, str, str]]:
+    found = run_checks({name: stand_ins[name] for name in names}, replace(CPU, check_seconds=seconds))
     return [(finding.check, finding.row.subject, finding.row.status, finding.row.result) for finding in found]
 
 
@@ -65,7 +66,7 @@ def test_whatever_ends_a_check_ends_no_other(stand_ins: dict[str, str]) -> None:
 
 
 def test_a_hanging_check_is_ended(stand_ins: dict[str, str]) -> None:
-    *_, hanging, one, two = findings(stand_ins, "hanging", "good", timeout=8)
+    *_, hanging, one, two = findings(stand_ins, "hanging", "good", seconds=8)
     assert hanging == ("hanging", "hanging", "failed", "took more than 8 s")
     assert one[0] == two[0] == "good"
 
