@@ -92,11 +92,17 @@ def newest_weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def relative_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    """Returns ‖a - b‖ / ‖a‖ over all floating-point tensors of two checkpoints; 0 if they are equal bit for bit."""
+    """Returns ‖a - b‖ / ‖a‖ over all floating-point tensors of two checkpoints; 0 if they are equal bit for bit.
+
+    Raises ``ValueError`` if they hold other tensors, or a tensor of whole numbers differs.
+    """
     if one.keys() != other.keys():
         raise ValueError(f"the checkpoints hold other tensors: {sorted(one.keys() ^ other.keys())[:3]}")
     if all(torch.equal(one[name], other[name]) for name in one):
         return 0.0
     floats = [name for name in one if one[name].is_floating_point()]
+    counts = [name for name in one if name not in floats and not torch.equal(one[name], other[name])]
+    if counts:
+        raise ValueError(f"the checkpoints differ in {', '.join(counts[:3])}")
     apart = sum(float((one[name].double() - other[name].double()).square().sum()) for name in floats)
     return float((apart / sum(float(one[name].double().square().sum()) for name in floats)) ** 0.5)

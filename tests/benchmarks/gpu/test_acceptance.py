@@ -1,17 +1,26 @@
 """The acceptance test on a GPU: its logic, with stand-ins for the card."""
 
+import itertools
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from benchmarks.gpu import acceptance
+from benchmarks.gpu import acceptance, engines
+from benchmarks.gpu.checks import images, resume
 from benchmarks.gpu.isolation import Finding, rows_of, run_checks
 from benchmarks.gpu.rows import Row
 from benchmarks.gpu.target import CPU, GPU
+from benchmarks.gpu.trainings import relative_difference, settings_for
+from training.config.files import load_config
+from training.loop.state import TrainingState
 
 GOOD = """
 from benchmarks.gpu.rows import Row
@@ -151,3 +160,60 @@ def test_a_wrong_name_is_an_error(arguments: list[str], message: str) -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks.gpu", *arguments], capture_output=True, text=True)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("preset", GPU.presets)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_trainings_on_a_gpu_have_one_checkpoint_at_half(preset: str, precision: str) -> None:
+    config = load_config(preset, settings_for(preset, precision, GPU))
+    assert config.images == 2 * config.pace.checkpoint == 4 * config.pace.tick
+    assert config.pace.tick % config.batch_size == 0
+    assert config.images // config.batch_size == GPU.training_steps
+
+
+@pytest.mark.parametrize(("offset", "status"), [(1, "passed"), (2, "failed")])
+def test_images_may_differ_by_one_step(monkeypatch: pytest.MonkeyPatch, offset: int, status: str) -> None:
+    def generate(engine: object, inputs: object, size: int) -> np.ndarray:
+        return np.full((2, 4, 4, 3), 100 + offset * next(calls), np.uint8)
+
+    calls = itertools.cycle([0, 1])  # the CPU, then the GPU; alone, then in batches
+    monkeypatch.setattr(images, "generate", generate)
+    monkeypatch.setattr(images, "shipped_bundles", lambda: engines.shipped_bundles()[:1])
+    monkeypatch.setattr(images, "open_on", lambda *_: SimpleNamespace(buckets=(1,)))
+    rows = list(images.check(CPU))
+    assert [row.status for row in rows] == [status, status]
+    assert [row.values["largest_difference"] for row in rows] == [offset, offset]
+
+
+def test_a_resume_that_forgets_the_optimisers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = TrainingState.load_state_dict
+
+    def forgetful(state: TrainingState, content: dict[str, Any]) -> None:
+        load(state, content)
+        state.generator_optimizer.state.clear()
+
+    monkeypatch.setattr(TrainingState, "load_state_dict", forgetful)
+    row = next(resume.check(CPU))
+    assert row.status == "failed"
+    assert "differs by" in row.result
+    assert row.values["difference_of_whole_runs"] == 0
+
+
+@pytest.mark.parametrize(("apart", "status"), [(2.9, "passed"), (3.1, "failed")])
+def test_a_resumed_run_may_differ_as_much_as_two_whole_ones(
+    monkeypatch: pytest.MonkeyPatch, apart: float, status: str
+) -> None:
+    """A GPU that adds up in another order each time must not fail, and a wrong resume must."""
+    measured = itertools.cycle([apart * 1e-6, 1e-6])
+    monkeypatch.setattr(resume, "relative_difference", lambda one, other: next(measured))
+    assert next(resume.check(CPU)).status == status
+
+
+def test_the_distance_of_checkpoints() -> None:
+    one = {"weight": torch.tensor([3.0, 4.0]), "steps": torch.tensor(7)}
+    assert relative_difference(one, {name: value.clone() for name, value in one.items()}) == 0
+    assert relative_difference(one, {**one, "weight": torch.tensor([3.0, 4.5])}) == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="differ in steps"):
+        relative_difference(one, {**one, "steps": torch.tensor(8)})
+    with pytest.raises(ValueError, match="other tensors"):
+        relative_difference(one, {"weight": one["weight"]})
