@@ -17,6 +17,7 @@ from models.bundle import ImageSpec
 from models.networks.family import FamilyConfig
 from models.networks.layers.conditioning import require_label, truncate_noise
 from models.networks.layers.full_precision import MixedSequential, full_precision
+from models.networks.layers.grouped_conv import GroupedConv2d
 from models.networks.layers.resample import Downsample, Upsample
 from models.networks.sizes import BASE_RESOLUTION, channel_widths
 
@@ -67,7 +68,7 @@ class ResidualBlock(nn.Module):
         self.branch = nn.Sequential(
             _he_initialised(nn.Conv2d(channels, inner, 1), GAIN * scale),
             nn.LeakyReLU(SLOPE),
-            _he_initialised(nn.Conv2d(inner, inner, 3, padding=1, groups=groups), GAIN * scale),
+            _he_initialised(GroupedConv2d(inner, inner, 3, padding=1, groups=groups), GAIN * scale),
             nn.LeakyReLU(SLOPE),
             _he_initialised(nn.Conv2d(inner, channels, 1, bias=False), 0.0),
         )
@@ -122,7 +123,7 @@ class Discriminator(nn.Module):
         for before, after in pairwise(channels):
             stages += [Downsample(before), *_transition(before, after), *_blocks(after, config, scale)]
         self.stages = MixedSequential(*stages, float32=range(len(stages) - config.blocks, len(stages)))
-        self.basis = _he_initialised(nn.Conv2d(last, last, BASE_RESOLUTION, groups=last, bias=False))
+        self.basis = _he_initialised(GroupedConv2d(last, last, BASE_RESOLUTION, groups=last, bias=False))
         self.to_logit = _he_initialised(nn.Linear(last, last if num_labels else 1, bias=False))
         self.embedding = nn.Embedding(num_labels, last) if num_labels else None
 

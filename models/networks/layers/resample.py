@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.networks.layers.grouped_conv import grouped_conv2d
+
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
@@ -24,7 +26,7 @@ class Blur(nn.Module):
         self.padding = padding
 
     def forward(self, features: Tensor) -> Tensor:
-        return functional.conv2d(features, self.kernel, padding=self.padding, groups=len(self.kernel))
+        return grouped_conv2d(features, self.kernel, padding=self.padding, groups=len(self.kernel))
 
 
 class Downsample(nn.Module):
@@ -39,7 +41,7 @@ class Downsample(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         # float32: on CPUs the gradient of a strided depthwise convolution takes ten times as long in bfloat16.
         with torch.autocast(features.device.type, enabled=False):
-            output = functional.conv2d(features.float(), self.kernel, stride=2, padding=1, groups=len(self.kernel))
+            output = grouped_conv2d(features.float(), self.kernel, stride=2, padding=1, groups=len(self.kernel))
         return output.to(features.dtype)
 
 
