@@ -140,8 +140,8 @@ def _fair_shares(demands: list[int], capacity: int) -> list[int]:
 class BatchDevice(Protocol):
     """The device's side of the policy, which ``Engine`` implements."""
 
-    parallel_batches: int
-
+    @property
+    def parallel_batches(self) -> int: ...
     @property
     def max_batch(self) -> int: ...
     def preferred_batch(self, waiting: int) -> int: ...
@@ -155,8 +155,8 @@ def thread_count(device: BatchDevice) -> int:
 def can_take(device: BatchDevice, waiting: int, in_flight: int) -> bool:
     """Returns whether a batch can be taken from ``waiting`` images, now or ahead of the device.
 
-    ``in_flight`` counts batches that are taken and not delivered. Ahead of the device, only a full batch is taken: fewer
-    images wait for others until the device is free.
+    ``in_flight`` counts batches that are taken and not delivered. Ahead of the device, only a full batch is taken:
+    fewer images wait for others until the device is free.
     """
     return waiting > 0 and (in_flight < device.parallel_batches or waiting >= device.max_batch)
 
