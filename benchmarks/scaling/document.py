@@ -21,6 +21,7 @@ from benchmarks.scaling.tuning import (
     LOADS,
     REQUEST_IMAGES,
     START_REPLICAS,
+    TOO_MUCH,
     Result,
     cpu_rules,
     safety_rules,
@@ -83,7 +84,8 @@ def main() -> None:
     """Writes the page."""
     profiles, rules = load_profiles(), shipped_rules()
     device = replica(profiles)
-    cpu, safety = (try_rules(device, tried, usable_cores()) for tried in (cpu_rules(), safety_rules()))
+    cpu = try_rules(device, cpu_rules(), usable_cores())
+    safety = try_rules(device, safety_rules(), usable_cores(), TOO_MUCH)
     made = quick_tables(profiles, rules) | tuning_tables(cpu, safety)
     made |= {"lru": tables.lru(), "agreement": tables.agreement()}
     DOCUMENT.write_text(written(DOCUMENT.read_text(), made))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from benchmarks.scaling import assumptions, cache, capacity, limits, regions, validation
 from benchmarks.scaling.autoscaler import Rules
 from benchmarks.scaling.profiles import Profiles
-from benchmarks.scaling.tuning import LOADS, Result
+from benchmarks.scaling.tuning import Result
 
 EXPONENTS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 CATALOGUE = 100_000
@@ -142,11 +142,12 @@ def agreement() -> str:
 
 def targets(results: Sequence[Result]) -> str:
     """How the loads went with each set of rules."""
+    loads = list(dict.fromkeys(result.load for result in results))
     rows = []
     for rules in dict.fromkeys(result.rules for result in results):
         by_load = {result.load: result for result in results if result.rules == rules}
-        rows.append([rules, *(target_cell(by_load[load]) for load in LOADS)])
-    return table(["rules", *LOADS], rows)
+        rows.append([rules, *(target_cell(by_load[load]) for load in loads)])
+    return table(["rules", *loads], rows)
 
 
 def target_cell(result: Result) -> str:

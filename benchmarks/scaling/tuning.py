@@ -4,7 +4,7 @@ The objectives are those of ``deploy/prometheus/rules.yaml``.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -35,6 +35,8 @@ DECISIVE = ("steps ×1.5", "steps ×2", "spikes ×2")
 
 CPU_TARGETS = (None, 40, 50, 60, 70, 80)
 """Percent of the cores; None is the queue's triggers alone."""
+TOO_MUCH = ("spikes ×3",)
+"""The load that the processor's target alone does not bear: the queue's triggers act."""
 SAFETY_NETS = (("1m", "2m", 0.1), ("30s", "1m", 0.1), ("30s", "1m", 0.5))
 """Windows of queued images and of the queue wait, and the wait's target in seconds."""
 
@@ -96,9 +98,9 @@ def _result(task: tuple[Device, Rules, str, str]) -> Result:
     return Result(load, name, trace.quantile(0.99), trace.failed, trace.replica_seconds, most)
 
 
-def try_rules(device: Device, tried: Mapping[str, Rules], processes: int) -> list[Result]:
-    """Returns the results of every load with all rules, which have names."""
-    tasks = [(device, rules, load, name) for load in LOADS for name, rules in tried.items()]
+def try_rules(device: Device, tried: Mapping[str, Rules], processes: int, loads: Iterable[str] = LOADS) -> list[Result]:
+    """Returns the results of each load with all rules, which have names."""
+    tasks = [(device, rules, load, name) for load in loads for name, rules in tried.items()]
     with ProcessPoolExecutor(processes) as pool:
         return list(pool.map(_result, tasks))
 
@@ -119,11 +121,11 @@ def safety_rules() -> dict[str, Rules]:
     }
 
 
-def choose(results: list[Result]) -> str:
-    """Returns the rules with the fewest replica seconds of those under which both objectives hold."""
+def choose(results: list[Result]) -> str | None:
+    """Returns the rules with the fewest replica seconds of those under which both objectives hold; None without any."""
     costs = {
         name: sum(result.replica_seconds for result in results if result.rules == name)
         for name in {result.rules for result in results}
         if all(result.holds for result in results if result.rules == name and result.load in DECISIVE)
     }
-    return min(costs, key=costs.__getitem__)
+    return min(costs, key=costs.__getitem__, default=None)
