@@ -10,6 +10,7 @@ from benchmarks.scaling.cluster import Cluster
 from benchmarks.scaling.loads import stepped
 from benchmarks.scaling.prometheus import CPU, QUEUED, WAIT, Sample, template_of
 from benchmarks.scaling.replica import Device
+from benchmarks.scaling.tuning import with_cpu_target
 from serving.metrics import DURATION_SECONDS
 
 
@@ -43,8 +44,8 @@ def series_with(queued, now):
 
 
 def decisions(values, replicas):
-    """The replicas after each sync, with these queues; all replicas are ready."""
-    autoscaler, found = Autoscaler(shipped_rules()), []
+    """The replicas after each sync, with these queues and no processor's target; all replicas are ready."""
+    autoscaler, found = Autoscaler(with_cpu_target(shipped_rules(), None)), []
     for index, queued in enumerate(values):
         now = 15.0 * index
         replicas = autoscaler.decide(now, replicas, replicas, series_with(queued, now))

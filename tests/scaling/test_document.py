@@ -99,10 +99,10 @@ def test_measured_arrivals_are_those_of_the_performance_page():
 def test_figures_in_sentences():
     for sentence in (
         f"new replica gets requests {READY_SECONDS:.0f} s after",
-        f"target\nof {100 * cpu_target(RULES):.0f} %",
+        f"autoscaler's target of {100 * cpu_target(RULES):.0f} %",
         f"{assumptions.TRANSPORT_BYTES} bytes of TCP",
     ):
-        assert sentence in TEXT
+        assert sentence in " ".join(TEXT.split())
     assert Settings.model_fields["max_batch"].default == max(PROFILES.cpu.generators["cifar10"].batch_seconds)
     assert sum(seconds for seconds, _ in spiky(1, 2)) > 2 * 220
 
