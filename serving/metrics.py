@@ -49,7 +49,7 @@ _PROCESS_GAUGES: dict[str, Callable[[float, float], float]] = {
     "process_start_time_seconds": max,
 }
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+DURATION_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ENCODE_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -72,7 +72,7 @@ class Metrics:
             "figment_request_duration_seconds",
             "Time from a request's arrival to the end of its response.",
             ["route"],
-            buckets=_SECONDS,
+            buckets=DURATION_SECONDS,
             registry=registry,
         )
         self.images = Counter(
@@ -89,7 +89,7 @@ class Metrics:
             "figment_queue_wait_seconds",
             "Time from a request's arrival in the queue until its first image is in a running batch.",
             ["model"],
-            buckets=_SECONDS,
+            buckets=DURATION_SECONDS,
             registry=registry,
         )
         self.batch_images = Histogram(
@@ -109,7 +109,7 @@ class Metrics:
             "figment_inference_seconds",
             "Time of a batch on the device.",
             ["model", "provider"],
-            buckets=_SECONDS,
+            buckets=DURATION_SECONDS,
             registry=registry,
         )
         self.encode = Histogram(

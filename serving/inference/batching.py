@@ -3,11 +3,16 @@
 The policy is greedy, like text-embeddings-inference's queue: a free device takes all images that wait, up to the limit,
 and never waits for more. It counts images, not requests. It may split a request over several batches. Requests take
 turns, so that one request with many images does not block many requests with one image.
+
+``benchmarks/scaling`` drives this module with a virtual clock.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+_MAX_PADDING = 1 / 8  # of a batch on a CPU
 
 
 class QueueFullError(Exception):
@@ -130,6 +135,61 @@ def _fair_shares(demands: list[int], capacity: int) -> list[int]:
             capacity -= portion
         unmet = [index for index in unmet if shares[index] < demands[index]]
     return shares
+
+
+class BatchDevice(Protocol):
+    """The device's side of the policy, which ``Engine`` implements."""
+
+    @property
+    def parallel_batches(self) -> int: ...
+    @property
+    def max_batch(self) -> int: ...
+    def preferred_batch(self, waiting: int) -> int: ...
+
+
+def thread_count(device: BatchDevice) -> int:
+    """Returns how many batches may be in flight. If one batch fills the device, a second is formed ahead."""
+    return max(2, device.parallel_batches)
+
+
+def can_take(device: BatchDevice, waiting: int, in_flight: int) -> bool:
+    """Returns whether a batch can be taken from ``waiting`` images, now or ahead of the device.
+
+    ``in_flight`` counts batches that are taken and not delivered. Ahead of the device, only a full batch is taken:
+    fewer images wait for others until the device is free.
+    """
+    return waiting > 0 and (in_flight < device.parallel_batches or waiting >= device.max_batch)
+
+
+def next_batch(device: BatchDevice, waiting: int, in_flight: int, was_idle: bool) -> tuple[int, bool]:
+    """Returns how many of the waiting images the next batch takes, and whether the device is idle apart from it.
+
+    Splits waiting images over idle cores. With fewer images than cores, and no image in the queue when the last batch
+    had finished (``was_idle``), returns one batch for a multi-threaded session: a batch beside it would delay each of
+    its operators.
+    """
+    free = max(1, device.parallel_batches - in_flight)
+    device_idle = was_idle and not in_flight and waiting < device.parallel_batches
+    return device.preferred_batch(waiting if device_idle else -(-waiting // free)), device_idle
+
+
+def padded_size(sizes: Sequence[int], images: int) -> int:
+    """Returns the smallest of the ascending batch sizes that holds this number of images."""
+    return next(size for size in sizes if size >= images)
+
+
+def preferred_size(sizes: Sequence[int], waiting: int, on_gpu: bool) -> int:
+    """Returns how many of the waiting images the next batch should take, on a device with these ascending sizes.
+
+    A GPU runs a padded batch as fast as a smaller one. A CPU's time grows with the size: there, a batch with more
+    than an eighth of padding is cut to the size below, and the other images go into the next batch.
+    """
+    if on_gpu or waiting >= sizes[-1]:
+        return sizes[-1]
+    size = padded_size(sizes, waiting)
+    if size - waiting <= _MAX_PADDING * size:
+        return waiting
+    return max((smaller for smaller in sizes if smaller < waiting), default=waiting)
 
 
 class Throughput:

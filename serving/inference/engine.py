@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, Card, Tensor, check_signature
 from models.noise import DEFAULT_TRUNCATION, labels_for_seeds, noise_for_seeds
+from serving.inference.batching import padded_size, preferred_size
 from serving.inference.device import CPU, PROVIDER_NAMES, Devices, Hardware, Session
 
 logger = logging.getLogger("figment.engine")
@@ -35,8 +36,6 @@ _BRIEFLY_COMPARED_IMAGES = 16
 
 # If one thread runs the largest batch in this time, waking a second thread costs more than it gains.
 _ONE_THREAD_SECONDS = 0.003
-
-_MAX_PADDING = 1 / 8  # of a batch on a CPU
 
 Images = NDArray[np.uint8]
 
@@ -125,20 +124,11 @@ class Engine:
 
     def padding(self, images: int) -> int:
         """Returns the number of padding images for a batch of this number of images."""
-        return next(size for size in self.buckets if size >= images) - images
+        return padded_size(self.buckets, images) - images
 
     def preferred_batch(self, waiting: int) -> int:
-        """Returns how many of the waiting images the next batch should take.
-
-        A GPU runs a padded batch as fast as a smaller one. A CPU's time grows with the size: there, a batch with more
-        than an eighth of padding is cut to the size below, and the other images go into the next batch.
-        """
-        if self._on_gpu or waiting >= self.max_batch:
-            return self.max_batch
-        padding = self.padding(waiting)
-        if padding <= _MAX_PADDING * (waiting + padding):
-            return waiting
-        return max((size for size in self.buckets if size < waiting), default=waiting)
+        """Returns how many of the waiting images the next batch should take: see ``preferred_size``."""
+        return preferred_size(self.buckets, waiting, self._on_gpu)
 
     def pad(self, parts: Sequence[Inputs]) -> PaddedBatch:
         """Joins parts of at most ``max_batch`` images to one padded batch. Any thread may call this."""

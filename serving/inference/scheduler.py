@@ -22,7 +22,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from serving.errors import ApiError, ErrorCode, retry_later
-from serving.inference.batching import BatchQueue, QueueFullError, RequestSlice, Selection, Throughput
+from serving.inference.batching import (
+    BatchQueue,
+    QueueFullError,
+    RequestSlice,
+    Selection,
+    Throughput,
+    can_take,
+    next_batch,
+    thread_count,
+)
 from serving.inference.engine import Engine, Images, Inputs, PaddedBatch
 from serving.inference.fifo_semaphore import FifoSemaphore
 from serving.inference.pending import InferenceResult, Outcome, PendingRequest, drop_error, resolve_futures
@@ -89,8 +98,7 @@ class Scheduler:
         self._working_since: dict[int, float] = {}
         self._threads = [
             threading.Thread(target=self._work, args=[index], name=f"device-{model}-{index}", daemon=True)
-            # If one batch fills the device, a second thread forms the next batch ahead.
-            for index in range(max(2, engine.parallel_batches))
+            for index in range(thread_count(engine))
         ]
         for thread in self._threads:
             thread.start()
@@ -233,8 +241,7 @@ class Scheduler:
 
     def _can_take(self) -> bool:
         """Returns whether a thread can take a batch, now or ahead of the device. The caller holds the lock."""
-        waiting = self._queue.images
-        return waiting > 0 and (self._in_flight < self._engine.parallel_batches or waiting >= self._engine.max_batch)
+        return can_take(self._engine, self._queue.images, self._in_flight)
 
     def _notify_thread(self) -> None:
         """Wakes a thread for the free device or, if the device is busy, any idle thread. The caller holds the lock."""
@@ -244,15 +251,9 @@ class Scheduler:
                 self._batch_full.notify()
 
     def _take(self) -> tuple[Selection[PendingRequest], bool]:
-        """Returns the next batch, and whether the device is idle apart from it. The caller holds the lock.
-
-        Splits waiting images over idle cores. With fewer images than cores, and an empty queue since the last batch,
-        returns one batch for a multi-threaded session: a batch beside it would delay each of its operators.
-        """
-        waiting, free = self._queue.images, max(1, self._engine.parallel_batches - self._in_flight)
-        device_idle = self._was_idle and not self._in_flight and waiting < self._engine.parallel_batches
-        share = waiting if device_idle else -(-waiting // free)
-        selection = self._queue.take(time.monotonic(), self._engine.preferred_batch(share))
+        """Returns the next batch, and whether the device is idle apart from it. The caller holds the lock."""
+        images, device_idle = next_batch(self._engine, self._queue.images, self._in_flight, self._was_idle)
+        selection = self._queue.take(time.monotonic(), images)
         self._in_flight += 1
         self._update_queue_gauge()
         return selection, device_idle

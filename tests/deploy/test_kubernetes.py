@@ -224,16 +224,26 @@ def test_both_autoscalers_want_the_same(tmp_path):
     keda = find(with_components(tmp_path, "keda"), "ScaledObject")["spec"]
     hpa = yaml.safe_load((KUBERNETES / "components" / "hpa" / "autoscaler.yaml").read_text())["spec"]
     assert keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == hpa["behavior"]
-    queued, wait = (trigger["metadata"]["threshold"] for trigger in keda["triggers"])
-    targets = [metric["pods"]["target"]["averageValue"] for metric in hpa["metrics"]]
+    cpu, *queries = keda["triggers"]
+    queued, wait = (trigger["metadata"]["threshold"] for trigger in queries)
+    processor, *pods = hpa["metrics"]
+    assert processor["resource"]["target"]["averageUtilization"] == int(cpu["metadata"]["value"])
+    assert (cpu["type"], processor["resource"]["name"], cpu["metricType"]) == ("cpu", "cpu", "Utilization")
+    targets = [metric["pods"]["target"]["averageValue"] for metric in pods]
     assert targets == [queued, f"{float(wait) * 1000:.0f}m"]
     assert int(queued) == Settings.model_fields["max_batch"].default
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_the_processor_is_requested_where_the_autoscaler_follows_it(device):
+    """Utilization is a share of the request: without one, the autoscaler would do nothing at all."""
+    assert float(container_of(find(overlay(f"overlays/{device}"), "Deployment"))["resources"]["requests"]["cpu"]) >= 1
 
 
 def test_the_adapter_has_the_metrics_that_the_autoscaler_names():
     hpa = yaml.safe_load((KUBERNETES / "components" / "hpa" / "autoscaler.yaml").read_text())
     adapter = yaml.safe_load((KUBERNETES / "components" / "hpa" / "adapter-values.yaml").read_text())
-    assert [metric["pods"]["metric"]["name"] for metric in hpa["spec"]["metrics"]] == [
+    assert [metric["pods"]["metric"]["name"] for metric in hpa["spec"]["metrics"] if metric["type"] == "Pods"] == [
         rule["name"]["as"] for rule in adapter["rules"]["custom"]
     ]
 
@@ -243,6 +253,7 @@ QUEUED, WAIT = (
     for trigger in yaml.safe_load((KUBERNETES / "components" / "keda" / "scaled-object.yaml").read_text())["spec"][
         "triggers"
     ]
+    if trigger["type"] == "prometheus"
 )
 BUCKETS = {"0.05": 0, "0.1": 30, "0.25": 60, "+Inf": 60}
 
@@ -324,7 +335,9 @@ def test_the_overlay_in_the_guide_builds(tmp_path):
     assert [fault for manifest in manifests for fault in schema_faults(manifest)] == []
     assert {manifest["metadata"]["namespace"] for manifest in manifests} == {"images"}
     assert container_of(find(manifests, "Deployment"))["image"].startswith("registry.example.com/")
-    queries = [trigger["metadata"]["query"] for trigger in find(manifests, "ScaledObject")["spec"]["triggers"]]
+    triggers = find(manifests, "ScaledObject")["spec"]["triggers"]
+    queries = [trigger["metadata"]["query"] for trigger in triggers if trigger["type"] == "prometheus"]
+    assert len(queries) == 2
     assert all('namespace="images"' in query for query in queries)
 
 
