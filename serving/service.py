@@ -17,7 +17,7 @@ from serving.config.otlp import sends_spans
 from serving.config.settings import MODELS_VARIABLE, SettingsError, check_folder, load_settings
 from serving.process.listening import check_address, requested_address
 from serving.process.logs import configure_logging
-from serving.process.worker import end_with_parent
+from serving.process.worker import end_with_parent, run_workers_as
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -33,22 +33,23 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             # BentoML keeps metrics in files, which only several processes need: memory takes a third of the time.
             os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
-        from serving.app import Application
-        from serving.connection.connection import limit_connections
-        from serving.http.tracing import create_tracer
-        from serving.inference.device import Devices, Hardware
-        from serving.metrics import Metrics
-        from serving.runtime import Runtime
+        from serving.loading.start import load_for_process
 
         configure_logging(settings.log_format)
         if bentoml.server_context.worker_index is not None:  # without an index, the parent may be a shell
             end_with_parent()
+        # ``serving.worker`` has started it. Other programs than ``bentoml serve`` start no worker: then it starts here.
+        load = load_for_process(settings, bentoml.server_context.worker_index or 1)
+
+        from serving.app import Application
+        from serving.connection.connection import limit_connections
+        from serving.http.tracing import create_tracer
+        from serving.metrics import Metrics
+        from serving.runtime import Runtime
 
         def create_runtime() -> Runtime:
             runtime = Runtime(settings, Metrics())
-            # BentoML counts workers from 1, and every worker sees all GPUs.
-            gpu = (bentoml.server_context.worker_index or 1) - 1
-            runtime.start(Devices(settings.device, Hardware(settings.intra_op_threads, gpu, settings.cuda_graphs)))
+            runtime.start(load)
             return runtime
 
         application = Application(super().to_asgi(is_main), create_runtime, settings, create_tracer())
@@ -94,6 +95,7 @@ class Figment:
             sys.exit(f"figment: {error}")
         # Workers run in the project's folder, but a relative path starts at this process's folder.
         os.environ[MODELS_VARIABLE] = str(Path.cwd() / settings.models)
+        run_workers_as("serving.worker", Path(__file__).parents[1])
         configure_logging(settings.log_format)  # of this process, too
 
     @bentoml.api(  # type: ignore[untyped-decorator]
