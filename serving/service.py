@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import bentoml
 from _bentoml_sdk import Service  # type: ignore[import-untyped]
+from pydantic import BaseModel
 
-from serving.api.requests import GenerateRequest
 from serving.config.otlp import sends_spans
 from serving.config.settings import MODELS_VARIABLE, SettingsError, check_folder, load_settings
 from serving.process.listening import check_address, requested_address
@@ -69,6 +69,18 @@ def _workers() -> int:
         return 1  # ``check_settings`` reports the error
 
 
+def _request_model() -> type[BaseModel]:
+    """Returns the model of requests to ``generate``, which BentoML's clients and builds read.
+
+    BentoML's arbiter only starts workers, and reads none. So it need not import NumPy and Pillow.
+    """
+    if requested_address() is not None:
+        return BaseModel
+    from serving.api.requests import GenerateRequest
+
+    return GenerateRequest
+
+
 @bentoml.service(
     name="figment",
     service_class=ShortCutService,
@@ -99,7 +111,7 @@ class Figment:
         configure_logging(settings.log_format)  # of this process, too
 
     @bentoml.api(  # type: ignore[untyped-decorator]
-        route="/generate", input_spec=GenerateRequest
+        route="/generate", input_spec=_request_model()
     )
     def generate(self, **request: Any) -> bytes:
         """Images: a PNG if one is asked for, or the grid of several; JSON with base64 data if more."""

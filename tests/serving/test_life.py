@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -157,18 +158,26 @@ def test_never_ready_without_a_usable_bundle(serve, tmp_path, generators):
         assert '"level": "critical"' in server.log
 
 
-def test_invalid_setting_ends_the_start_with_one_sentence(tmp_path):
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"FIGMENT_MAX_BATCH": "none"}, "FIGMENT_MAX_BATCH cannot be 'none'"),
+        ({"FIGMENT_API_KEYS": ""}, "FIGMENT_API_KEYS: it is set and holds no key"),
+    ],
+)
+def test_invalid_setting_ends_the_start_with_one_sentence(tmp_path, setting, sentence):
+    """An empty secret must not open the service to all."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
     environment |= {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
     result = subprocess.run(
         [sys.executable, "-m", "bentoml", "serve", ".", "--port", "1"],
         cwd=ROOT,
-        env={**environment, "FIGMENT_MAX_BATCH": "none"},
+        env=environment | setting,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert result.returncode != 0
-    assert "FIGMENT_MAX_BATCH cannot be 'none'" in result.stderr
+    assert sentence in result.stderr
     assert "Traceback" not in result.stderr

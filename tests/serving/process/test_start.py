@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
@@ -34,6 +35,11 @@ def worker_command(server):
     return worker.cmdline()
 
 
+def libraries(process):
+    """Returns the names of the files that a process has mapped."""
+    return {Path(file.path).name for file in process.memory_maps()}
+
+
 def listens(server):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", server.port)) == 0
@@ -49,6 +55,8 @@ def test_service_uses_its_start_folder_and_ends_with_its_parent(started_elsewher
     assert {"mlp/1", "mlp/2", "conv/1", "sprite/1", "broken/1"} == {
         *re.findall(r"figment\.catalogue: (?:Loaded|Rejected) (\w+/\d)", started_elsewhere.log)
     }
+    arbiter = libraries(psutil.Process(started_elsewhere.process.pid))
+    assert not [name for name in arbiter if re.match(r"_multiarray_umath|_imaging|onnxruntime", name)], "slow to import"
     assert "serving.worker" in worker_command(started_elsewhere), "bundles load beside BentoML's imports"
     # An orphaned worker holds the port: the next start would fail.
     started_elsewhere.process.kill()
