@@ -6,7 +6,6 @@ from typing import Any
 
 from benchmarks.serving.load import closed_loop
 from benchmarks.serving.servers import ROOT, figment
-from benchmarks.serving.start import medians
 
 _REQUESTS = (
     ('{"model":"tiny","seeds":[%d]}', "application/json"),
@@ -20,6 +19,8 @@ _REQUESTS = (
 def measure(home: Path, smoke: bool) -> dict[str, Any]:
     """Prints the start time and the memory after each round, and returns them."""
     rounds, seconds = (1, 1) if smoke else (10, 4)
+    from benchmarks.serving.start import medians  # a program, too: Python warns if its package imports it first
+
     start = medians([ROOT], 1 if smoke else 5)[ROOT]
     print(f"\nFrom the start of the process to ready, with the bundles that ship: {start.ready:.1f} s")
     readings: list[dict[str, float]] = []

@@ -35,7 +35,7 @@ def run_workers_as(module: str, root: Path) -> None:
     from _bentoml_impl.server import serving  # type: ignore[import-untyped]
 
     serving._SERVICE_WORKER_SCRIPT = module
-    # NumPy starts a thread for each core as it is imported, for linear algebra, which no worker does.
+    # NumPy's import starts a thread for each core, for linear algebra. A worker has vectors of one noise at most.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # A worker's folder is that of a built Bento, which has the code in ``src``.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
