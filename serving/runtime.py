@@ -5,24 +5,23 @@ import contextlib
 import enum
 import logging
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from serving.config.settings import Settings
 from serving.encoding.pool import EncoderPool
 from serving.errors import ApiError, ErrorCode, retry_later
-from serving.inference.device import Devices
 from serving.inference.engine import Engine
 from serving.inference.scheduler import Scheduler
-from serving.loading.loader import BundleLoader, LoadResult
-from serving.loading.opening import open_bundle
+from serving.loading.loader import LoadResult
 from serving.loading.poll_log import PollLog
 from serving.loading.registry import ModelRegistry
 from serving.loading.served_engines import ServedEngines
+from serving.loading.start import LOAD_THREAD, StartedLoad
 from serving.metrics import Metrics
-from serving.process.worker import exempt_loaded_objects_from_gc, run_in_daemon_thread
+from serving.process.worker import exempt_loaded_objects_from_gc, start_in_daemon_thread
 
 logger = logging.getLogger("figment.service")
 
@@ -79,24 +78,23 @@ class Runtime:
         metrics.ready.set(0)
         metrics.alive.set(1)
 
-    def start(self, devices: Devices) -> None:
-        """Starts to load the bundles in the background. Meanwhile the service responds that it is not ready."""
+    def start(self, load: StartedLoad) -> None:
+        """Serves the bundles once they are loaded. Meanwhile the service responds that it is not ready."""
         self.encoder = EncoderPool(self.settings.encode_threads)
-        self._devices = devices
-        opener = partial(open_bundle, devices=devices, max_batch=self.settings.max_batch)
-        self._start_task(self._watch_bundles(BundleLoader(self.settings.models, opener)))
+        self._devices = load.devices
+        self._start_task(self._watch_bundles(load))
 
-    async def _watch_bundles(self, loader: BundleLoader) -> None:
-        """Loads the bundles. With ``reload_seconds``, keeps polling for added and removed ones until the drain."""
-        await self._poll(loader)
+    async def _watch_bundles(self, load: StartedLoad) -> None:
+        """Applies the first poll. With ``reload_seconds``, keeps polling for added and removed ones until the drain."""
+        await self._await_poll(load.first)
         while self.settings.reload_seconds:
             await asyncio.sleep(self.settings.reload_seconds)
-            await self._poll(loader)
+            await self._await_poll(start_in_daemon_thread(load.loader.poll, LOAD_THREAD))
 
-    async def _poll(self, loader: BundleLoader) -> None:
-        """Polls the folder of bundles once. Logs and reports any error: the next poll may succeed."""
+    async def _await_poll(self, poll: Future[LoadResult]) -> None:
+        """Applies a poll of the folder of bundles. Logs and reports any error: the next poll may succeed."""
         try:
-            self._apply(await run_in_daemon_thread(loader.poll, "load"))
+            self._apply(await asyncio.wrap_future(poll))
         except Exception as error:
             reason = f"cannot load the bundles in {self.settings.models}: {error}"
             self._polls.record_failure(reason, error)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import bentoml
 from _bentoml_sdk import Service  # type: ignore[import-untyped]
+from pydantic import BaseModel
 
-from serving.api.requests import GenerateRequest
 from serving.config.otlp import sends_spans
 from serving.config.settings import MODELS_VARIABLE, SettingsError, check_folder, load_settings
 from serving.process.listening import check_address, requested_address
 from serving.process.logs import configure_logging
-from serving.process.worker import end_with_parent
+from serving.process.worker import end_with_parent, run_workers_as
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -33,22 +33,23 @@ class ShortCutService(Service[Any]):  # type: ignore[misc]
             # BentoML keeps metrics in files, which only several processes need: memory takes a third of the time.
             os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
-        from serving.app import Application
-        from serving.connection.connection import limit_connections
-        from serving.http.tracing import create_tracer
-        from serving.inference.device import Devices, Hardware
-        from serving.metrics import Metrics
-        from serving.runtime import Runtime
+        from serving.loading.start import load_for_process
 
         configure_logging(settings.log_format)
         if bentoml.server_context.worker_index is not None:  # without an index, the parent may be a shell
             end_with_parent()
+        # ``serving.worker`` has started it. Other programs than ``bentoml serve`` start no worker: then it starts here.
+        load = load_for_process(settings, bentoml.server_context.worker_index or 1)
+
+        from serving.app import Application
+        from serving.connection.connection import limit_connections
+        from serving.http.tracing import create_tracer
+        from serving.metrics import Metrics
+        from serving.runtime import Runtime
 
         def create_runtime() -> Runtime:
             runtime = Runtime(settings, Metrics())
-            # BentoML counts workers from 1, and every worker sees all GPUs.
-            gpu = (bentoml.server_context.worker_index or 1) - 1
-            runtime.start(Devices(settings.device, Hardware(settings.intra_op_threads, gpu, settings.cuda_graphs)))
+            runtime.start(load)
             return runtime
 
         application = Application(super().to_asgi(is_main), create_runtime, settings, create_tracer())
@@ -66,6 +67,18 @@ def _workers() -> int:
         return load_settings().workers
     except SettingsError:
         return 1  # ``check_settings`` reports the error
+
+
+def _request_model() -> type[BaseModel]:
+    """Returns the model of requests to ``generate``, which BentoML's clients and builds read.
+
+    BentoML's arbiter only starts workers, and reads none. So it need not import NumPy and Pillow.
+    """
+    if requested_address() is not None:
+        return BaseModel
+    from serving.api.requests import GenerateRequest
+
+    return GenerateRequest
 
 
 @bentoml.service(
@@ -94,10 +107,11 @@ class Figment:
             sys.exit(f"figment: {error}")
         # Workers run in the project's folder, but a relative path starts at this process's folder.
         os.environ[MODELS_VARIABLE] = str(Path.cwd() / settings.models)
+        run_workers_as("serving.worker", Path(__file__).parents[1])
         configure_logging(settings.log_format)  # of this process, too
 
     @bentoml.api(  # type: ignore[untyped-decorator]
-        route="/generate", input_spec=GenerateRequest
+        route="/generate", input_spec=_request_model()
     )
     def generate(self, **request: Any) -> bytes:
         """Images: a PNG if one is asked for, or the grid of several; JSON with base64 data if more."""

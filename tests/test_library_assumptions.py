@@ -464,6 +464,30 @@ def test_bentoml_counts_its_workers_from_one() -> None:
     assert Watcher("a", "true")._nextwid == 1, broken("serving/service.py", "circus counts workers from 1", remedy)
 
 
+def test_bentoml_starts_its_workers_as_a_module_that_figment_can_replace() -> None:
+    arbiter = source_of("bentoml", "_bentoml_impl/server/serving.py")
+    assert arbiter.count('"-m",\n            _SERVICE_WORKER_SCRIPT,') == 1, broken(
+        "serving/process/worker.py",
+        "BentoML's arbiter starts `python -m _SERVICE_WORKER_SCRIPT`",
+        "adapt run_workers_as: else bundles load half a second later",
+    )
+    assert arbiter.index("server_on_deployment(svc)") < arbiter.index("server_args = ["), broken(
+        "serving/service.py",
+        "BentoML calls hooks on deployment before it composes the command of its workers",
+        "call run_workers_as earlier: else bundles load half a second later",
+    )
+    worker = source_of("bentoml", "_bentoml_impl/worker/service.py")
+    assert '"--worker-id"' in worker, broken(
+        "serving/worker.py", "BentoML's worker has an option --worker-id", "find the worker's number elsewhere"
+    )
+    assert "configure_server_logging()" in worker
+    assert "dictConfig(SERVER_LOGGING_CONFIG)" in source_of("bentoml", "bentoml/_internal/log.py"), broken(
+        "serving/worker.py",
+        "BentoML's worker configures logging by SERVER_LOGGING_CONFIG",
+        "keep Figment's loggers enabled by other means: else the log says nothing about bundles",
+    )
+
+
 def test_bentoml_writes_through_the_loggers_that_figment_formats() -> None:
     assert {*FRAMEWORK_LOGGERS} == {"", *SERVER_LOGGING_CONFIG["loggers"]}, broken(
         "serving/process/logs.py",

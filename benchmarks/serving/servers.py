@@ -21,10 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class Server:
     """A running server."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, ready_seconds: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self._process = psutil.Process(process.pid)
         self.port = port
-        self.ready_seconds = ready_seconds
 
     @property
     def url(self) -> str:
@@ -64,7 +63,7 @@ def running(
             if process.poll() is not None or time.monotonic() - started > seconds:
                 raise RuntimeError(f"{' '.join(command)} did not start:\n{log.read_text()}")
             time.sleep(0.02)
-        yield Server(process, port, time.monotonic() - started)
+        yield Server(process, port)
     finally:
         _stop(psutil.Process(process.pid))
 

@@ -5,7 +5,9 @@ So a provider counts as working only after a session has named it and has run.
 """
 
 import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -106,7 +108,7 @@ def open_onnxruntime(onnx: bytes, provider: str, hardware: Hardware) -> Session:
 
 
 class Devices:
-    """Chooses the device once for all bundles, and opens sessions on it.
+    """Chooses the device once for all bundles, and opens sessions on it. Any thread may call its methods.
 
     ``device`` is the setting ``FIGMENT_DEVICE``.
     """
@@ -117,6 +119,9 @@ class Devices:
         self._opener = opener
         self._candidates = _CANDIDATES[device]
         self._verified = False  # whether a bundle has run on the first candidate
+        self._one_at_a_time = threading.Lock()
+        # One thread for each core, for all bundles that are opened at once: more would only wait for each other.
+        self.warm_up_threads = ThreadPoolExecutor(hardware.intra_op_threads, "warm-up")
         # Whether this build could use a GPU, and ``auto`` has moved to the CPU because none works.
         self.has_fallen_back = False
 
@@ -130,13 +135,27 @@ class Devices:
         later bundles. Once a bundle has run on the device, an error there is the bundle's: it is raised as
         ``RuntimeError``, and no bundle moves.
 
+        A CPU opens several graphs at once. A GPU opens one after the other: the first one decides whether the device
+        works, and a CUDA graph cannot be recorded while another thread allocates memory.
+
         Raises ``DeviceError`` if the CPU can run the graph and the configured device cannot.
         """
+        with self._one_at_a_time:
+            try:
+                if self._candidates[0] != CPU:
+                    return self._open_on_gpu(onnx, prepare, threads)
+            except ProviderMissingError as error:
+                self._fall_back(error)
+        return prepare(self.session(onnx, CPU, threads), CPU)
+
+    def _open_on_gpu(self, onnx: bytes, prepare: Callable[[Session, str], T], threads: int | None) -> T:
+        """Does what ``open`` does. Passes on ``ProviderMissingError`` if the CPU may replace the provider."""
         provider = self._candidates[0]
         try:
             result = prepare(self.session(onnx, provider, threads), provider)
         except Exception as error:
-            if provider == CPU or isinstance(error, BundleError):
+            no_graph_can_run = isinstance(error, ProviderMissingError) and CPU in self._candidates
+            if no_graph_can_run or isinstance(error, BundleError):
                 raise
             if self._verified:
                 raise RuntimeError(f"{PROVIDER_NAMES[provider]}, which runs other bundles: {error}") from error
@@ -147,13 +166,16 @@ class Devices:
                 raise
             if CPU not in self._candidates:
                 raise DeviceError(f"FIGMENT_DEVICE={self._device} cannot be used: {_with_driver(error)}") from error
-            logger.warning("No GPU is used, generators run on the CPU: %s", _with_driver(error))
-            # Decided once for all bundles, and logged once: a mixture of devices would surprise operators.
-            self._candidates = (CPU,)
-            self.has_fallen_back = not isinstance(error, ProviderMissingError)
+            self._fall_back(error)
             return cpu_result
         self._verified = True
         return result
+
+    def _fall_back(self, error: Exception) -> None:
+        """Moves to the CPU: once for all bundles, since a mixture of devices would surprise operators."""
+        logger.warning("No GPU is used, generators run on the CPU: %s", _with_driver(error))
+        self._candidates = (CPU,)
+        self.has_fallen_back = not isinstance(error, ProviderMissingError)
 
     def session(self, onnx: bytes, provider: str, threads: int | None = None) -> Session:
         """Opens a session for a graph on exactly this provider. ``threads`` is as in ``open``.

@@ -9,8 +9,7 @@ smaller batch sizes with the largest before it is ready. It uses only those that
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +28,7 @@ _ONNX_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(uin
 # A batch of one is compared thoroughly, and batches of two and three as long as smaller ones differ. Sums that differ
 # in the last bit change about one pixel in fifty thousand, so hundreds of small images are needed. Larger batches are
 # compared briefly: if a kernel for few rows exists, the smallest batches show it.
-_COMPARED_VALUES = 2**19
+_COMPARED_VALUES = 3 * 2**17  # of which eight would differ
 _MIN_COMPARED_IMAGES, _MAX_COMPARED_IMAGES = 16, 512
 _LARGEST_SUSPECT = 3
 _BRIEFLY_COMPARED_IMAGES = 16
@@ -39,8 +38,11 @@ _ONE_THREAD_SECONDS = 0.003
 
 Images = NDArray[np.uint8]
 
-# Calls a function with each number, like ``map``, and may do so in several threads.
-MapNumbers = Callable[[Callable[[int], Images], range], Iterator[Images]]
+# A batch of the warm-up: its size, and the first of its images.
+_Job = tuple[int, int]
+
+# Calls a function with each batch, like ``map``, and may do so in several threads.
+MapBatches = Callable[[Callable[[_Job], Images], Iterable[_Job]], Iterator[Images]]
 
 
 @dataclass(slots=True)
@@ -94,10 +96,12 @@ class Engine:
         max_batch: int,
         hardware: Hardware,
         open_multithreaded: Callable[[], Session] | None = None,
+        map_batches: MapBatches = map,
     ) -> None:
         """Checks the graph against the card, and runs every batch size once.
 
-        On a CPU, ``session`` must have one thread. ``open_multithreaded`` opens one with a thread for each core.
+        On a CPU, ``session`` must have one thread, and ``map_batches`` runs batches side by side.
+        ``open_multithreaded`` opens a session with a thread for each core.
 
         Raises ``BundleError`` if the graph does not fit the card.
         """
@@ -115,7 +119,7 @@ class Engine:
         if self._on_gpu:
             self._warm_up_gpu()
         else:
-            self._warm_up_cpu(open_multithreaded)
+            self._warm_up_cpu(open_multithreaded, map_batches)
 
     @property
     def max_batch(self) -> int:
@@ -173,38 +177,39 @@ class Engine:
         for size in reversed(self.buckets):
             self._run_bound(self._feed([inputs], size))
 
-    def _warm_up_cpu(self, open_multithreaded: Callable[[], Session] | None) -> None:
+    def _warm_up_cpu(self, open_multithreaded: Callable[[], Session] | None, map_batches: MapBatches) -> None:
         """Runs every size, and keeps the sizes that give the images of the largest."""
         image, threads = self.card.image, self._hardware.intra_op_threads
         compared = -(-_COMPARED_VALUES // (image.height * image.width * image.channels))
         inputs = self._warm_up_inputs(min(max(compared, _MIN_COMPARED_IMAGES), _MAX_COMPARED_IMAGES))
-        with ThreadPoolExecutor(threads) as pool:
-            reference = self._run_in_batches(self.max_batch, inputs, self._session, pool.map)
+        thorough, brief = len(inputs), {size: max(size, _BRIEFLY_COMPARED_IMAGES) for size in self.buckets}
+        images = self._run_in_batches(
+            brief | {1: thorough, self.max_batch: thorough}, inputs, self._session, map_batches
+        )
+        reference = images[self.max_batch]
 
-            def is_exact(size: int, suspect: bool, session: Session, map_numbers: MapNumbers) -> bool:
-                some = inputs if suspect else inputs.part(0, max(size, _BRIEFLY_COMPARED_IMAGES))
-                return np.array_equal(self._run_in_batches(size, some, session, map_numbers), reference[: len(some)])
+        def exact(images: Mapping[int, Images]) -> set[int]:
+            return {size for size, some in images.items() if np.array_equal(some, reference[: len(some)])}
 
-            smaller: list[int] = []
-            for size in self.buckets[:-1]:
-                suspect = not smaller and size <= _LARGEST_SUSPECT
-                if is_exact(size, suspect, self._session, pool.map):
-                    smaller.append(size)
-        if len(smaller) + 1 < len(self.buckets):
-            padded_sizes = ", ".join(str(size) for size in self.buckets[:-1] if size not in smaller)
+        sizes = exact(images)
+        for suspect in range(2, min(_LARGEST_SUSPECT, self.max_batch - 1) + 1):
+            if min(sizes) == suspect:
+                sizes -= {suspect}
+                sizes |= exact(self._run_in_batches({suspect: thorough}, inputs, self._session, map_batches))
+        if padded := sorted({*self.buckets} - sizes):
             logger.info(
                 "%s/%d: batches of %s are padded, since their images would differ from those of larger batches",
                 self.card.name,
                 self.card.version,
-                padded_sizes,
+                ", ".join(map(str, padded)),
             )
-        self.buckets = (*smaller, self.max_batch)
+        self.buckets = tuple(sorted(sizes))
         if threads == 1 or open_multithreaded is None or self._largest_batch_seconds < _ONE_THREAD_SECONDS:
             return
         self.parallel_batches = threads
         multithreaded = open_multithreaded()
-        sizes = {count + self.padding(count) for count in range(1, min(threads, self.max_batch + 1))}
-        if all(is_exact(size, False, multithreaded, map) for size in sizes):
+        few = {count + self.padding(count) for count in range(1, min(threads, self.max_batch + 1))}
+        if few == exact(self._run_in_batches({size: brief[size] for size in few}, inputs, multithreaded, map)):
             self._multithreaded_session = multithreaded
 
     def _warm_up_inputs(self, count: int) -> Inputs:
@@ -213,18 +218,30 @@ class Engine:
             noise_for_seeds(range(count), self.card.noise_dim), label, np.full(count, DEFAULT_TRUNCATION, np.float32)
         )
 
-    def _run_in_batches(self, size: int, inputs: Inputs, session: Session, map_numbers: MapNumbers) -> Images:
-        """Returns all images, run in batches that are padded to exactly this size."""
+    def _run_in_batches(
+        self, counts: Mapping[int, int], inputs: Inputs, session: Session, map_batches: MapBatches
+    ) -> dict[int, Images]:
+        """Returns the first ``counts[size]`` images for each size, run in batches that are padded to this size."""
 
-        def batch(start: int) -> Images:
-            part = inputs.part(start, min(start + size, len(inputs)))
+        def run(job: _Job) -> Images:
+            size, start = job
+            part = inputs.part(start, min(start + size, counts[size]))
             started = time.perf_counter()
             images = _run(session, self._feed([part], size))[: len(part)]
             if size == self.max_batch:
                 self._largest_batch_seconds = min(self._largest_batch_seconds, time.perf_counter() - started)
             return images
 
-        return np.concatenate([*map_numbers(batch, range(0, len(inputs), size))])
+        # The largest first, so that all threads end at about the same time.
+        jobs = [
+            (size, start)
+            for size in sorted(counts, reverse=True)
+            for start in range(0, min(counts[size], len(inputs)), size)
+        ]
+        images: dict[int, list[Images]] = {size: [] for size in counts}
+        for (size, _), some in zip(jobs, map_batches(run, jobs), strict=True):
+            images[size].append(some)
+        return {size: np.concatenate(batches) for size, batches in images.items()}
 
 
 def _run(session: Session, feed: dict[str, NDArray[Any]]) -> Images:
@@ -272,7 +289,8 @@ def open_engine(bundle: Bundle, devices: Devices, max_batch: int) -> Engine:
         return devices.session(bundle.onnx, CPU)
 
     def prepare(session: Session, provider: str) -> Engine:
-        return Engine(bundle.card, session, provider, max_batch, devices.hardware, open_multithreaded)
+        map_batches = devices.warm_up_threads.map
+        return Engine(bundle.card, session, provider, max_batch, devices.hardware, open_multithreaded, map_batches)
 
     return devices.open(bundle.onnx, prepare, threads=1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from serving.inference.engine import Engine
 from serving.loading.opening import RejectedBundle
 from serving.loading.watcher import BundleWatcher, Poll, bundle_name, removable
+from serving.process.worker import map_in_daemon_threads
 
 logger = logging.getLogger("figment.catalogue")
 
@@ -34,7 +35,9 @@ class LoadResult:
 class BundleLoader:
     """Loads and unloads the bundles of a folder. Its methods block; one thread at a time may call them."""
 
-    def __init__(self, root: Path, open_bundle: OpenBundle) -> None:
+    def __init__(self, root: Path, open_bundle: OpenBundle, threads: int = 1) -> None:
+        """Opens this number of bundles at once: ``open_bundle`` is then called by several threads."""
+        self._threads = threads
         self._root = root
         self._open = open_bundle
         self._watcher = BundleWatcher(root)
@@ -54,9 +57,14 @@ class BundleLoader:
         self._log_skipped(poll)
         rejected = {name: bundle for name, bundle in self._rejected.items() if name in poll.present}
         engines = dict(self._engines)
-        for folder in poll.added:
+        results = map_in_daemon_threads(
+            lambda folder: self._open(folder, self._engines.get(bundle_name(folder))),
+            poll.added,
+            self._threads,
+            "open-bundle",
+        )
+        for folder, opened in zip(poll.added, results, strict=True):
             name = bundle_name(folder)
-            opened = self._open(folder, engines.get(name))
             if not isinstance(opened, RejectedBundle):
                 engines[name] = opened
                 rejected.pop(name, None)

@@ -3,14 +3,18 @@
 import asyncio
 import ctypes
 import gc
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _PR_SET_PDEATHSIG = 1
 
@@ -26,10 +30,21 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
-async def run_in_daemon_thread(function: Callable[[], T], name: str) -> T:
-    """Returns what ``function`` returns, or raises what it raises. ``name`` is the thread's.
+def run_workers_as(module: str, root: Path) -> None:
+    """Makes BentoML's arbiter, which is this process, start its workers as ``python -m MODULE``; ``root`` holds it."""
+    from _bentoml_impl.server import serving  # type: ignore[import-untyped]
 
-    Unlike with ``asyncio.to_thread``, the process can end while it runs: a lost network mount may never answer.
+    serving._SERVICE_WORKER_SCRIPT = module
+    # NumPy's import starts a thread for each core, for linear algebra. A worker has vectors of one noise at most.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A worker's folder is that of a built Bento, which has the code in ``src``.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+
+
+def start_in_daemon_thread(function: Callable[[], T], name: str) -> Future[T]:
+    """Returns the future result of ``function``, or its exception. ``name`` is the thread's.
+
+    Unlike with an executor, the process can end while it runs: a lost network mount may never answer.
     """
     result = Future[T]()
 
@@ -44,7 +59,28 @@ async def run_in_daemon_thread(function: Callable[[], T], name: str) -> T:
             result.set_result(value)
 
     threading.Thread(target=run, name=name, daemon=True).start()
-    return await asyncio.wrap_future(result)
+    return result
+
+
+async def run_in_daemon_thread(function: Callable[[], T], name: str) -> T:
+    """Returns what ``function`` returns, or raises what it raises, see ``start_in_daemon_thread``."""
+    return await asyncio.wrap_future(start_in_daemon_thread(function, name))
+
+
+def map_in_daemon_threads(function: Callable[[Item], T], items: Iterable[Item], threads: int, name: str) -> list[T]:
+    """Returns ``function`` of each item, in order; at most this number of threads compute at once.
+
+    Raises the first item's exception, once all items are done.
+    """
+    slots = threading.Semaphore(threads)
+
+    def limited(item: Item) -> T:
+        with slots:
+            return function(item)
+
+    results = [start_in_daemon_thread(partial(limited, item), name) for item in items]
+    wait(results)
+    return [result.result() for result in results]
 
 
 def exempt_loaded_objects_from_gc() -> None:

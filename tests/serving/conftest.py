@@ -199,7 +199,7 @@ def slow_zoo(tmp_path_factory) -> Path:
 class Server:
     """A running ``bentoml serve``."""
 
-    def __init__(self, folder: Path, settings: dict[str, str], start_in: Path = ROOT) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str], start_in: Path = ROOT, project: Path = ROOT) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -208,7 +208,17 @@ class Server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
         environment |= {"BENTOML_HOME": str(folder), "BENTOML_DO_NOT_TRACK": "True"}
         environment |= {"FIGMENT_LINGER_SECONDS": "0"} | settings  # tests end what they start
-        command = [sys.executable, "-m", "bentoml", "serve", str(ROOT), "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "bentoml",
+            "serve",
+            str(project),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 command, cwd=start_in, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -266,12 +276,15 @@ class Server:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory):
-    """Returns a context manager that starts a service; it takes a current folder and settings without their prefix."""
+    """Returns a context manager that starts a service.
+
+    It takes a current folder, the folder of the project or Bento, and settings without their prefix.
+    """
 
     @contextmanager
-    def start(start_in: Path = ROOT, **settings: object) -> Iterator[Server]:
+    def start(start_in: Path = ROOT, project: Path = ROOT, **settings: object) -> Iterator[Server]:
         names = {f"FIGMENT_{name.upper()}": str(value) for name, value in settings.items()}
-        server = Server(tmp_path_factory.mktemp("home"), names, start_in)
+        server = Server(tmp_path_factory.mktemp("home"), names, start_in, project)
         try:
             yield server
         finally:

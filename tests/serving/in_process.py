@@ -17,6 +17,7 @@ from serving.config.settings import Settings
 from serving.connection.connection import Connection, limit_connections
 from serving.http.request_record import RequestRecord
 from serving.inference.device import Devices, Hardware
+from serving.loading.start import start_loading
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
 
@@ -34,7 +35,7 @@ async def application(zoo, tracer=None, **settings):
     runtime = Runtime(chosen, Metrics())
     served = Application(no_bentoml, lambda: runtime, chosen, tracer)
     lifespan = asyncio.create_task(served({"type": "lifespan"}, None, None))
-    runtime.start(Devices("cpu", Hardware(1)))
+    runtime.start(start_loading(runtime.settings, Devices("cpu", Hardware(1))))
     while runtime.phase is not Phase.READY:
         await asyncio.sleep(0.01)
     yield served, runtime

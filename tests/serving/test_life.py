@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,6 +139,28 @@ def test_drain_drops_requests_after_its_time(serve, slow_zoo):
         server.process.wait(15)
 
 
+def test_client_that_never_reads_does_not_keep_the_process(serve, zoo):
+    """It is cut off one second after the drain. Without that, its orchestrator would have to kill the process."""
+    body = b'{"model": "mlp", "count": 256}'
+    head = (
+        b"POST /generate HTTP/1.1\r\nHost: figment\r\nAccept: application/x-npy\r\nContent-Type: application/json\r\n"
+    )
+    one = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with serve(models=zoo, drain_seconds=1, intra_op_threads=1) as server:
+        server.wait(lambda answer: answer.status_code == 200)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(one * 100)  # their responses are 20 MB, more than the kernel buffers
+            server.until(lambda: server.metric("figment_images_total", format="npy") >= 256)
+            time.sleep(1)
+            server.process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            assert server.process.wait(20) == 0
+            assert time.monotonic() - began < 8
+        assert "Aborted 1 connections" in server.log
+
+
 def test_never_ready_if_cuda_does_not_load(serve, zoo):
     with serve(models=zoo, device="cuda") as server:
         answer = server.wait(lambda answer: answer.json()["status"] == "unusable")
@@ -157,18 +181,26 @@ def test_never_ready_without_a_usable_bundle(serve, tmp_path, generators):
         assert '"level": "critical"' in server.log
 
 
-def test_invalid_setting_ends_the_start_with_one_sentence(tmp_path):
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"FIGMENT_MAX_BATCH": "none"}, "FIGMENT_MAX_BATCH cannot be 'none'"),
+        ({"FIGMENT_API_KEYS": ""}, "FIGMENT_API_KEYS: it is set and holds no key"),
+    ],
+)
+def test_invalid_setting_ends_the_start_with_one_sentence(tmp_path, setting, sentence):
+    """An empty secret must not open the service to all."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
     environment |= {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
     result = subprocess.run(
         [sys.executable, "-m", "bentoml", "serve", ".", "--port", "1"],
         cwd=ROOT,
-        env={**environment, "FIGMENT_MAX_BATCH": "none"},
+        env=environment | setting,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert result.returncode != 0
-    assert "FIGMENT_MAX_BATCH cannot be 'none'" in result.stderr
+    assert sentence in result.stderr
     assert "Traceback" not in result.stderr

@@ -1,6 +1,9 @@
 """The choice of a device, on a machine without a GPU: sessions are fake."""
 
 import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -124,3 +127,41 @@ def test_the_cpu_is_tried_with_the_same_threads_and_its_own_session():
         # As an engine does on the CPU, which opens a second session there.
         devices.open(b"odd", lambda session, provider: devices.session(b"odd", CPU), threads=1)
     assert opened_on == [(CUDA, 1), (CPU, 1), (CPU, 8)]
+
+
+@pytest.mark.parametrize(("device", "fault", "at_once"), [("cpu", None, 3), ("auto", "missing", 3), ("auto", None, 1)])
+def test_a_cpu_opens_several_graphs_at_once_and_a_gpu_one_after_the_other(device, fault, at_once, caplog):
+    """A CUDA graph cannot be recorded while another thread allocates memory."""
+    devices = Devices(device, Hardware(3), opener({CUDA: ProviderMissingError("no CUDA")} if fault else {}))
+    running, most, lock = 0, 0, threading.Lock()
+
+    def run(session, provider):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.1)
+        with lock:
+            running -= 1
+        return provider
+
+    with ThreadPoolExecutor(3) as pool:
+        opened = [*pool.map(lambda _: devices.open(b"", run), range(3))]
+    assert len({*opened}) == 1
+    assert most == at_once
+    assert len(caplog.records) == (1 if fault else 0), "the fall-back is reported once"
+
+
+def test_bundles_opened_at_once_agree_on_the_device():
+    """The first failure decides. Without the lock, each graph would be blamed on the device, or half would move."""
+    calls = iter(range(10))
+
+    def fails_at_first(onnx, provider, hardware):
+        if provider == CUDA and next(calls) == 0:
+            time.sleep(0.05)
+            raise RuntimeError("no CUDA driver")
+        return FakeSession(provider)
+
+    devices = Devices("auto", Hardware(4), fails_at_first)
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(lambda _: devices.open(b"", provider_of), range(4))] == [CPU] * 4

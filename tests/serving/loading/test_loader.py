@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -70,6 +71,20 @@ def test_first_poll_opens_all_bundles(root, opener):
     assert names(loaded) == ["a/1", "b/1"]
     assert rejected(loaded) == {"c/1": "broken"}
     assert loaded.failure is None
+
+
+def test_bundles_are_opened_at_once_and_listed_in_order(root, opener):
+    """Each waits until the other is being opened, too."""
+    write_bundle(root, "c/1", "broken")
+    together = threading.Barrier(3, timeout=20)
+
+    def open_together(folder, loaded):
+        together.wait()
+        return opener(folder, loaded)
+
+    loaded = BundleLoader(root, open_together, threads=3).poll()
+    assert names(loaded) == ["a/1", "b/1"]
+    assert rejected(loaded) == {"c/1": "broken"}
 
 
 @pytest.mark.parametrize("kind", ["a link to a whole folder", "a ConfigMap", "rsync --delete"])

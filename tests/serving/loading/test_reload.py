@@ -12,6 +12,7 @@ from serving.config.settings import Settings
 from serving.errors import ApiError
 from serving.inference.device import Devices, Hardware
 from serving.loading import loader, served_engines
+from serving.loading.start import start_loading
 from serving.metrics import Metrics
 from serving.process.worker import run_in_daemon_thread
 from serving.runtime import Phase, Runtime
@@ -31,7 +32,7 @@ def folder(tmp_path, generators):
 async def running(folder, **settings):
     """A runtime in this process, after its first poll of the folder."""
     service = Runtime(Settings(models=folder, **settings), Metrics())
-    service.start(Devices("cpu", Hardware(1)))
+    service.start(start_loading(service.settings, Devices("cpu", Hardware(1))))
     try:
         await until(lambda: service.phase is not Phase.LOADING)
         yield service

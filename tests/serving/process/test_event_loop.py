@@ -12,6 +12,7 @@ from serving.connection.client_state import ClientState
 from serving.http.request_record import RequestRecord
 from serving.http.responses import IndexedRequest
 from serving.inference.device import Devices, Hardware
+from serving.loading.start import start_loading
 from serving.metrics import Metrics
 from serving.runtime import Phase, Runtime
 
@@ -61,7 +62,7 @@ def test_no_turn_of_the_event_loop_is_long(zoo, name):
 
     async def main():
         runtime = Runtime(Settings(models=zoo, default_model="mlp", max_batch=64, queue_images=10_000), Metrics())
-        runtime.start(Devices("cpu", Hardware(1)))
+        runtime.start(start_loading(runtime.settings, Devices("cpu", Hardware(1))))
         try:
             while runtime.phase is not Phase.READY:
                 await asyncio.sleep(0.01)

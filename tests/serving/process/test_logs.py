@@ -19,7 +19,8 @@ def tokyo(monkeypatch):
     """A machine nine hours ahead of UTC, with the logging of a BentoML worker; restored afterwards."""
     names = (*FRAMEWORK_LOGGERS, "figment")
     loggers = [logging.getLogger(name) for name in names]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    before = [([*logger.handlers], logger.level, logger.propagate) for logger in loggers]
+    formatters = [(handler, handler.formatter) for logger in loggers for handler in logger.handlers]
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     logging.config.dictConfig(SERVER_LOGGING_CONFIG | {"disable_existing_loggers": False})
@@ -27,6 +28,8 @@ def tokyo(monkeypatch):
     for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
         logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
+    for handler, formatter in formatters:  # pytest's own, too, which outlive the test
+        handler.setFormatter(formatter)
     monkeypatch.undo()
     time.tzset()
 

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
@@ -29,6 +30,16 @@ def started_elsewhere(serve, zoo, tmp_path, monkeypatch):
                 worker.kill()
 
 
+def worker_command(server):
+    (worker,) = psutil.Process(server.process.pid).children()
+    return worker.cmdline()
+
+
+def libraries(process):
+    """Returns the names of the files that a process has mapped."""
+    return {Path(file.path).name for file in process.memory_maps()}
+
+
 def listens(server):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", server.port)) == 0
@@ -40,6 +51,13 @@ def test_service_uses_its_start_folder_and_ends_with_its_parent(started_elsewher
     times = re.findall(r"^\d{4}-\S+T(\S+)", started_elsewhere.log, re.MULTILINE)
     assert len(times) >= 4
     assert all(time.endswith(("+00:00", "+0000")) for time in times), started_elsewhere.log
+    # BentoML silences loggers that exist before it configures its own.
+    assert {"mlp/1", "mlp/2", "conv/1", "sprite/1", "broken/1"} == {
+        *re.findall(r"figment\.catalogue: (?:Loaded|Rejected) (\w+/\d)", started_elsewhere.log)
+    }
+    arbiter = libraries(psutil.Process(started_elsewhere.process.pid))
+    assert not [name for name in arbiter if re.match(r"_multiarray_umath|_imaging|onnxruntime", name)], "slow to import"
+    assert "serving.worker" in worker_command(started_elsewhere), "bundles load beside BentoML's imports"
     # An orphaned worker holds the port: the next start would fail.
     started_elsewhere.process.kill()
     started_elsewhere.process.wait()

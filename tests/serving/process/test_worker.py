@@ -1,0 +1,52 @@
+"""Threads that may hang do not keep the process alive, and several bundles are opened at once."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from serving.process.worker import map_in_daemon_threads
+
+
+def test_results_come_in_order_from_a_bounded_number_of_threads():
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(number):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02 * (5 - number))
+        with lock:
+            running -= 1
+        return number * 10
+
+    assert map_in_daemon_threads(work, range(5), 2, "test") == [0, 10, 20, 30, 40]
+    assert most == 2
+
+
+def test_an_exception_comes_after_all_items_are_done():
+    done = []
+
+    def work(number):
+        if number == 1:
+            raise OSError("no such bundle")
+        time.sleep(0.05)
+        done.append(number)
+
+    with pytest.raises(OSError, match="no such bundle"):
+        map_in_daemon_threads(work, range(3), 3, "test")
+    assert sorted(done) == [0, 2]
+
+
+def test_a_thread_that_never_ends_does_not_keep_the_process():
+    """A lost network mount may never answer."""
+    program = """
+import threading
+from serving.process.worker import map_in_daemon_threads, start_in_daemon_thread
+hung = threading.Event()
+start_in_daemon_thread(lambda: map_in_daemon_threads(lambda _: hung.wait(), range(2), 2, "open"), "load")
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=20, check=True)
