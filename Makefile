@@ -29,7 +29,7 @@ serve: .venv/serving
 	esac
 	@mkdir -p "$(BENTOML_HOME)"
 	@case "$$FIGMENT_MODELS" in \
-		""|/*) ;; \
+		""|/*|*://*) ;; \
 		*) export FIGMENT_MODELS="$(or $(PWD),$(CURDIR))/$$FIGMENT_MODELS";; \
 	esac; \
 	export FIGMENT_LINGER_SECONDS="$${FIGMENT_LINGER_SECONDS:-0}"; \

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from models.store import StoreUrl
 from serving.config.settings import Settings
 from serving.encoding.pool import EncoderPool
 from serving.errors import ApiError, ErrorCode, retry_later
@@ -21,6 +22,7 @@ from serving.loading.opening import open_bundle
 from serving.loading.poll_log import PollLog
 from serving.loading.registry import ModelRegistry
 from serving.loading.served_engines import ServedEngines
+from serving.loading.source import open_source
 from serving.metrics import Metrics
 from serving.process.worker import exempt_loaded_objects_from_gc, run_in_daemon_thread
 
@@ -28,6 +30,9 @@ logger = logging.getLogger("figment.service")
 
 # Loading takes seconds. A client that retries sooner only adds to the load.
 _RETRY_LOADING_SECONDS = 2
+
+# A start must not depend on the network in one moment. Without anything to serve, a store is asked until it answers.
+_RETRY_STORE_SECONDS = 10.0
 
 
 class Phase(enum.Enum):
@@ -84,21 +89,29 @@ class Runtime:
         self.encoder = EncoderPool(self.settings.encode_threads)
         self._devices = devices
         opener = partial(open_bundle, devices=devices, max_batch=self.settings.max_batch)
-        self._start_task(self._watch_bundles(BundleLoader(self.settings.models, opener)))
+        source = open_source(self.settings.models, self.settings.models_cache)
+        self._start_task(self._watch_bundles(BundleLoader(source, opener)))
 
     async def _watch_bundles(self, loader: BundleLoader) -> None:
         """Loads the bundles. With ``reload_seconds``, keeps polling for added and removed ones until the drain."""
         await self._poll(loader)
-        while self.settings.reload_seconds:
-            await asyncio.sleep(self.settings.reload_seconds)
+        while self._poll_seconds:
+            await asyncio.sleep(self._poll_seconds)
             await self._poll(loader)
 
+    @property
+    def _poll_seconds(self) -> float:
+        """Seconds until the next poll; 0: there is none."""
+        if isinstance(self.settings.models, StoreUrl) and not self._loaded.engines:
+            return min(self.settings.reload_seconds, _RETRY_STORE_SECONDS) or _RETRY_STORE_SECONDS
+        return self.settings.reload_seconds
+
     async def _poll(self, loader: BundleLoader) -> None:
-        """Polls the folder of bundles once. Logs and reports any error: the next poll may succeed."""
+        """Polls the source of bundles once. Logs and reports any error: the next poll may succeed."""
         try:
             self._apply(await run_in_daemon_thread(loader.poll, "load"))
         except Exception as error:
-            reason = f"cannot load the bundles in {self.settings.models}: {error}"
+            reason = f"cannot load the bundles in {loader.source}: {error}"
             self._polls.record_failure(reason, error)
             if not self._loaded.engines:
                 self._apply(replace(self._loaded, failure=reason))
@@ -129,10 +142,8 @@ class Runtime:
             rejected = ", ".join(bundle.bundle for bundle in loaded.rejected) or "none"
             default = self.registry.default
             logger.info("Ready with %s; default model: %s; rejected: %s", self._served, default, rejected)
-        elif self.settings.reload_seconds:
-            logger.critical(
-                "Not ready: %s; the folder is read again in %g s", loaded.failure, self.settings.reload_seconds
-            )
+        elif self._poll_seconds:
+            logger.critical("Not ready: %s; bundles are looked for again in %g s", loaded.failure, self._poll_seconds)
         else:
             logger.critical("Never ready: %s", loaded.failure)
 
@@ -189,7 +200,7 @@ class Runtime:
         }
         if loaded.failure is not None:
             status["reason"] = loaded.failure
-            if not self.settings.reload_seconds:
+            if not self._poll_seconds:
                 status["reason"] += "; it stays so until a restart, since FIGMENT_RELOAD_SECONDS is 0"
         if self.settings.reload_seconds:
             status["reload"] = self._polls.status()

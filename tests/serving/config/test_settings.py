@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from serving.config.settings import Device, Settings, SettingsError, check_folder, load_settings
+from serving.config.settings import Device, Settings, SettingsError, check_models, load_settings
 from serving.inference.device import Devices, Hardware
 
 pytestmark = pytest.mark.usefixtures("no_settings")
@@ -146,9 +146,9 @@ def test_origin_that_can_never_match_is_rejected_at_the_start(monkeypatch, value
 def test_file_is_no_folder_of_bundles(tmp_path):
     (tmp_path / "zoo").write_text("")
     with pytest.raises(SettingsError, match=r"^FIGMENT_MODELS must be a folder of bundles, and /.*/zoo is none\.$"):
-        check_folder(tmp_path / "zoo")
-    check_folder(tmp_path)
-    check_folder(tmp_path / "not mounted yet")
+        check_models(tmp_path / "zoo")
+    check_models(tmp_path)
+    check_models(tmp_path / "not mounted yet")
 
 
 def test_every_device_of_the_setting_is_known_to_inference():
