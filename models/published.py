@@ -76,7 +76,7 @@ def list_bundles(store: Store) -> Listing:
 
     Raises ``StoreError``, also if a web server has no ``index.json`` or an invalid one.
     """
-    listing = _read_index(store) if store.url.is_http else _list_folders(store)
+    listing = _read_index(store) if store.url.is_http else list_folders(store)
     listing.bundles.sort(key=lambda bundle: (bundle.name, bundle.version))
     return listing
 
@@ -91,12 +91,13 @@ def _read_index(store: Store) -> Listing:
         ) from None
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise StoreError(f"{store.url}/{INDEX_FILE} is no index of bundles: {where} {fault['msg']}".strip()) from error
+        problem = " ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
+        raise StoreError(f"{store.url}/{INDEX_FILE} is no index of bundles: {problem}") from error
     return Listing([PublishedBundle(entry.name, entry.version, entry.card_sha256) for entry in index.bundles])
 
 
-def _list_folders(store: Store) -> Listing:
+def list_folders(store: Store) -> Listing:
+    """Lists the bundles of a store by its folders, even where there is an index."""
     try:
         names = [name for name, is_folder in store.list().items() if is_folder and not name.startswith(".")]
     except StoreNotFoundError:

@@ -81,6 +81,11 @@ class StoreUrl:
         return text.replace(password, "***") if password else text
 
     @property
+    def place(self) -> str:
+        """What follows the scheme."""
+        return self.secret.partition("://")[2]
+
+    @property
     def is_http(self) -> bool:
         """Whether a plain web server is meant. It lists nothing and takes no files."""
         return self.scheme in _HTTP
@@ -197,7 +202,7 @@ class Store:
         if errors:
             raise errors[0]
         if not results:
-            raise TimeoutError(f"no answer within {self.stall_seconds:g} seconds")
+            raise TimeoutError
         return results[0]
 
     @contextmanager
@@ -221,6 +226,8 @@ class Store:
             cause = cause.__cause__
         if isinstance(error, FileNotFoundError):
             return StoreNotFoundError(f"{where} does not exist")
+        if isinstance(error, TimeoutError):  # also of the package's own limit
+            return StoreError(f"cannot {action} {where}: no answer within {self.stall_seconds:g} seconds")
         lines = self.url.without_password(str(error)).strip().splitlines()
         return StoreError(f"cannot {action} {where}: {lines[0][:300].rstrip('.') if lines else type(error).__name__}")
 

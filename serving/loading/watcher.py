@@ -18,8 +18,8 @@ class Poll:
     """The result of one poll of the source of bundles.
 
     ``added`` are the folders to open. ``present`` are the bundles, as ``NAME/VERSION``, that this poll or the one
-    before found: a gap between two steps of a swap is no removal. ``copying`` says that some bundles still change.
-    ``missing`` is the reason if the folder itself is gone.
+    before found, unreadable ones included: a gap between two steps of a swap is no removal. ``copying`` says that some
+    bundles still change. ``missing`` is the reason if the folder itself is gone.
     """
 
     added: list[Path]
@@ -52,19 +52,15 @@ class BundleWatcher:
         except BundleError as error:
             missing = str(error)
         current = {folder: _fingerprint(folder) for folder in found.folders}
-        # A model's folder, or a bundle, that cannot be read now is no reason to unload what is loaded of it.
-        current |= {
-            folder: known
-            for folder, known in self._handled.items()
-            if {folder.parent.name, bundle_name(folder)} & found.unreadable.keys()
-        }
+        # A model's folder that cannot be read now is no reason to unload its bundles.
+        current |= {folder: known for folder, known in self._handled.items() if folder.parent.name in found.unreadable}
         last = current if self._last is None else self._last
         added, copying = settled_changes(current, current if found.settled else last, self._handled)
         present = current.keys() | last.keys()
         self._last = current
         self._handled = {folder: known for folder, known in self._handled.items() if folder in present}
         self._handled |= {folder: current[folder] for folder in added}
-        names = frozenset(map(bundle_name, present))
+        names = frozenset(map(bundle_name, present)) | {name for name in found.unreadable if "/" in name}
         return Poll(added, names, copying, missing, found.unreadable, found.ignored)
 
     def forget(self, folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError, FoundBundles, parse_card
 from models.published import MAX_CARD_BYTES, Listing, PublishedBundle, list_bundles
-from models.store import Store, StoreDeniedError, StoreNotFoundError, StoreUrl, open_store
+from models.store import STALL_SECONDS, Store, StoreDeniedError, StoreNotFoundError, StoreUrl, open_store
 from serving.remote.cache import BundleCache
 
 logger = logging.getLogger("figment.catalogue")
@@ -22,8 +22,9 @@ _ATTEMPTS = 3
 class RemoteBundles:
     """The bundles of a store, as folders of this machine. As text, it is the store's URL without password."""
 
-    def __init__(self, url: StoreUrl, cache: Path) -> None:
+    def __init__(self, url: StoreUrl, cache: Path, stall_seconds: float = STALL_SECONDS) -> None:
         self._url = url
+        self._stall_seconds = stall_seconds
         self._cache = BundleCache(cache)
         self._store: Store | None = None
         self._broken: dict[str, tuple[float, str]] = {}
@@ -39,7 +40,7 @@ class RemoteBundles:
         Raises ``StoreError`` if the store fails or hangs, ``CacheError`` if the cache cannot be written. What has been
         fetched until then stays in the cache.
         """
-        self._store = self._store or open_store(self._url)
+        self._store = self._store or open_store(self._url, self._stall_seconds)
         listing = list_bundles(self._store)
         with self._cache.locked():
             return self._fetch_all(self._store, listing)
