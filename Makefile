@@ -58,9 +58,9 @@ bench: .venv/everything
 TOOLS := .venv-tools/bin
 
 lock: .venv-tools/made
-	@for device in cpu gpu; do \
+	@for device in cpu gpu remote; do \
 		lock=serving/lock-$$device.txt; \
-		echo "# Every package of the $$device image, with the hashes of its files. Made by \`make lock\` from constraints.txt; do not edit." >$$lock.new; \
+		echo "# Every package of serving/requirements-$$device.txt, with the hashes of its files. Made by \`make lock\` from constraints.txt; do not edit." >$$lock.new; \
 		$(TOOLS)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 \
 			--python-platform x86_64-manylinux_2_28 -c constraints.txt serving/requirements-$$device.txt >>$$lock.new \
 			&& mv $$lock.new $$lock || exit 1; \
@@ -68,7 +68,7 @@ lock: .venv-tools/made
 
 # --strict: without it, a package about which nothing could be learned counts as one without vulnerabilities.
 audit: .venv-tools/made
-	@for device in cpu gpu; do \
+	@for device in cpu gpu remote; do \
 		$(TOOLS)/pip-audit --strict --disable-pip --no-deps -r serving/lock-$$device.txt || exit 1; \
 	done
 

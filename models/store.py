@@ -4,6 +4,7 @@ fsspec and its packages are imported when a store is opened: a service with a fo
 """
 
 import importlib.util
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -247,6 +248,9 @@ def open_store(url: StoreUrl, stall_seconds: float = STALL_SECONDS) -> Store:
         # By default a download that takes longer than five minutes would be cut off.
         timeout = ClientTimeout(total=None, sock_connect=stall_seconds, sock_read=stall_seconds)
         options["client_kwargs"] = {"timeout": timeout, "trust_env": True}  # trust_env: HTTPS_PROXY holds
+    if url.scheme == "hf":
+        # Else each request names this machine's libraries, and the first one asks for a list of such names.
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     own, *others = _PACKAGES.get(url.scheme, (url.scheme,))
     if others and not _is_installed(own):
         from obstore.fsspec import register
