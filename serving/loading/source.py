@@ -5,7 +5,6 @@ from typing import Protocol
 
 from models.bundle import FoundBundles, find_bundles
 from models.store import StoreUrl
-from serving.remote.source import RemoteBundles
 
 
 class BundleSource(Protocol):
@@ -34,4 +33,8 @@ class BundleFolder:
 
 def open_source(models: Path | StoreUrl, cache: Path) -> BundleSource:
     """Returns the source that ``FIGMENT_MODELS`` names. ``cache`` is the folder for what is fetched from a URL."""
-    return RemoteBundles(models, cache) if isinstance(models, StoreUrl) else BundleFolder(models)
+    if not isinstance(models, StoreUrl):
+        return BundleFolder(models)
+    from serving.remote.source import RemoteBundles  # only now: a start with a folder need not wait for it
+
+    return RemoteBundles(models, cache)

@@ -101,6 +101,17 @@ def test_broken_replacement_and_outage_leave_what_is_loaded(serve, web, publish,
         assert "Traceback" not in server.log
 
 
+def test_withdrawn_bundle_is_unloaded(serve, web, publish, tmp_path):
+    publish(to(web))
+    publish(to(web), "other")
+    settings = READY | {"models": to(web).replace("file://", "local://"), "models_cache": tmp_path / "cache"}
+    with serve(**settings, reload_seconds=0.1, deadline_seconds=1) as server:
+        server.wait(is_ready)
+        (web.folder / "zoo" / "other" / "1" / "card.json").unlink()
+        server.until(lambda: loaded(httpx.get(f"{server.url}/readyz")) == ["mlp/1"])
+        assert httpx.get(f"{server.url}/readyz").json()["ignored"][0]["folder"] == "other/1"
+
+
 def test_store_that_is_down_at_the_start_is_tried_again(serve, web, publish, tmp_path):
     publish(to(web))
     web.faults["index.json"] = lambda content: 503
@@ -151,7 +162,7 @@ def test_missing_package_names_the_line_that_installs_it(tmp_path):
 @pytest.mark.parametrize(
     ("first", "absent"),
     [
-        ("serving.app", {"fsspec", "aiohttp", "obstore", "s3fs", "huggingface_hub"}),
+        ("serving.app", {"serving.remote.source", "fsspec", "aiohttp", "obstore", "s3fs", "huggingface_hub"}),
         ("serving.service", {"aiohttp", "obstore", "s3fs", "huggingface_hub"}),  # BentoML itself imports fsspec's core
     ],
 )
