@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.store import StoreDeniedError, StoreError, StoreNotFoundError, StoreUrl, StoreUrlError, check_package
+from models.store import Store, StoreDeniedError, StoreError, StoreNotFoundError, StoreUrl, StoreUrlError, check_package
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,26 @@ def test_kinds_of_errors_are_one_kind_for_callers():
     assert issubclass(StoreNotFoundError, StoreError)
     assert issubclass(StoreDeniedError, StoreError)
     assert issubclass(StoreError, OSError), "a poll that fails by one is logged without a traceback"
+
+
+class CachingFileSystem:
+    """Keeps a listing until it is told not to, as s3fs and the Hub's client do."""
+
+    def __init__(self):
+        self.names, self._kept = [], None
+
+    def ls(self, path, detail):
+        self._kept = self._kept or [{"name": f"{path}/{name}", "type": "directory"} for name in self.names]
+        return self._kept
+
+    def invalidate_cache(self):
+        self._kept = None
+
+
+def test_each_listing_is_a_new_one():
+    filesystem = CachingFileSystem()
+    store = Store(StoreUrl.parse("s3://bucket/zoo"), filesystem, "bucket/zoo")
+    filesystem.names = ["a"]
+    assert store.list() == {"a": True}
+    filesystem.names = ["a", "b"]
+    assert store.list() == {"a": True, "b": True}

@@ -5,13 +5,15 @@ import json
 import os
 import resource
 import shutil
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from models.bundle import read_bundle
 from models.store import StoreError, StoreUrl, open_store
-from serving.remote.cache import CacheError
+from serving.remote.cache import BundleCache, CacheError
 
 
 def names(found):
@@ -195,6 +197,29 @@ def test_store_without_rights_says_so(web, publish, follow):
 def test_web_server_that_is_gone(follow):
     with pytest.raises(StoreError, match=r"^cannot read http://127.0.0.1:1/zoo/index.json: .*[Cc]onnect"):
         follow("http://127.0.0.1:1/zoo").find()
+
+
+def test_bucket_that_never_answers(follow, s3, monkeypatch):
+    """Its client would wait for half a minute, and try again ten times."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(StoreError, match=rf"^cannot read {s3}: no answer within 0\.5 seconds$"):
+            follow(s3, 0.5).find()
+        assert time.monotonic() - began < 5
+
+
+def test_one_process_at_a_time_fetches(web, publish, follow, tmp_path):
+    publish(file_url(web))
+    with ThreadPoolExecutor(1) as pool:
+        with BundleCache(tmp_path / "cache").locked():
+            fetching = pool.submit(follow(web.url).find)
+            while "/zoo/index.json" not in web.requests:
+                time.sleep(0.01)
+            with pytest.raises(TimeoutError):
+                fetching.result(0.5)
+            assert web.requests == ["/zoo/index.json"]
+        assert names(fetching.result(10)) == ["mlp/1"]
 
 
 def test_full_disk_ends_the_fetch_and_leaves_nothing(web, publish, follow, tmp_path):
