@@ -132,7 +132,7 @@ class Store:
             self.filesystem.invalidate_cache()  # of an earlier listing
             return self.filesystem.ls(place, detail=True)
 
-        with self._errors("read", path):
+        with self.errors("read", path):
             found = {
                 entry["name"].rstrip("/").rpartition("/")[2]: entry["type"] == "directory"
                 for entry in self._limited(entries)
@@ -149,7 +149,7 @@ class Store:
                 self._check_size(path, len(content), limit)
             return bytes(content)
         place = self._place(path)
-        with self._errors("read", path):
+        with self.errors("read", path):
             self._check_size(path, self._limited(lambda: self.filesystem.info(place))["size"] or 0, limit)
             data: bytes = self._limited(lambda: self.filesystem.cat_file(place))
             return data
@@ -161,7 +161,7 @@ class Store:
             # One streamed GET. A size spares a HEAD, whose errors fsspec would all report as a missing file.
             options = {"block_size": 0, "size": 1}
         place = self._place(path)
-        with self._errors("read", path):
+        with self.errors("read", path):
             if not self.url.is_http:
                 self._limited(lambda: self.filesystem.info(place))  # for a missing file obstore's open prints an error
             file = self._limited(lambda: self.filesystem.open(place, "rb", **options))
@@ -174,7 +174,7 @@ class Store:
     def write(self, path: str, content: bytes) -> None:
         """Writes a file, and the folders above it where a store has folders."""
         place = self._place(path)
-        with self._errors("write", path):
+        with self.errors("write", path):
             if self.url.scheme not in _PACKAGES:  # in a bucket, s3fs would create a misspelt bucket
                 self.filesystem.makedirs(place.rpartition("/")[0], exist_ok=True)
             self.filesystem.pipe_file(place, content)
@@ -207,7 +207,8 @@ class Store:
         return results[0]
 
     @contextmanager
-    def _errors(self, action: str, path: str) -> Iterator[None]:
+    def errors(self, action: str, path: str = "") -> Iterator[None]:
+        """Translates each exception of a package into a ``StoreError``: what cannot be done, where, and why."""
         try:
             yield
         except StoreError:

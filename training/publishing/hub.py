@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from models.bundle import CARD_FILE, SAMPLES_FILE, Card
 from models.published import INDEX_FILE
-from models.store import Store, StoreDeniedError, StoreError, StoreUrl, StoreUrlError
+from models.store import Store, StoreUrl, StoreUrlError
 from training.console import stage
 from training.publishing.model_card import render_model_card
 
@@ -39,7 +39,6 @@ def commit(store: Store, files: dict[str, bytes], index: bytes) -> None:
     Raises ``StoreError`` if the Hub refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     place = Repository.of(store.url)
     content = {f"{place.folder}{path}": data for path, data in (files | {INDEX_FILE: index}).items()}
@@ -48,16 +47,11 @@ def commit(store: Store, files: dict[str, bytes], index: bytes) -> None:
     shown = f"{place.folder}{samples}" if samples in files else None
     content["README.md"] = render_model_card(card, str(store.url), shown).encode()
     api = HfApi()
-    try:
-        with stage(f"Writing {len(content)} files to {place.name}"):
-            api.create_repo(place.name, exist_ok=True, private=True)
-            api.create_commit(
-                place.name,
-                [CommitOperationAdd(path, data) for path, data in content.items()],
-                commit_message=f"{card.name} {card.version}",
-                revision=place.revision,
-            )
-    except HfHubHTTPError as error:
-        if error.response is not None and error.response.status_code in (401, 403):
-            raise StoreDeniedError(f"no rights to write {store.url}: set HF_TOKEN to a token that may write") from error
-        raise StoreError(f"cannot write {store.url}: {str(error).splitlines()[0]}") from error
+    with store.errors("write"), stage(f"Writing {len(content)} files to {place.name}"):
+        api.create_repo(place.name, exist_ok=True, private=True)
+        api.create_commit(
+            place.name,
+            [CommitOperationAdd(path, data) for path, data in content.items()],
+            commit_message=f"{card.name} {card.version}",
+            revision=place.revision,
+        )

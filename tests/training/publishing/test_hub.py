@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from models.bundle import read_bundle
+from training.errors import TrainingError
 from training.publishing.model_card import render_model_card
 from training.publishing.push import push
 
@@ -58,6 +59,23 @@ def test_bundle_is_one_commit(bundle, commits, url, revision, prefix):
     readme = files["README.md"].decode()
     assert f"![Sample images]({prefix}mlp/1/samples.png)" in readme
     assert f"FIGMENT_MODELS={url} make serve" in readme
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConnectionError("the network is down"), "cannot write hf://me/generators: the network is down"),
+        (PermissionError("403"), "no rights to write hf://me/generators: check the credentials in the environment"),
+    ],
+)
+def test_refusal_is_one_sentence(bundle, commits, monkeypatch, error, expected):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    with pytest.raises(TrainingError) as caught:
+        push(bundle, "hf://me/generators")
+    assert str(caught.value) == f"not published: {expected}"
 
 
 def test_index_keeps_the_bundles_that_are_there(bundle, commits, make_bundle):
