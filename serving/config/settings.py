@@ -46,7 +46,12 @@ def _split(value: Any) -> Any:
 def _path_or_url(value: Any) -> Any:
     if not isinstance(value, str) or "://" not in value:
         return Path(value) if isinstance(value, str) else value
-    return Path(value.removeprefix("file://")) if value.startswith("file:///") else StoreUrl.parse(value)
+    if not value.startswith("file://"):
+        return StoreUrl.parse(value)
+    path = Path(value.removeprefix("file://"))
+    if not path.is_absolute():
+        raise ValueError(f"{value} has no absolute path; write it like file:///srv/zoo, or without file://")
+    return path
 
 
 def _check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
