@@ -1,11 +1,13 @@
 # The service, with the bundles that ship.
 #   docker build -t figment .                          for NVIDIA GPUs (run with --gpus all)
 #   docker build -t figment --build-arg DEVICE=cpu .   small, for any machine
+#   --build-arg REMOTE=1 adds the packages for bundles in buckets and on the Hugging Face Hub (s3://, gs://, az://, hf://)
 # The GPU build needs no CUDA base image: Python packages install the CUDA and cuDNN libraries of ONNX Runtime.
 # Name what is built, for the image's labels: --build-arg VERSION=… REVISION=$(git rev-parse HEAD) SOURCE=https://…
 
 FROM python:3.11-slim-bookworm AS packages
 ARG DEVICE=gpu
+ARG REMOTE=
 ARG VERSION=unknown
 # For `strip`; this stage is not shipped.
 # hadolint ignore=DL3008
@@ -17,6 +19,8 @@ COPY serving/lock-*.txt deploy/inventory.py /build/
 RUN python -m venv /opt/figment \
  && /opt/figment/bin/pip install --no-cache-dir --no-compile --disable-pip-version-check \
     --require-hashes -r "/build/lock-${DEVICE}.txt" \
+ && if [ -n "${REMOTE}" ]; then /opt/figment/bin/pip install --no-cache-dir --no-compile --disable-pip-version-check \
+    --require-hashes -r /build/lock-remote.txt; fi \
  && mkdir /opt/figment/inventory \
  && /opt/figment/bin/python /build/inventory.py /opt/figment/inventory "${VERSION}" \
  && /opt/figment/bin/pip uninstall --yes --quiet pip setuptools \

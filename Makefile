@@ -30,7 +30,7 @@ serve: .venv/serving
 	esac
 	@mkdir -p "$(BENTOML_HOME)"
 	@case "$$FIGMENT_MODELS" in \
-		""|/*) ;; \
+		""|/*|*://*) ;; \
 		*) export FIGMENT_MODELS="$(or $(PWD),$(CURDIR))/$$FIGMENT_MODELS";; \
 	esac; \
 	export FIGMENT_LINGER_SECONDS="$${FIGMENT_LINGER_SECONDS:-0}"; \
@@ -63,9 +63,9 @@ gpu-check: .venv/everything
 TOOLS := .venv-tools/bin
 
 lock: .venv-tools/made
-	@for device in cpu gpu; do \
+	@for device in cpu gpu remote; do \
 		lock=serving/lock-$$device.txt; \
-		echo "# Every package of the $$device image, with the hashes of its files. Made by \`make lock\` from constraints.txt; do not edit." >$$lock.new; \
+		echo "# Every package of serving/requirements-$$device.txt, with the hashes of its files. Made by \`make lock\` from constraints.txt; do not edit." >$$lock.new; \
 		$(TOOLS)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 \
 			--python-platform x86_64-manylinux_2_28 -c constraints.txt serving/requirements-$$device.txt >>$$lock.new \
 			&& mv $$lock.new $$lock || exit 1; \
@@ -75,7 +75,7 @@ lock: .venv-tools/made
 # serving/audit.toml explains the findings that do not concern the service.
 audit: .venv-tools/made
 	@explained=$$($(PYTHON) deploy/audit.py) || exit 1; \
-	for device in cpu gpu; do \
+	for device in cpu gpu remote; do \
 		$(TOOLS)/pip-audit --strict --disable-pip --no-deps $$explained -r serving/lock-$$device.txt || exit 1; \
 	done
 

@@ -200,12 +200,7 @@ def read_bundle(folder: Path) -> Bundle:
         kind = BundleError if isinstance(error, FileNotFoundError) else BundleUnreadableError
         file = Path(error.filename).name if error.filename else "its files"  # a failed read names no file
         raise kind(f"{label}: cannot read {file} ({error.strerror})") from error
-    try:
-        card = Card.model_validate_json(text)
-    except ValidationError as error:
-        raise BundleError(f"{label}: {CARD_FILE} is not a valid card: {_first_error(error)}") from error
-    if (card.name, str(card.version)) != (folder.parent.name, folder.name):
-        raise BundleError(f"{label}: its card says {card.name}/{card.version}; the folder must be named like that")
+    card = parse_card(text, folder.parent.name, folder.name)
     digest = hashlib.sha256(onnx).hexdigest()
     if digest != card.sha256:
         raise BundleError(
@@ -215,17 +210,31 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(card, onnx)
 
 
+def parse_card(text: bytes, name: str, version: str) -> Card:
+    """Returns the card of the bundle ``NAME/VERSION``. Raises ``BundleError`` if it is invalid or another bundle's."""
+    label = f"{name}/{version}"
+    try:
+        card = Card.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{label}: {CARD_FILE} is not a valid card: {_first_error(error)}") from error
+    if (card.name, str(card.version)) != (name, version):
+        raise BundleError(f"{label}: its card says {card.name}/{card.version}; the folder must be named like that")
+    return card
+
+
 @dataclass(frozen=True)
 class FoundBundles:
-    """The content of a folder of bundles.
+    """The bundles of a source.
 
-    ``folders`` are all ``NAME/VERSION``, sorted by name and version. ``unreadable`` are models whose folder cannot be
-    opened. ``ignored`` are entries that look like bundles but lie in a wrong place. Both have the reason as value.
+    ``folders`` are all ``NAME/VERSION``, sorted by name and version. ``unreadable`` are models, or single bundles as
+    ``NAME/VERSION``, that cannot be read. ``ignored`` are entries that look like bundles but lie in a wrong place. Both
+    have the reason as value. ``settled`` says that no folder is still being written.
     """
 
     folders: list[Path]
     unreadable: dict[str, str]
     ignored: dict[str, str]
+    settled: bool = False
 
 
 def find_bundles(root: Path) -> FoundBundles:

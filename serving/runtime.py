@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
+from models.store import StoreUrl
 from serving.config.settings import Settings
 from serving.encoding.pool import EncoderPool
 from serving.errors import ApiError, ErrorCode, retry_later
@@ -27,6 +28,9 @@ logger = logging.getLogger("figment.service")
 
 # Loading takes seconds. A client that retries sooner only adds to the load.
 _RETRY_LOADING_SECONDS = 2
+
+# A start must not depend on the network in one moment. Without anything to serve, a store is asked until it answers.
+_RETRY_STORE_SECONDS = 10.0
 
 
 class Phase(enum.Enum):
@@ -86,17 +90,24 @@ class Runtime:
 
     async def _watch_bundles(self, load: StartedLoad) -> None:
         """Applies the first poll. With ``reload_seconds``, keeps polling for added and removed ones until the drain."""
-        await self._await_poll(load.first)
-        while self.settings.reload_seconds:
-            await asyncio.sleep(self.settings.reload_seconds)
-            await self._await_poll(start_in_daemon_thread(load.loader.poll, LOAD_THREAD))
+        await self._await_poll(load, load.first)
+        while self._poll_seconds:
+            await asyncio.sleep(self._poll_seconds)
+            await self._await_poll(load, start_in_daemon_thread(load.loader.poll, LOAD_THREAD))
 
-    async def _await_poll(self, poll: Future[LoadResult]) -> None:
-        """Applies a poll of the folder of bundles. Logs and reports any error: the next poll may succeed."""
+    @property
+    def _poll_seconds(self) -> float:
+        """Seconds until the next poll; 0: there is none."""
+        if isinstance(self.settings.models, StoreUrl) and not self._loaded.engines:
+            return min(self.settings.reload_seconds, _RETRY_STORE_SECONDS) or _RETRY_STORE_SECONDS
+        return self.settings.reload_seconds
+
+    async def _await_poll(self, load: StartedLoad, poll: Future[LoadResult]) -> None:
+        """Applies a poll of the source of bundles. Logs and reports any error: the next poll may succeed."""
         try:
             self._apply(await asyncio.wrap_future(poll))
         except Exception as error:
-            reason = f"cannot load the bundles in {self.settings.models}: {error}"
+            reason = f"cannot load the bundles in {load.loader.source}: {error}"
             self._polls.record_failure(reason, error)
             if not self._loaded.engines:
                 self._apply(replace(self._loaded, failure=reason))
@@ -127,10 +138,8 @@ class Runtime:
             rejected = ", ".join(bundle.bundle for bundle in loaded.rejected) or "none"
             default = self.registry.default
             logger.info("Ready with %s; default model: %s; rejected: %s", self._served, default, rejected)
-        elif self.settings.reload_seconds:
-            logger.critical(
-                "Not ready: %s; the folder is read again in %g s", loaded.failure, self.settings.reload_seconds
-            )
+        elif self._poll_seconds:
+            logger.critical("Not ready: %s; bundles are looked for again in %g s", loaded.failure, self._poll_seconds)
         else:
             logger.critical("Never ready: %s", loaded.failure)
 
@@ -187,7 +196,7 @@ class Runtime:
         }
         if loaded.failure is not None:
             status["reason"] = loaded.failure
-            if not self.settings.reload_seconds:
+            if not self._poll_seconds:
                 status["reason"] += "; it stays so until a restart, since FIGMENT_RELOAD_SECONDS is 0"
         if self.settings.reload_seconds:
             status["reload"] = self._polls.status()

@@ -14,7 +14,7 @@ from _bentoml_sdk import Service  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
 from serving.config.otlp import sends_spans
-from serving.config.settings import MODELS_VARIABLE, SettingsError, check_folder, load_settings
+from serving.config.settings import CACHE_VARIABLE, MODELS_VARIABLE, SettingsError, check_models, load_settings
 from serving.process.listening import check_address, requested_address
 from serving.process.logs import configure_logging
 from serving.process.worker import end_with_parent, run_workers_as
@@ -98,7 +98,7 @@ class Figment:
         """Exits with one sentence if a setting is invalid: once, and not in every worker's restart."""
         try:
             settings = load_settings()
-            check_folder(settings.models)
+            check_models(settings.models)
             sends_spans(os.environ)
             address = requested_address()
             if address is not None:
@@ -106,7 +106,9 @@ class Figment:
         except SettingsError as error:
             sys.exit(f"figment: {error}")
         # Workers run in the project's folder, but a relative path starts at this process's folder.
-        os.environ[MODELS_VARIABLE] = str(Path.cwd() / settings.models)
+        if isinstance(settings.models, Path):
+            os.environ[MODELS_VARIABLE] = str(Path.cwd() / settings.models)
+        os.environ[CACHE_VARIABLE] = str(Path.cwd() / settings.models_cache)
         run_workers_as("serving.worker", Path(__file__).parents[1])
         configure_logging(settings.log_format)  # of this process, too
 

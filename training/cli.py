@@ -16,6 +16,7 @@ from training.errors import TrainingError
 from training.evaluation.commands import evaluate, judge
 from training.options import DataOption, PresetArgument, RunArgument, SettingsOption
 from training.parallel.ending import end, several
+from training.publishing.commands import push
 from training.tuning.commands import tune
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command()(judge)
 app.command()(evaluate)
 app.command()(diagnose)
 app.command()(tune)
+app.command()(push)
 app.add_typer(cache, name="cache")
 
 

@@ -2,21 +2,33 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.bundle import Name
+from models.store import StoreUrl, StoreUrlError, check_package
 from serving.config.cores import usable_cores
 from serving.config.origins import validate_origins
 from serving.config.service_links import is_service_link
 
 PREFIX = "FIGMENT_"
 MODELS_VARIABLE = f"{PREFIX}MODELS"
+CACHE_VARIABLE = f"{PREFIX}MODELS_CACHE"
 _KEYS_VARIABLE = f"{PREFIX}API_KEYS"
+_SECRET_VARIABLES = (_KEYS_VARIABLE, MODELS_VARIABLE)  # a URL may hold a password
 _NO_KEY = "it is set and holds no key; give at least one, or unset it for a service that is open to all"
 _HIGHEST_SECONDS = 3600
 
@@ -29,6 +41,17 @@ LogFormat = Literal["text", "json"]
 
 def _split(value: Any) -> Any:
     return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
+
+
+def _path_or_url(value: Any) -> Any:
+    if not isinstance(value, str) or "://" not in value:
+        return Path(value) if isinstance(value, str) else value
+    if not value.startswith("file://"):
+        return StoreUrl.parse(value)
+    path = Path(value.removeprefix("file://"))
+    if not path.is_absolute():
+        raise ValueError(f"{value} has no absolute path; write it like file:///srv/zoo, or without file://")
+    return path
 
 
 def _check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -62,8 +85,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, validate_default=False)
 
-    models: Path = Field(
-        default=_SHIPPED_MODELS, description="folder of bundles, NAME/VERSION below it; unset: models/zoo"
+    models: Annotated[Path | InstanceOf[StoreUrl], BeforeValidator(_path_or_url)] = Field(
+        default=_SHIPPED_MODELS,
+        description="folder or URL (s3://, gs://, az://, hf://, https://, …) of bundles, NAME/VERSION below it; "
+        "unset: models/zoo",
+    )
+    models_cache: Path = Field(
+        default_factory=lambda: Path(tempfile.gettempdir()),
+        description="folder for bundles that are fetched from a URL; unset: the system's for temporary files",
     )
     default_model: Name | None = Field(
         default=None,
@@ -152,7 +181,7 @@ def load_settings() -> Settings:
         fault = error.errors(include_url=False)[0]
         variable = PREFIX + str(fault["loc"][0]).upper()
         problem = fault["msg"].removeprefix("Value error, ")
-        if variable == _KEYS_VARIABLE:  # keep keys out of the log
+        if variable in _SECRET_VARIABLES:  # keep them out of the log
             raise SettingsError(f"{variable}: {problem}.") from None
         raise SettingsError(f"{variable} cannot be {os.environ.get(variable, fault['input'])!r}: {problem}.") from None
 
@@ -169,8 +198,17 @@ def _check_names(environment: Mapping[str, str]) -> None:
         raise SettingsError(f"{_KEYS_VARIABLE}: {_NO_KEY}.")
 
 
-def check_folder(models: Path) -> None:
-    """Raises ``SettingsError`` if the folder of bundles is a file. A missing folder may still be mounted later."""
+def check_models(models: Path | StoreUrl) -> None:
+    """Raises ``SettingsError`` if bundles can never come from there: a file, or a URL without a package for it.
+
+    A missing folder may still be mounted later.
+    """
+    if isinstance(models, StoreUrl):
+        try:
+            check_package(models)
+        except StoreUrlError as error:
+            raise SettingsError(f"{MODELS_VARIABLE}: {error}.") from None
+        return
     try:
         is_file = models.exists() and not models.is_dir()
     except OSError:  # the loader reports it

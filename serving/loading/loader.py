@@ -1,4 +1,4 @@
-"""Keeps the loaded engines in step with the folder of bundles: opens added bundles, then unloads removed ones."""
+"""Keeps the loaded engines in step with the source of bundles: opens added bundles, then unloads removed ones."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from serving.inference.engine import Engine
 from serving.loading.opening import RejectedBundle
+from serving.loading.source import BundleSource
 from serving.loading.watcher import BundleWatcher, Poll, bundle_name, removable
 from serving.process.worker import map_in_daemon_threads
 
@@ -33,25 +34,25 @@ class LoadResult:
 
 
 class BundleLoader:
-    """Loads and unloads the bundles of a folder. Its methods block; one thread at a time may call them."""
+    """Loads and unloads the bundles of a source. Its methods block; one thread at a time may call them."""
 
-    def __init__(self, root: Path, open_bundle: OpenBundle, threads: int = 1) -> None:
+    def __init__(self, source: BundleSource, open_bundle: OpenBundle, threads: int = 1) -> None:
         """Opens this number of bundles at once: ``open_bundle`` is then called by several threads."""
         self._threads = threads
-        self._root = root
+        self.source = source
         self._open = open_bundle
-        self._watcher = BundleWatcher(root)
+        self._watcher = BundleWatcher(source)
         self._engines: dict[str, Engine] = {}
         self._rejected: dict[str, RejectedBundle] = {}
         self._logged: Mapping[str, str] = {}
 
     def poll(self) -> LoadResult:
-        """Polls the folder once, and loads and unloads accordingly.
+        """Polls the source once, and loads and unloads accordingly.
 
         All added bundles are opened before any bundle is unloaded; the result holds both as one change. The first call
         opens all bundles.
 
-        Raises ``OSError`` if the folder cannot be listed; the loaded engines then stay as they are.
+        Raises ``OSError`` if the source cannot be listed; the loaded engines then stay as they are.
         """
         poll = self._watcher.poll()
         self._log_skipped(poll)
@@ -76,7 +77,9 @@ class BundleLoader:
                 self._watcher.forget(folder)
         absent = engines.keys() - poll.present
         # A bundle that is still being copied may be the replacement of an absent one.
-        leaving = removable(engines, absent, rejected) if not poll.copying else frozenset()
+        leaving = (
+            removable(engines, absent, rejected.keys() | poll.unreadable.keys()) if not poll.copying else frozenset()
+        )
         self._engines = {name: engine for name, engine in engines.items() if name not in leaving}
         self._rejected = rejected
         unreadable = [RejectedBundle(name, reason) for name, reason in poll.unreadable.items()]
@@ -92,11 +95,11 @@ class BundleLoader:
         if self._engines:
             if poll.present:
                 return None
-            return f"{poll.missing or f'{self._root} holds no bundles any more'}; what was loaded is still served"
+            return f"{poll.missing or f'{self.source} holds no bundles any more'}; what was loaded is still served"
         if poll.missing:
             return poll.missing
         device_failures = [bundle.reason for bundle in self._rejected.values() if bundle.device_failed]
-        return device_failures[0] if device_failures else f"there is no usable bundle in {self._root}"
+        return device_failures[0] if device_failures else f"there is no usable bundle in {self.source}"
 
     def _log_skipped(self, poll: Poll) -> None:
         """Logs each skipped folder with its reason, once until the reason changes."""
@@ -105,7 +108,7 @@ class BundleLoader:
             if self._logged.get(name) == reason:
                 continue
             if name in poll.ignored:
-                logger.warning("Ignored %s: it %s", self._root / name, reason)
+                logger.warning("Ignored %s: it %s", f"{self.source}/{name}", reason)
             else:
                 logger.error("Rejected %s", reason)
         self._logged = skipped

@@ -1,4 +1,4 @@
-"""Records the outcome of each poll of the folder of bundles: for the log, /readyz and the metrics."""
+"""Records the outcome of each poll of the source of bundles: for the log, /readyz and the metrics."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ class PollLog:
     def record_success(self) -> None:
         """Records a completed poll."""
         if self._error is not None:
-            logger.info("The folder of bundles can be read again")
+            logger.info("The bundles can be read again")
         self._error = self._error_kind = None
         self._last_success = _now()
         self._metrics.reload_success.set(time.time())

@@ -8,6 +8,7 @@ from serving.config.settings import Settings
 from serving.inference.device import Devices, Hardware
 from serving.loading.loader import BundleLoader, LoadResult
 from serving.loading.opening import open_bundle
+from serving.loading.source import open_source
 from serving.process.worker import start_in_daemon_thread
 
 LOAD_THREAD = "load"
@@ -26,7 +27,8 @@ class StartedLoad:
 def start_loading(settings: Settings, devices: Devices) -> StartedLoad:
     """Starts to load all bundles, and returns at once."""
     opener = partial(open_bundle, devices=devices, max_batch=settings.max_batch)
-    loader = BundleLoader(settings.models, opener, threads=settings.intra_op_threads)
+    source = open_source(settings.models, settings.models_cache)
+    loader = BundleLoader(source, opener, threads=settings.intra_op_threads)
     return StartedLoad(devices, loader, start_in_daemon_thread(loader.poll, LOAD_THREAD))
 
 

@@ -1,11 +1,12 @@
-"""Detects changes in the folder of bundles, and decides which bundles may be unloaded. Only ``poll`` does I/O."""
+"""Detects changes among the bundles of a source, and decides which bundles may be unloaded. Only ``poll`` does I/O."""
 
 import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError, FoundBundles, find_bundles
+from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError, FoundBundles
+from serving.loading.source import BundleSource
 
 # Per relevant file: modification and change time in nanoseconds, size, inode. A swapped file may have the same time and
 # size, and a file may become readable without any other change. One negative number: a file is missing or unreadable.
@@ -14,11 +15,11 @@ Fingerprint = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Poll:
-    """The result of one poll of the folder of bundles.
+    """The result of one poll of the source of bundles.
 
     ``added`` are the folders to open. ``present`` are the bundles, as ``NAME/VERSION``, that this poll or the one
-    before found: a gap between two steps of a swap is no removal. ``copying`` says that some bundles still change.
-    ``missing`` is the reason if the folder itself is gone.
+    before found, unreadable ones included: a gap between two steps of a swap is no removal. ``copying`` says that some
+    bundles still change. ``missing`` is the reason if the folder itself is gone.
     """
 
     added: list[Path]
@@ -30,35 +31,36 @@ class Poll:
 
 
 class BundleWatcher:
-    """Polls a folder of bundles for changes."""
+    """Polls a source of bundles for changes."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, source: BundleSource) -> None:
+        self._source = source
         self._last: dict[Path, Fingerprint] | None = None
         self._handled: dict[Path, Fingerprint] = {}
 
     def poll(self) -> Poll:
         """Lists what has changed since the last call. The first call reports everything as added.
 
-        A bundle that is being copied changes from call to call: it is added once two calls find the same.
+        A bundle that is being copied changes from call to call: it is added once two calls find the same, unless the
+        source says that its folders are settled.
 
-        Raises ``OSError`` if the folder cannot be listed; the next call then sees the same changes.
+        Raises ``OSError`` if the source cannot be listed; the next call then sees the same changes.
         """
         found, missing = FoundBundles([], {}, {}), None
         try:
-            found = find_bundles(self._root)
+            found = self._source.find()
         except BundleError as error:
             missing = str(error)
         current = {folder: _fingerprint(folder) for folder in found.folders}
         # A model's folder that cannot be read now is no reason to unload its bundles.
         current |= {folder: known for folder, known in self._handled.items() if folder.parent.name in found.unreadable}
         last = current if self._last is None else self._last
-        added, copying = settled_changes(current, last, self._handled)
+        added, copying = settled_changes(current, current if found.settled else last, self._handled)
         present = current.keys() | last.keys()
         self._last = current
         self._handled = {folder: known for folder, known in self._handled.items() if folder in present}
         self._handled |= {folder: current[folder] for folder in added}
-        names = frozenset(map(bundle_name, present))
+        names = frozenset(map(bundle_name, present)) | {name for name in found.unreadable if "/" in name}
         return Poll(added, names, copying, missing, found.unreadable, found.ignored)
 
     def forget(self, folder: Path) -> None:

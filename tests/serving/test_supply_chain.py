@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 DEVICES = ("cpu", "gpu")
+LOCKS = (*DEVICES, "remote")
 
 
 def normalised(name):
@@ -31,7 +32,7 @@ def locked(device):
     return (ROOT / "serving" / f"lock-{device}.txt").read_text()
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", LOCKS)
 def test_lock_has_the_tested_versions(device):
     """NVIDIA's CUDA libraries are no constraints: PyTorch's CUDA build asks for versions of its own."""
     constraints = versions((ROOT / "constraints.txt").read_text())
@@ -49,7 +50,7 @@ def test_lock_has_what_serving_needs(device):
     assert "torch" not in versions(locked(device))
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", LOCKS)
 def test_every_package_of_a_lock_has_hashes(device):
     """``pip --require-hashes`` needs them for every package, and refuses to install if one is missing."""
     entries = re.split(r"\n(?=\S)", locked(device).strip())[1:]  # the first is the comment
@@ -62,6 +63,22 @@ def test_both_locks_differ_only_in_onnx_runtime():
     differing = {name for name, _ in cpu.items() ^ gpu.items() if not is_cuda(name)}
     assert differing == {"onnxruntime", "onnxruntime-gpu"}
     assert not [name for name in cpu if is_cuda(name)]
+
+
+def test_packages_for_urls_are_in_the_image_only_if_asked_for():
+    """Obstore alone is 16 MB. https:// works without them: BentoML brings fsspec and aiohttp."""
+    extras = {"obstore", "huggingface-hub"}
+    assert extras <= versions(locked("remote")).keys(), "run `make lock`"
+    for device in DEVICES:
+        assert not extras & versions(locked(device)).keys()
+        assert {"fsspec", "aiohttp"} <= versions(locked(device)).keys()
+        shared = versions(locked(device)).items() & versions(locked("remote")).items()
+        names = versions(locked(device)).keys() & versions(locked("remote")).keys()
+        assert dict(shared).keys() == names, "the second installation would change the first"
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "ARG REMOTE=\n" in dockerfile
+    assert 'if [ -n "${REMOTE}" ]; then' in dockerfile
+    assert "--require-hashes -r /build/lock-remote.txt" in dockerfile
 
 
 def test_image_installs_from_the_lock():

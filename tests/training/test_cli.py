@@ -25,7 +25,7 @@ def run(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.mark.parametrize("command", ["fit", "resume", "export", "judge", "evaluate", "tune", "diagnose"])
+@pytest.mark.parametrize("command", ["fit", "resume", "export", "judge", "evaluate", "tune", "diagnose", "push"])
 def test_help_has_an_example(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0
@@ -33,7 +33,7 @@ def test_help_has_an_example(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["fit"], ["resume"], ["export"], ["judge"], ["evaluate"], ["tune"], ["diagnose"]]
+    "command", [[], ["fit"], ["resume"], ["export"], ["judge"], ["evaluate"], ["tune"], ["diagnose"], ["push"]]
 )
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     """``--help`` answers in 0.3 s; PyTorch alone would add two seconds."""

@@ -1,10 +1,12 @@
 """Every setting has a range; an invalid value gives one sentence that names its variable."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from serving.config.settings import Device, Settings, SettingsError, check_folder, load_settings
+from models.store import StoreUrl
+from serving.config.settings import Device, Settings, SettingsError, check_models, load_settings
 from serving.inference.device import Devices, Hardware
 
 pytestmark = pytest.mark.usefixtures("no_settings")
@@ -146,9 +148,9 @@ def test_origin_that_can_never_match_is_rejected_at_the_start(monkeypatch, value
 def test_file_is_no_folder_of_bundles(tmp_path):
     (tmp_path / "zoo").write_text("")
     with pytest.raises(SettingsError, match=r"^FIGMENT_MODELS must be a folder of bundles, and /.*/zoo is none\.$"):
-        check_folder(tmp_path / "zoo")
-    check_folder(tmp_path)
-    check_folder(tmp_path / "not mounted yet")
+        check_models(tmp_path / "zoo")
+    check_models(tmp_path)
+    check_models(tmp_path / "not mounted yet")
 
 
 def test_every_device_of_the_setting_is_known_to_inference():
@@ -158,3 +160,27 @@ def test_every_device_of_the_setting_is_known_to_inference():
 
 def test_every_setting_is_described():
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_models_are_a_folder_or_a_url(monkeypatch):
+    for value, expected in (
+        ("zoo", Path("zoo")),
+        ("file:///srv/zoo", Path("/srv/zoo")),
+        ("s3://bucket/zoo/", StoreUrl("s3", "s3://bucket/zoo")),
+    ):
+        monkeypatch.setenv("FIGMENT_MODELS", value)
+        assert load_settings().models == expected
+    monkeypatch.setenv("FIGMENT_MODELS", "file://zoo")
+    with pytest.raises(
+        SettingsError, match=r"^FIGMENT_MODELS: file://zoo has no absolute path; write it like file:///"
+    ):
+        load_settings()
+
+
+def test_password_in_a_url_is_in_no_error_and_no_representation(monkeypatch):
+    monkeypatch.setenv("FIGMENT_MODELS", "https://me:pa55@host/zoo?token=1")
+    with pytest.raises(SettingsError, match=r"^FIGMENT_MODELS: https://me:\*\*\*@host/zoo\?token=1 is no URL") as error:
+        load_settings()
+    assert "pa55" not in str(error.value)
+    monkeypatch.setenv("FIGMENT_MODELS", "https://me:pa55@host/zoo")
+    assert "pa55" not in repr(load_settings())

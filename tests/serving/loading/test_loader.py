@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from models.bundle import CARD_FILE, GENERATOR_FILE, BundleUnreadableError
+from serving.inference import device
 from serving.inference.device import CPU, CUDA, Devices, Hardware
 from serving.loading import opening
 from serving.loading.loader import BundleLoader
 from serving.loading.opening import RejectedBundle, open_bundle
+from serving.loading.source import BundleFolder
 from serving.loading.watcher import bundle_name
 
 
@@ -67,7 +69,7 @@ def polls(loader, times):
 
 def test_first_poll_opens_all_bundles(root, opener):
     write_bundle(root, "c/1", "broken")
-    loaded = BundleLoader(root, opener).poll()
+    loaded = BundleLoader(BundleFolder(root), opener).poll()
     assert names(loaded) == ["a/1", "b/1"]
     assert rejected(loaded) == {"c/1": "broken"}
     assert loaded.failure is None
@@ -82,7 +84,7 @@ def test_bundles_are_opened_at_once_and_listed_in_order(root, opener):
         together.wait()
         return opener(folder, loaded)
 
-    loaded = BundleLoader(root, open_together, threads=3).poll()
+    loaded = BundleLoader(BundleFolder(root), open_together, threads=3).poll()
     assert names(loaded) == ["a/1", "b/1"]
     assert rejected(loaded) == {"c/1": "broken"}
 
@@ -102,7 +104,7 @@ def test_swap_is_one_change(tmp_path, opener, kind):
         (root / "a").symlink_to("..data/a")
     else:
         write_bundle(root, "a/1")
-    loader = BundleLoader(root, opener)
+    loader = BundleLoader(BundleFolder(root), opener)
     assert names(loader.poll()) == ["a/1"]
     if kind == "rsync --delete":
         shutil.rmtree(root / "a" / "1")
@@ -119,7 +121,7 @@ def test_swap_is_one_change(tmp_path, opener, kind):
 
 
 def test_bundle_stays_loaded_while_its_replacement_is_copied(root, opener):
-    loader = BundleLoader(root, opener)
+    loader = BundleLoader(BundleFolder(root), opener)
     loader.poll()
     shutil.rmtree(root / "a")
     for size in range(4):
@@ -131,7 +133,7 @@ def test_bundle_stays_loaded_while_its_replacement_is_copied(root, opener):
 
 
 def test_unchanged_bundle_keeps_its_engine_in_a_swap(root, opener):
-    loader = BundleLoader(root, opener)
+    loader = BundleLoader(BundleFolder(root), opener)
     (before, _) = loader.poll().engines
     write_bundle(root, "a/1")  # the same content, written again
     (after, _) = polls(loader, 2)[-1].engines
@@ -141,7 +143,7 @@ def test_unchanged_bundle_keeps_its_engine_in_a_swap(root, opener):
 
 @pytest.mark.parametrize("kind", ["emptied", "gone", "hidden", "a file"])
 def test_emptied_folder_is_reported_and_engines_stay_loaded(root, opener, kind):
-    loader = BundleLoader(root, opener)
+    loader = BundleLoader(BundleFolder(root), opener)
     before = loader.poll().engines
     aside = root.with_name("aside")
     root.rename(aside)
@@ -166,7 +168,7 @@ def test_emptied_folder_is_reported_and_engines_stay_loaded(root, opener, kind):
 
 
 def test_broken_replacement_changes_nothing(root, opener):
-    loader = BundleLoader(root, opener)
+    loader = BundleLoader(BundleFolder(root), opener)
     loader.poll()
     shutil.rmtree(root)
     write_bundle(root, "a/2", "broken")
@@ -183,7 +185,7 @@ def test_broken_replacement_changes_nothing(root, opener):
 
 
 def test_device_failure_of_one_bundle_does_not_lose_the_others(root, opener):
-    loader = BundleLoader(root, opener)
+    loader = BundleLoader(BundleFolder(root), opener)
     loader.poll()
     write_bundle(root, "a/2", "no CUDA")
     write_bundle(root, "c/1")
@@ -196,7 +198,7 @@ def test_device_failure_of_one_bundle_does_not_lose_the_others(root, opener):
 def test_device_failure_is_the_reason_if_no_bundle_is_loaded(tmp_path, opener):
     write_bundle(tmp_path, "a/1", "broken")
     write_bundle(tmp_path, "b/1", "no CUDA")
-    assert BundleLoader(tmp_path, opener).poll().failure == "no CUDA"
+    assert BundleLoader(BundleFolder(tmp_path), opener).poll().failure == "no CUDA"
 
 
 @pytest.mark.parametrize("missing", [True, False])
@@ -204,7 +206,7 @@ def test_folder_created_after_the_start_is_found(tmp_path, opener, missing):
     root = tmp_path / "later"
     if not missing:
         root.mkdir()
-    loader = BundleLoader(root, opener)
+    loader = BundleLoader(BundleFolder(root), opener)
     assert str(root) in loader.poll().failure
     write_bundle(root, "a/1")
     loaded = polls(loader, 2)[-1]
@@ -215,7 +217,7 @@ def test_folder_created_after_the_start_is_found(tmp_path, opener, missing):
 def test_temporary_rejection_is_retried_and_logged_once(tmp_path, opener, caplog):
     write_bundle(tmp_path, "a/1", "too many open files")
     write_bundle(tmp_path, "b/1", "broken")
-    loader = BundleLoader(tmp_path, opener)
+    loader = BundleLoader(BundleFolder(tmp_path), opener)
     polls(loader, 4)
     assert opener.opened.count("a/1") == 4
     assert opener.opened.count("b/1") == 1
@@ -227,7 +229,7 @@ def test_temporary_rejection_is_retried_and_logged_once(tmp_path, opener, caplog
 
 def test_removed_bundle_is_no_longer_reported_as_rejected(root, opener):
     write_bundle(root, "c/1", "broken")
-    loader = BundleLoader(root, opener)
+    loader = BundleLoader(BundleFolder(root), opener)
     assert rejected(loader.poll())
     shutil.rmtree(root / "c")
     assert polls(loader, 2)[-1].rejected == ()
@@ -245,7 +247,7 @@ def test_skipped_folder_is_logged_once_and_always_reported(root, opener, caplog,
 
     monkeypatch.setattr(os, "scandir", scandir)
     caplog.set_level(logging.WARNING)
-    loaded = polls(BundleLoader(root, opener), 3)[-1]
+    loaded = polls(BundleLoader(BundleFolder(root), opener), 3)[-1]
     assert loaded.ignored == (("a/v4", "is not named like a version; versions are whole numbers: 1, 2, …"),)
     assert rejected(loaded) == {"secret": "secret: the folder cannot be read (Permission denied)"}
     assert [record.message for record in caplog.records] == [
@@ -267,7 +269,7 @@ def test_loaded_bundle_is_not_opened_again(tmp_path, generators):
 @pytest.mark.parametrize(
     ("on_cuda", "on_cpu", "reason", "device_failed"),
     [
-        (RuntimeError("no driver"), None, "FIGMENT_DEVICE=cuda cannot be used: no driver", True),
+        (RuntimeError("no driver"), None, "FIGMENT_DEVICE=cuda cannot be used: no driver. NVIDIA driver: none", True),
         (RuntimeError("no driver"), ValueError("no graph"), "mlp/1: cannot be run: no graph", False),
     ],
 )
@@ -284,6 +286,7 @@ def test_rejection_of_a_bundle_that_does_not_run_names_device_or_graph(
     monkeypatch.setattr(
         opening, "open_engine", lambda bundle, devices, max_batch: devices.open(b"", lambda *opened: opened)
     )
+    monkeypatch.setattr(device, "describe_driver", lambda: "NVIDIA driver: none")
     found = open_bundle(folder, None, Devices("cuda", Hardware(1), opened), 2)
     assert found == RejectedBundle("mlp/1", reason, device_failed=device_failed)
 

@@ -147,7 +147,7 @@ def test_failed_start_reports_its_reason(folder, monkeypatch, error, reload_seco
 
     async def start():
         with monkeypatch.context() as patched:
-            patched.setattr("serving.loading.watcher.find_bundles", fail)
+            patched.setattr("serving.loading.source.find_bundles", fail)
             async with running(folder, reload_seconds=reload_seconds, max_batch=2) as service:
                 status = service.status()
                 assert (status["status"], status["models"]) == ("unusable", [])

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.loading import watcher as watcher_module
+from serving.loading import source
+from serving.loading.source import BundleFolder
 from serving.loading.watcher import BundleWatcher, removable
 
 
@@ -21,7 +22,7 @@ def folder(tmp_path, generators):
 @pytest.fixture
 def watcher(folder):
     """A watcher after its first poll of ``folder``."""
-    watcher = BundleWatcher(folder)
+    watcher = BundleWatcher(BundleFolder(folder))
     assert added(watcher) == ["mlp/1"], "the first poll adds everything"
     return watcher
 
@@ -99,9 +100,7 @@ def test_forgotten_bundle_is_added_again(watcher, folder):
 def test_failed_poll_loses_no_change(watcher, folder, generators, monkeypatch):
     generators.ship(folder, "mlp", 2, generators.mlp())
     with monkeypatch.context() as patched:
-        patched.setattr(
-            watcher_module, "find_bundles", lambda root: (_ for _ in ()).throw(OSError(24, "Too many open files"))
-        )
+        patched.setattr(source, "find_bundles", lambda root: (_ for _ in ()).throw(OSError(24, "Too many open files")))
         with pytest.raises(OSError, match="Too many open files"):
             watcher.poll()
     assert added(watcher) == []

@@ -66,7 +66,14 @@ def test_service_uses_its_start_folder_and_ends_with_its_parent(started_elsewher
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [("zoo", "{here}/zoo"), ("./my zoo", "{here}/./my zoo"), ("/srv/zoo", "/srv/zoo"), ("", "")]
+    ("given", "expected"),
+    [
+        ("zoo", "{here}/zoo"),
+        ("./my zoo", "{here}/./my zoo"),
+        ("/srv/zoo", "/srv/zoo"),
+        ("s3://bucket/zoo", "s3://bucket/zoo"),
+        ("", ""),
+    ],
 )
 @pytest.mark.parametrize("on_the_command_line", [True, False])
 def test_make_resolves_a_relative_folder_from_the_callers_folder(tmp_path, given, expected, on_the_command_line):

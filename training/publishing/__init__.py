@@ -1,0 +1,1 @@
+"""Sends bundles to stores, from which services fetch them: buckets, folders of web servers, the Hugging Face Hub."""
