@@ -1,0 +1,174 @@
+"""Turns a generator's own graph into a bundle's graph, and proves that both give the same images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+
+from models.bundle import Parity
+from models.noise import noise_for_seeds
+from training.errors import TrainingError
+from training.packing.batching import with_dynamic_batch
+from training.packing.checks import (
+    MAX_DIFFERENCE,
+    MixedBatchError,
+    Precision,
+    RunOriginal,
+    batch_sizes,
+    compare,
+    sample_original,
+)
+from training.packing.graph import values
+from training.packing.inputs import Inputs, find_inputs
+from training.packing.labels import label_names
+from training.packing.options import PackOptions
+from training.packing.outputs import find_output
+from training.packing.plan import SMALLEST_TRUNCATION, Plan, layer_noise, own_feed
+from training.packing.random_operators import check_inference_mode, check_not_random, freeze_random, random_nodes
+from training.packing.running import Feed, Runner
+from training.packing.wrapping import wrap
+
+_TRIED = 5
+"""Images that are generated to look at: a number that is no number of channels."""
+_COMPARED = 16
+"""Images that are compared one by one."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A bundle's graph that gives the images of the generator it comes from."""
+
+    graph: bytes
+    plan: Plan
+    precision: Precision
+    parity: Parity
+    frozen: tuple[str, ...]
+    """The nodes and inputs whose noise has become constant."""
+    is_independent: bool
+    """Whether the images were compared with those of another framework."""
+
+
+def convert(model: onnx.ModelProto, original: RunOriginal | None, options: PackOptions) -> Converted:
+    """Looks at a graph, runs it once, puts around it what it lacks, and compares the result with the original.
+
+    ``original`` runs the generator in its own framework; None compares with the graph itself.
+
+    Raises ``TrainingError`` if the graph is no generator, leaves a guess open, or gives other images in a batch.
+    """
+    check_inference_mode(model)
+    if options.freeze_random is None:
+        check_not_random(model)
+    inputs = find_inputs(values(list(model.graph.input)), options)
+    seed = options.freeze_random or 0
+    constants = layer_noise(inputs, seed)
+    nodes = random_nodes(model)
+    names = tuple(node.name or node.output[0] for node in nodes)
+    count = inputs.batch or _TRIED
+    labels = _labels(model, inputs, constants, options)
+    feed = _feed(inputs, constants, count, len(labels or ()))
+    if nodes:
+        model = freeze_random(model, seed, feed)
+        original = None  # it draws its noise anew
+    run = original or Runner(model).run
+    try:
+        arrays = run(feed)
+    except TrainingError:
+        if inputs.batch is not None:
+            raise
+        # The exporter called the batch open, and fixed it inside.
+        inputs, count = replace(inputs, batch=1), 1
+        arrays = run(_feed(inputs, constants, 1, len(labels or ())))
+    output = find_output(model.graph, arrays, count, inputs.noise.has_batch, options)
+    plan = Plan(inputs, output, labels, constants, inputs.batch)
+    plan = replace(plan, least_truncation=_least_truncation(run, plan))
+    graph, plan, parity = _proved(model, run, plan, _precision(model))
+    return Converted(graph, plan, _precision(model), parity, (*names, *constants), original is not None)
+
+
+def _proved(model: onnx.ModelProto, run: RunOriginal, plan: Plan, precision: Precision) -> tuple[bytes, Plan, Parity]:
+    """Returns the first graph whose images are the original's, alone and in batches."""
+    allowed = MAX_DIFFERENCE[precision]
+    large = len(batch_sizes(replace(plan, batch=None))) < 5
+    samples = sample_original(run, plan, plan.inputs.batch or 1, 3 if large else _COMPARED)
+    failure: TrainingError | None = None
+    for candidate, attempt in _candidates(model, plan):
+        graph = wrap(candidate, attempt).SerializeToString()
+        sizes = batch_sizes(attempt)
+        try:
+            largest = compare(graph, samples, sizes, allowed)
+        except TrainingError as error:
+            if isinstance(error, MixedBatchError) or not isinstance(failure, MixedBatchError):
+                failure = error
+            if _mixes(error, attempt):
+                break
+        else:
+            return graph, attempt, Parity(max_difference=largest, batch_sizes=sizes)
+    if isinstance(failure, MixedBatchError):
+        raise TrainingError(f"{failure}: call eval() before exporting, and export without random numbers") from failure
+    raise TrainingError(str(failure))
+
+
+def _mixes(error: TrainingError, plan: Plan) -> bool:
+    """Returns whether the generator itself, which takes any batch, lets images change each other."""
+    single_number = plan.inputs.truncation is not None and not plan.inputs.truncation.has_batch
+    return isinstance(error, MixedBatchError) and plan.inputs.batch is None and not single_number
+
+
+def _candidates(model: onnx.ModelProto, plan: Plan) -> Iterator[tuple[onnx.ModelProto, Plan]]:
+    """Yields graphs with their plans, the most useful first: any batch, then the graph's own, then one image."""
+    truncation = plan.inputs.truncation
+    forms: list[tuple[int, ...] | None] = [None]
+    if truncation is not None:
+        # One number for a batch becomes one for each image where it broadcasts.
+        forms = [(1,) * (truncation.rank - 1)] if truncation.has_batch else [(1,), (1, 1), (1, 1, 1), ()]
+    own = plan.inputs.batch
+    for form in forms:
+        if own is None:
+            yield model, replace(plan, batch=None, truncation_shape=form)
+        elif plan.inputs.noise.has_batch:
+            dynamic = with_dynamic_batch(model, plan.inputs.noise.name, own)
+            yield dynamic, replace(plan, batch=None, truncation_shape=form)
+    fixed = own or 1
+    if fixed == 1 and truncation is not None and not truncation.has_batch:
+        forms = [None]
+    for form in forms:
+        yield model, replace(plan, batch=fixed, truncation_shape=form)
+
+
+def _labels(model: onnx.ModelProto, inputs: Inputs, constants: Feed, options: PackOptions) -> tuple[str, ...] | None:
+    runner = Runner(model)
+    count = inputs.batch or 1
+
+    def runs_with(index: int) -> bool:
+        noise = np.zeros((count, inputs.noise.size), np.float32)
+        label = np.full(count, index, np.int64)
+        try:
+            runner.run(own_feed(inputs, constants, noise, label, 0, np.ones(count, np.float32)))
+        except TrainingError:
+            return False
+        return True
+
+    return label_names(model, inputs.label, options, runs_with)
+
+
+def _feed(inputs: Inputs, constants: Feed, count: int, labels: int) -> Feed:
+    noise = noise_for_seeds(range(count), inputs.noise.size)
+    label = np.arange(count, dtype=np.int64) % labels if labels else None
+    return own_feed(inputs, constants, noise, label, labels, np.ones(count, np.float32))
+
+
+def _least_truncation(run: RunOriginal, plan: Plan) -> float:
+    """Returns what stands for a truncation of 0: in a generator that divides by the noise's length, 0 gives NaN."""
+    if plan.inputs.truncation is not None:
+        return 0.0
+    count, labels = plan.inputs.batch or 1, len(plan.labels or ())
+    noise = np.zeros((count, plan.inputs.noise.size), np.float32)
+    label = np.zeros(count, np.int64) if labels else None
+    feed = own_feed(plan.inputs, plan.layer_noise, noise, label, labels, np.ones(count, np.float32))
+    return 0.0 if np.isfinite(run(feed)[plan.output.name]).all() else SMALLEST_TRUNCATION
+
+
+def _precision(model: onnx.ModelProto) -> Precision:
+    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    return "fp16" if half else "fp32"
