@@ -20,7 +20,7 @@ def with_dynamic_batch(model: onnx.ModelProto, noise: str, batch: int) -> onnx.M
         if sizes and sizes[0].dim_value == batch:
             sizes[0].dim_param = "N"
     del graph.value_info[:]
-    lookup = Lookup(graph)
+    lookup = Lookup(model)
     nodes: list[onnx.NodeProto] = []
     for index, node in enumerate(graph.node):
         position = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0}.get(node.op_type)

@@ -1,10 +1,12 @@
 """Turns a generator's own graph into a bundle's graph, and proves that both give the same images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from models.bundle import Parity
 from models.noise import noise_for_seeds
@@ -21,7 +23,7 @@ from training.packing.checks import (
 )
 from training.packing.graph import values
 from training.packing.inputs import Inputs, find_inputs
-from training.packing.labels import label_names
+from training.packing.labels import indices, label_names
 from training.packing.options import PackOptions
 from training.packing.outputs import find_output
 from training.packing.plan import SMALLEST_TRUNCATION, Plan, layer_noise, own_feed
@@ -31,6 +33,8 @@ from training.packing.wrapping import wrap
 
 _TRIED = 5
 """Images that are generated to look at: a number that is no number of channels."""
+_MOST_NUMBERS = 2**22
+"""Numbers after which no more images are generated to look at."""
 _COMPARED = 16
 """Images that are compared one by one."""
 
@@ -59,29 +63,27 @@ def convert(model: onnx.ModelProto, original: RunOriginal | None, options: PackO
     check_inference_mode(model)
     if options.freeze_random is None:
         check_not_random(model)
-    inputs = find_inputs(values(list(model.graph.input)), options)
+    inputs = find_inputs(values(list(model.graph.input)), options, indices(model))
     seed = options.freeze_random or 0
     constants = layer_noise(inputs, seed)
     nodes = random_nodes(model)
     names = tuple(node.name or node.output[0] for node in nodes)
-    count = inputs.batch or _TRIED
     labels = _labels(model, inputs, constants, options)
-    feed = _feed(inputs, constants, count, len(labels or ()))
     if nodes:
-        model = freeze_random(model, seed, feed)
+        model = freeze_random(model, seed, _feed(inputs, constants, 0, len(labels or ())))
         original = None  # it draws its noise anew
     run = original or Runner(model).run
     try:
-        arrays = run(feed)
+        results = _tried(run, inputs, constants, len(labels or ()))
     except TrainingError:
         if inputs.batch is not None:
             raise
         # The exporter called the batch open, and fixed it inside.
-        inputs, count = replace(inputs, batch=1), 1
-        arrays = run(_feed(inputs, constants, 1, len(labels or ())))
-    output = find_output(model.graph, arrays, count, inputs.noise.has_batch, options)
+        inputs = replace(inputs, batch=1)
+        results = _tried(run, inputs, constants, len(labels or ()))
+    output = find_output(model, results, inputs.batch or _TRIED, inputs.noise.has_batch, options)
     plan = Plan(inputs, output, labels, constants, inputs.batch)
-    plan = replace(plan, least_truncation=_least_truncation(run, plan))
+    plan = replace(plan, least_truncation=_least_truncation((run, Runner(model).run), plan))
     graph, plan, parity = _proved(model, run, plan, _precision(model))
     return Converted(graph, plan, _precision(model), parity, (*names, *constants), original is not None)
 
@@ -152,13 +154,25 @@ def _labels(model: onnx.ModelProto, inputs: Inputs, constants: Feed, options: Pa
     return label_names(model, inputs.label, options, runs_with)
 
 
-def _feed(inputs: Inputs, constants: Feed, count: int, labels: int) -> Feed:
-    noise = noise_for_seeds(range(count), inputs.noise.size)
-    label = np.arange(count, dtype=np.int64) % labels if labels else None
+def _feed(inputs: Inputs, constants: Feed, first: int, labels: int) -> Feed:
+    """Returns what the generator takes for the seeds from ``first`` on, in a batch that it takes."""
+    count = inputs.batch or _TRIED
+    noise = noise_for_seeds(range(first, first + count), inputs.noise.size)
+    label = np.arange(first, first + count, dtype=np.int64) % labels if labels else None
     return own_feed(inputs, constants, noise, label, labels, np.ones(count, np.float32))
 
 
-def _least_truncation(run: RunOriginal, plan: Plan) -> float:
+def _tried(run: RunOriginal, inputs: Inputs, constants: Feed, labels: int) -> list[Mapping[str, NDArray[Any]]]:
+    """Returns what runs gave for the first seeds: for more than one if a run generates few and small images."""
+    results: list[Mapping[str, NDArray[Any]]] = []
+    count, numbers = inputs.batch or _TRIED, 0
+    while not results or (len(results) * count < _COMPARED and numbers < _MOST_NUMBERS):
+        results.append(run(_feed(inputs, constants, len(results) * count, labels)))
+        numbers += sum(array.size for array in results[-1].values())
+    return results
+
+
+def _least_truncation(runs: Sequence[RunOriginal], plan: Plan) -> float:
     """Returns what stands for a truncation of 0: in a generator that divides by the noise's length, 0 gives NaN."""
     if plan.inputs.truncation is not None:
         return 0.0
@@ -166,7 +180,7 @@ def _least_truncation(run: RunOriginal, plan: Plan) -> float:
     noise = np.zeros((count, plan.inputs.noise.size), np.float32)
     label = np.zeros(count, np.int64) if labels else None
     feed = own_feed(plan.inputs, plan.layer_noise, noise, label, labels, np.ones(count, np.float32))
-    return 0.0 if np.isfinite(run(feed)[plan.output.name]).all() else SMALLEST_TRUNCATION
+    return 0.0 if all(np.isfinite(run(feed)[plan.output.name]).all() for run in runs) else SMALLEST_TRUNCATION
 
 
 def _precision(model: onnx.ModelProto) -> Precision:

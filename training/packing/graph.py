@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 DTYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
@@ -20,6 +21,11 @@ DTYPES: dict[int, str] = {
 }
 ELEMENT_TYPES = {name: number for number, name in DTYPES.items()}
 """ONNX's element types by NumPy's names, for those that a packed generator may take or return."""
+
+
+_OF_SIZES = {"Identity", "Cast", "Concat", "Gather", "Reshape", "Slice", "Squeeze", "Unsqueeze"}
+"""What exporters compute sizes with."""
+_LARGEST_SIZES = 64
 
 
 @dataclass(frozen=True)
@@ -73,18 +79,19 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 class Lookup:
-    """Finds the producers and the constant values of a graph's values."""
+    """Finds the producers and the constant values of a model's values."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self._initializers = {tensor.name: tensor for tensor in graph.initializer}
-        self._producers = {name: node for node in graph.node for name in node.output}
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._opset = opset_version(model)
+        self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._producers = {name: node for node in model.graph.node for name in node.output}
 
     def producer(self, name: str) -> onnx.NodeProto | None:
         """Returns the node that computes a value, or None for an input and a stored constant."""
         return self._producers.get(name)
 
     def constant(self, name: str) -> NDArray[np.generic] | None:
-        """Returns a value that is stored in the graph, or None if it is computed."""
+        """Returns a value that is stored in the graph, or computed from sizes that are; None for any other."""
         if tensor := self._initializers.get(name):
             return numpy_helper.to_array(tensor)
         node = self._producers.get(name)
@@ -95,7 +102,17 @@ class Lookup:
             if "value" in found:
                 return numpy_helper.to_array(found["value"])
             return next((np.asarray(value) for key, value in found.items() if key.startswith("value_")), None)
-        return self.constant(node.input[0]) if node.op_type == "Identity" else None
+        return self._folded(node) if node.op_type in _OF_SIZES else None
+
+    def _folded(self, node: onnx.NodeProto) -> NDArray[np.generic] | None:
+        feed: dict[str, NDArray[np.generic]] = {}
+        for name in node.input:
+            array = self.constant(name)
+            if array is None or array.size > _LARGEST_SIZES:
+                return None
+            feed[name] = array
+        results: Any = ReferenceEvaluator(node, opsets={"": self._opset}).run(None, feed)
+        return np.asarray(results[0])
 
 
 def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:

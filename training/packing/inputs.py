@@ -89,16 +89,16 @@ class Inputs:
     batch: int | None
 
 
-def find_inputs(inputs: tuple[Value, ...], options: PackOptions) -> Inputs:
-    """Returns the role of every input, by names, types and sizes.
+def find_inputs(inputs: tuple[Value, ...], options: PackOptions, indices: frozenset[str] = frozenset()) -> Inputs:
+    """Returns the role of every input, by names, types and sizes. ``indices`` are those that the graph makes whole.
 
     Raises ``TrainingError`` if there is no noise input or several, or an input without a role.
     """
     _check_names(inputs, options)
     truncation = _find_truncation(inputs, options)
-    layers = tuple(value for value in inputs if _is_layer_noise(value, options))
+    layers = _find_layer_noise(inputs, options)
     rest = [value for value in inputs if value != truncation and value not in layers]
-    label = _find_label(rest, options)
+    label = _find_label(rest, options, indices)
     noise = _find_noise([value for value in rest if value != label], inputs, options)
     if unknown := [value for value in rest if value not in (label, noise)]:
         raise TrainingError(
@@ -142,11 +142,11 @@ def _find_truncation(inputs: tuple[Value, ...], options: PackOptions) -> Value |
     return named[0] if len(named) == 1 else None
 
 
-def _find_label(inputs: list[Value], options: PackOptions) -> Value | None:
+def _find_label(inputs: list[Value], options: PackOptions, indices: frozenset[str]) -> Value | None:
     if options.label is not None:
         return next(value for value in inputs if value.name == options.label)
-    candidates = [value for value in inputs if value.name != options.noise and _can_be_label(value)]
-    whole = [value for value in candidates if not value.is_float]
+    candidates = [value for value in inputs if value.name != options.noise and len(value.shape) <= 2]
+    whole = [value for value in candidates if not value.is_float or value.name in indices]
     named = [value for value in candidates if is_label_name(value.name)]
     for group in (whole, named):
         if len(group) == 1 and len(inputs) > 1:
@@ -214,21 +214,23 @@ def _can_be_noise(value: Value) -> bool:
     return len(value.shape) == 2 and value.shape[1] != 1
 
 
-def _can_be_label(value: Value) -> bool:
-    return len(value.shape) <= 2 and not (value.is_float and not is_label_name(value.name))
-
-
 def _is_number(value: Value) -> bool:
     return all(size in (1, None) for size in value.shape) or len(value.shape) == 1
 
 
-def _is_layer_noise(value: Value, options: PackOptions) -> bool:
-    """Returns whether an input is a layer's noise. The size alone does not say: a mask has the same."""
-    if not value.is_float or len(value.shape) != 4 or value.name == options.noise:
+def _find_layer_noise(inputs: tuple[Value, ...], options: PackOptions) -> tuple[Value, ...]:
+    """Returns the inputs that are the noise of layers: one size does not say so, since a mask has the same."""
+    found = [value for value in inputs if _is_grey_image(value) and value.name != options.noise]
+    if options.freeze_random is None and len({value.shape[2:] for value in found}) < 2:
+        found = [value for value in found if "noise" in value.name.lower()]
+    return tuple(found)
+
+
+def _is_grey_image(value: Value) -> bool:
+    if not value.is_float or len(value.shape) != 4:
         return False
     _, channels, height, width = value.shape
-    has_size = channels == 1 and height is not None and width is not None and height * width > 1
-    return has_size and ("noise" in value.name.lower() or options.freeze_random is not None)
+    return channels == 1 and height is not None and width is not None and height * width > 1
 
 
 def _words(name: str) -> set[str]:

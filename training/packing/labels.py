@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 
 from training.errors import TrainingError
-from training.packing.graph import Lookup
+from training.packing.graph import DTYPES, Lookup, attributes
 from training.packing.inputs import LabelInput
 from training.packing.options import PackOptions
 
@@ -31,7 +31,7 @@ def label_names(
             raise TrainingError("--labels is set, but the graph has no label input; name it with --label NAME")
         return None
     given = len(options.labels) if isinstance(options.labels, tuple) else options.labels
-    found = label.count if label.count is not None else _count(model.graph, label.name, runs_with, given)
+    found = label.count if label.count is not None else _count(model, label.name, runs_with, given)
     if found is None:
         raise TrainingError(f"the graph does not show how many labels {label.name} takes: say it with --labels")
     if given is not None and given != found:
@@ -39,8 +39,8 @@ def label_names(
     return options.labels if isinstance(options.labels, tuple) else tuple(map(str, range(found)))
 
 
-def _count(graph: onnx.GraphProto, name: str, runs_with: Callable[[int], bool], given: int | None) -> int | None:
-    if (written := _written_count(graph, name)) is not None:
+def _count(model: onnx.ModelProto, name: str, runs_with: Callable[[int], bool], given: int | None) -> int | None:
+    if (written := _written_count(model, name)) is not None:
         return written
     if given is not None:
         return given if runs_with(given - 1) else _tried_count(runs_with)
@@ -63,10 +63,10 @@ def _tried_count(runs_with: Callable[[int], bool]) -> int | None:
     return high
 
 
-def _written_count(graph: onnx.GraphProto, name: str) -> int | None:
+def _written_count(model: onnx.ModelProto, name: str) -> int | None:
     """Returns the number of labels where the graph makes the index one-hot, which takes any index."""
-    lookup, values = Lookup(graph), {name}
-    for node in graph.node:
+    lookup, values = Lookup(model), {name}
+    for node in model.graph.node:
         if not values.intersection(node.input):
             continue
         if node.op_type in _PASSING and node.input[0] in values:
@@ -75,11 +75,23 @@ def _written_count(graph: onnx.GraphProto, name: str) -> int | None:
             depth = lookup.constant(node.input[1])
             return None if depth is None else int(depth.flat[0])
         elif node.op_type == "Equal":
-            (other,) = [entry for entry in node.input if entry not in values] or [""]
-            classes = lookup.constant(other)
-            if classes is not None and _is_range(classes):
-                return classes.size
+            classes = [lookup.constant(entry) for entry in node.input if entry not in values]
+            return next((array.size for array in classes if array is not None and _is_range(array)), None)
     return None
+
+
+def indices(model: onnx.ModelProto) -> frozenset[str]:
+    """Returns the inputs that a graph makes whole at once, as an embedding of Keras does: labels, though float."""
+    whole, reshaped = set(), {entry.name: entry.name for entry in model.graph.input}
+    for node in model.graph.node:
+        source = reshaped.get(node.input[0]) if node.input else None
+        if source is None:
+            continue
+        if node.op_type == "Cast" and DTYPES.get(attributes(node)["to"]) in ("int32", "int64"):
+            whole.add(source)
+        elif node.op_type in _PASSING - {"Cast"}:
+            reshaped[node.output[0]] = source
+    return frozenset(whole)
 
 
 def _is_range(values: NDArray[Any]) -> bool:

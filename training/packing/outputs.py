@@ -1,7 +1,7 @@
 """Finds out which output of a graph is the image, and how it is laid out and scaled."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.bundle import ImageSpec
 from training.errors import TrainingError
 from training.packing.options import Layout, PackOptions, Range
-from training.packing.value_range import output_bounds, range_of_bounds, range_of_values
+from training.packing.value_range import find_range
 
 CHANNELS = (1, 3, 4)
 NOT_FINITE = "the weights have diverged, or numbers overflow in 16 bits"
@@ -37,23 +37,28 @@ class ImageOutput:
 
 
 def find_output(
-    graph: onnx.GraphProto, arrays: Mapping[str, NDArray[Any]], count: int, noise_has_batch: bool, options: PackOptions
+    model: onnx.ModelProto,
+    results: Sequence[Mapping[str, NDArray[Any]]],
+    count: int,
+    noise_has_batch: bool,
+    options: PackOptions,
 ) -> ImageOutput:
-    """Returns the output with the images, from the outputs for ``count`` images.
+    """Returns the output with the images, from runs that generated ``count`` images each.
 
     Raises ``TrainingError`` if no output is an image, or several are, or if their values are no numbers.
     """
-    name = _choose(arrays, count, noise_has_batch, options)
-    array = arrays[name]
-    has_batch, shape = _without_batch(array.shape, count, noise_has_batch)
+    name = _choose(results[0], count, noise_has_batch, options)
+    first = results[0][name]
+    has_batch, shape = _without_batch(first.shape, count, noise_has_batch)
     layout, image = _size(shape, options)
-    if not np.isfinite(array).all():
+    values = np.stack([result[name] for result in results]).astype(np.float32)
+    if not np.isfinite(values).all():
         raise TrainingError(f"the images of output {name!r} contain NaN or Inf: {NOT_FINITE}")
-    values = array.astype(np.float32)
-    value_range = _range(graph, name, values, array.dtype.kind in "iu", options)
-    return ImageOutput(
-        name, str(array.dtype), shape, has_batch, layout, value_range, image, (float(values.min()), float(values.max()))
-    )
+    value_range: Range = "0..255"
+    if first.dtype.kind == "f":
+        value_range = options.value_range or find_range(model, name, values)
+    seen = (float(values.min()), float(values.max()))
+    return ImageOutput(name, str(first.dtype), shape, has_batch, layout, value_range, image, seen)
 
 
 def _choose(arrays: Mapping[str, NDArray[Any]], count: int, noise_has_batch: bool, options: PackOptions) -> str:
@@ -124,14 +129,6 @@ def _square(numbers: int) -> ImageSpec:
         if side > 1 and side * side * channels == numbers and (spec := _spec(side, side, channels)):
             return spec
     raise TrainingError(f"one image of the graph is a row of {numbers} numbers, which is no square image")
-
-
-def _range(
-    graph: onnx.GraphProto, name: str, values: NDArray[np.float32], is_whole: bool, options: PackOptions
-) -> Range:
-    if is_whole:
-        return "0..255"
-    return options.value_range or range_of_bounds(output_bounds(graph, name)) or range_of_values(values)
 
 
 def to_pixels(array: NDArray[Any], output: ImageOutput) -> NDArray[np.uint8]:

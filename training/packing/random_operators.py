@@ -17,7 +17,7 @@ _RANDOM = (*_NOISE, "Bernoulli", "Multinomial")
 
 def random_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Returns the nodes that draw random numbers, those of dropout in training mode included."""
-    lookup = Lookup(model.graph)
+    lookup = Lookup(model)
     return [
         node
         for graph in graphs(model.graph)

@@ -50,7 +50,7 @@ def table(converted: Converted, name: str, form: str, opset: int, seed: int | No
         ("image", f"{image.height} × {image.width}, {_CHANNELS[image.channels]}, {output.layout.upper()}", "--layout"),
         ("range", f"{_RANGES[output.value_range]} (seen: {low:.3g} … {high:.3g})", "--range"),
         ("random", _frozen(converted, seed), "--freeze-random"),
-        ("batch", "any" if plan.batch is None else f"{plan.batch} only: other sizes do not give the same images", ""),
+        ("batch", _batch(plan), ""),
         ("check", _check(converted), ""),
     ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
@@ -65,6 +65,14 @@ def _label(plan: Plan) -> str:
         return "none"
     names = ", ".join(plan.labels[:_MOST_NAMES]) + (", …" if len(plan.labels) > _MOST_NAMES else "")
     return f"{plan.inputs.label.name}, {plan.inputs.label.form}, {len(plan.labels)} labels: {names}"
+
+
+def _batch(plan: Plan) -> str:
+    if plan.batch is None:
+        return "any"
+    if not plan.inputs.noise.has_batch:
+        return "1 only: the graph takes the noise of one image"
+    return f"{plan.batch} only: the graph does not run, or gives other images, in another size"
 
 
 def _frozen(converted: Converted, seed: int | None) -> str:

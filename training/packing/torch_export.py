@@ -46,7 +46,7 @@ def export_module(module: nn.Module, call: Call) -> onnx.ModelProto:
 def export_program(program: ExportedProgram) -> onnx.ModelProto:
     """Exports a ``torch.export`` program. Its batch is dynamic if the program's is."""
     try:
-        return export_to_onnx(program)
+        return export_to_onnx(program, optimize=False)
     except Exception as error:
         raise TrainingError(f"PyTorch cannot export this program to ONNX: {one_line(error)}") from error
 
@@ -54,7 +54,8 @@ def export_program(program: ExportedProgram) -> onnx.ModelProto:
 def _export_newer(module: nn.Module, call: Call) -> onnx.ModelProto:
     batch = torch.export.Dim("N")
     shapes = {name: {0: batch} if tensor.ndim else None for name, tensor in call.tensors.items()}
-    return export_to_onnx(module, kwargs=call.tensors, dynamic_shapes=shapes, input_names=list(call.tensors))
+    names = list(call.tensors)
+    return export_to_onnx(module, kwargs=call.tensors, optimize=False, dynamic_shapes=shapes, input_names=names)
 
 
 def _export_older(module: nn.Module, call: Call) -> onnx.ModelProto:
@@ -82,7 +83,11 @@ def export_to_onnx(
     kwargs: dict[str, Tensor] | None = None,
     **options: Any,
 ) -> onnx.ModelProto:
-    """Exports with ``torch.export``, into one model without notes of where it was made."""
+    """Exports with ``torch.export``, into one model without notes of where it was made.
+
+    With ``optimize=False``, what the generator computes stays: the exporter's optimiser drops additions of 1e-8, and
+    0 / 0 is NaN then.
+    """
     with tempfile.TemporaryDirectory() as folder, quiet_exporter():
         path = Path(folder) / "generator.onnx"
         torch.onnx.export(

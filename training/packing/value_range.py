@@ -14,10 +14,11 @@ Bounds = tuple[float, float]
 
 _UNBOUNDED = (-math.inf, math.inf)
 _SLACK = 0.02  # 127.5 and 128 are both in use as the middle of 0 … 255
-_MOST_OF_UNIT = 8.0
+_LARGE = 8.0
 """Images meant for -1 … 1 or 0 … 1 go beyond without a Tanh, yet not as far."""
-_FEW = 0.01
-"""Share of values below 0 that images meant for 0 … 1 or 0 … 255 have at most."""
+
+_MOST_FOLLOWED = 200
+"""Values that are followed back from an output."""
 
 _FIXED: dict[str, Bounds] = {
     "Tanh": (-1, 1),
@@ -42,71 +43,81 @@ _COMBINE: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def output_bounds(graph: onnx.GraphProto, name: str) -> Bounds:
-    """Returns bounds of a value that follow from the operators before it, infinite where none does."""
-    return _bounds(Lookup(graph), name, depth=24)
+def find_range(model: onnx.ModelProto, name: str, values: NDArray[np.float32]) -> Range:
+    """Returns the range that the images of an output are meant for.
 
-
-def range_of_bounds(bounds: Bounds) -> Range | None:
-    """Returns the range that an image with these bounds is meant for, or None if they are infinite."""
-    low, high = bounds
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return None
-    if high > _MOST_OF_UNIT:
+    The operators before the output say it where they bound it, as Tanh and Clip do, or move it, as ``x * 0.5 + 0.5``
+    does: what is moved is meant for -1 … 1. Else ``values``, those of some images, must say it.
+    """
+    low, high = _Bounds(model, _UNBOUNDED).of(name)
+    if math.isfinite(low) and math.isfinite(high):
+        return "0..255" if high > _LARGE else "0..1" if low >= -_SLACK else "-1..1"
+    low, high = _Bounds(model, (-1.0, 1.0)).of(name)
+    if high > _LARGE:
         return "0..255"
-    return "0..1" if low >= -_SLACK else "-1..1"
+    if low >= -_SLACK and values.max() <= _LARGE:
+        return "0..1"
+    return _range_of_values(values)
 
 
-def range_of_values(values: NDArray[np.float32]) -> Range:
-    """Returns the range that generated values are most probably meant for."""
-    below = float((values < 0).mean())
-    if values.max() > _MOST_OF_UNIT and below < 1 / 4:
+def _range_of_values(values: NDArray[np.float32]) -> Range:
+    low, high = float(values.min()), float(values.max())
+    if high > _LARGE and (values < 0).mean() < 1 / 4:
         return "0..255"
-    return "-1..1" if below > _FEW else "0..1"
+    # Images of an untrained generator may be above 0 by chance, but then they are grey.
+    return "0..1" if low >= -_SLACK and high > 0.7 and low < 0.3 else "-1..1"
 
 
-def _bounds(lookup: Lookup, name: str, depth: int) -> Bounds:
-    constant = lookup.constant(name)
-    if constant is not None and constant.size and constant.dtype.kind in "fiu":
-        return float(constant.min()), float(constant.max())
-    node = lookup.producer(name)
-    if node is None or depth == 0:
-        return _UNBOUNDED
-    if node.op_type in _FIXED:
-        return _FIXED[node.op_type]
+class _Bounds:
+    """Finds bounds of a graph's values. Where the operators before a value say nothing, it is ``inside``."""
 
-    def inner(index: int) -> Bounds:
-        return _bounds(lookup, node.input[index], depth - 1)
+    def __init__(self, model: onnx.ModelProto, inside: Bounds) -> None:
+        self._lookup = Lookup(model)
+        self._inside = inside
+        self._known: dict[str, Bounds] = {}
 
-    if node.op_type in _SAME:
-        return inner(0)
-    if node.op_type == "Relu":
-        low, high = inner(0)
-        return max(low, 0.0), max(high, 0.0)
-    if node.op_type == "Clip":
-        return _clipped(lookup, node, inner(0))
-    if node.op_type == "Cast":
-        return _intersected(inner(0), (0, 255)) if DTYPES.get(attributes(node)["to"]) == "uint8" else inner(0)
-    if node.op_type == "Resize":
-        return _UNBOUNDED if attributes(node).get("mode") == b"cubic" else inner(0)
-    if node.op_type == "Concat":
-        parts = [inner(index) for index in range(len(node.input))]
-        return min(low for low, _ in parts), max(high for _, high in parts)
-    if node.op_type in _COMBINE and len(node.input) == 2:
-        combine = _COMBINE[node.op_type]
-        corners = [combine(a, b) for a in inner(0) for b in inner(1)]
-        return _UNBOUNDED if any(map(math.isnan, corners)) else (min(corners), max(corners))
-    return _UNBOUNDED
+    def of(self, name: str) -> Bounds:
+        """Returns bounds of a value."""
+        if name not in self._known:
+            self._known[name] = self._inside  # for a graph too deep to follow
+            self._known[name] = self._found(name) if len(self._known) < _MOST_FOLLOWED else self._inside
+        return self._known[name]
 
+    def _found(self, name: str) -> Bounds:
+        constant = self._lookup.constant(name)
+        if constant is not None and constant.size and constant.dtype.kind in "fiu":
+            return float(constant.min()), float(constant.max())
+        node = self._lookup.producer(name)
+        if node is None:
+            return self._inside
+        if node.op_type in _FIXED:
+            return _FIXED[node.op_type]
+        if node.op_type in _SAME or (node.op_type == "Resize" and attributes(node).get("mode") != b"cubic"):
+            return self.of(node.input[0])
+        if node.op_type == "Relu":
+            low, high = self.of(node.input[0])
+            return max(low, 0.0), max(high, 0.0)
+        if node.op_type == "Clip":
+            return _intersected(self.of(node.input[0]), self._limits(node))
+        if node.op_type == "Cast":
+            to_bytes = DTYPES.get(attributes(node)["to"]) == "uint8"
+            return _intersected(self.of(node.input[0]), (0, 255) if to_bytes else _UNBOUNDED)
+        if node.op_type == "Concat":
+            parts = [self.of(part) for part in node.input]
+            return min(low for low, _ in parts), max(high for _, high in parts)
+        if node.op_type in _COMBINE and len(node.input) == 2:
+            combine = _COMBINE[node.op_type]
+            corners = [combine(a, b) for a in self.of(node.input[0]) for b in self.of(node.input[1])]
+            return self._inside if any(map(math.isnan, corners)) else (min(corners), max(corners))
+        return self._inside
 
-def _clipped(lookup: Lookup, node: onnx.NodeProto, bounds: Bounds) -> Bounds:
-    found = attributes(node)
-    limits = [found.get("min", -math.inf), found.get("max", math.inf)]  # attributes until opset 11, inputs since
-    for index in (1, 2):
-        if len(node.input) > index and node.input[index]:
-            constant = lookup.constant(node.input[index])
-            limits[index - 1] = _UNBOUNDED[index - 1] if constant is None else float(constant)
-    return _intersected(bounds, (float(limits[0]), float(limits[1])))
+    def _limits(self, node: onnx.NodeProto) -> Bounds:
+        found = attributes(node)
+        limits = [float(found.get("min", -math.inf)), float(found.get("max", math.inf))]  # inputs since opset 11
+        for index, name in enumerate(node.input[1:]):
+            if name and (constant := self._lookup.constant(name)) is not None:
+                limits[index] = float(constant)
+        return limits[0], limits[1]
 
 
 def _intersected(bounds: Bounds, limits: Bounds) -> Bounds:

@@ -1,4 +1,4 @@
-"""Generators as the public writes and exports them, each with what its own framework gives for noise, label, truncation.
+"""Generators as the public writes and exports them, each with the images of its own framework.
 
 The architectures follow their papers' descriptions. Weights are random, and large enough for images that differ.
 """
@@ -23,16 +23,13 @@ Original = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Exported:
-    """A file to pack, what its own framework gives, and what pack must find out."""
+    """A file to pack, what its own framework gives, and what must be found out without an option."""
 
     file: Path
     original: Original
     noise_dim: int
     labels: int = 0
     batch: int | None = None
-    options: tuple[str, ...] = ()
-    scales_noise: bool = True
-    """Whether truncation scales the noise."""
 
 
 class Dcgan(nn.Module):
@@ -113,7 +110,7 @@ class StyleGan2(nn.Module):
     16 × 16. Noise comes in as inputs, or is drawn.
     """
 
-    def __init__(self, draws: bool = False) -> None:
+    def __init__(self, draws: bool = False, fused: bool = False) -> None:
         super().__init__()
         self.mapping = nn.Sequential(nn.Linear(64, 32), nn.LeakyReLU(0.2), nn.Linear(32, 32), nn.LeakyReLU(0.2))
         self.mean = nn.Parameter(torch.randn(32))
@@ -122,7 +119,7 @@ class StyleGan2(nn.Module):
         self.weight = nn.ParameterList([nn.Parameter(torch.randn(16, 16, 3, 3)) for _ in range(3)])
         self.strength = nn.Parameter(torch.full((3,), 0.3))
         self.rgb = nn.ModuleList([nn.Conv2d(16, 3, 1) for _ in range(3)])
-        self.draws = draws
+        self.draws, self.fused = draws, fused
 
     def forward(
         self,
@@ -140,11 +137,16 @@ class StyleGan2(nn.Module):
                 x = functional.interpolate(x, scale_factor=2.0, mode="bilinear")
                 image = functional.interpolate(image, scale_factor=2.0, mode="bilinear")
             style = self.affine[index](w) + 1
-            weight = self.weight[index][None] * style[:, None, :, None, None]
-            weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + 1e-8)
             n, c, height, width = x.shape
-            x = functional.conv2d(x.reshape(1, n * c, height, width), weight.reshape(n * 16, c, 3, 3), padding=1, groups=n)
-            x = x.reshape(n, 16, height, width)
+            weight = self.weight[index][None] * style[:, None, :, None, None]
+            demodulation = torch.rsqrt(weight.square().sum((2, 3, 4)) + 1e-8)
+            if self.fused:
+                weight = (weight * demodulation[:, :, None, None, None]).reshape(n * 16, c, 3, 3)
+                x = functional.conv2d(x.reshape(1, n * c, height, width), weight, padding=1, groups=n)
+                x = x.reshape(n, 16, height, width)
+            else:
+                x = functional.conv2d(x * style[:, :, None, None], self.weight[index], padding=1)
+                x = x * demodulation[:, :, None, None]
             if self.draws:
                 noise = torch.randn(n, 1, height, width)
             x = functional.leaky_relu(x + self.strength[index] * noise, 0.2)
@@ -206,7 +208,9 @@ def lively(module: nn.Module, gain: float = 1.5) -> nn.Module:
                 parameter.normal_(0, gain / fan**0.5)
         for part in module.modules():
             if isinstance(part, nn.ConvTranspose2d):
-                part.weight.normal_(0, gain / (part.in_channels * part.kernel_size[0] ** 2 / part.stride[0] ** 2) ** 0.5)
+                part.weight.normal_(
+                    0, gain / (part.in_channels * part.kernel_size[0] ** 2 / part.stride[0] ** 2) ** 0.5
+                )
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.running_mean.normal_(0, 0.2)
                 part.running_var.uniform_(0.5, 1.5)
@@ -231,7 +235,11 @@ def onnx_file(
     """Exports with either of PyTorch's exporters."""
     path = folder / "generator.onnx"
     options: dict[str, Any] = {"input_names": names, "output_names": ["output"]}
-    vectors = [name for name, tensor in zip(names, args, strict=True) if tensor.ndim in (1, 2) or tensor.ndim == 4 and tensor.shape[3] == 1]
+    vectors = [
+        name
+        for name, tensor in zip(names, args, strict=True)
+        if tensor.ndim in (1, 2) or (tensor.ndim == 4 and tensor.shape[3] == 1)
+    ]
     if dynamo:
         batch = torch.export.Dim("batch")
         shapes = tuple({0: batch} if name in vectors else None for name in names)
@@ -286,7 +294,7 @@ def stylegan2(folder: Path) -> Exported:
         rows = [module(torch.from_numpy(z[i : i + 1]), torch.tensor(t[i]), *noise) for i in range(len(z))]
         return in_unit(torch.cat(rows))
 
-    return Exported(file, original, 64, scales_noise=False)
+    return Exported(file, original, 64)
 
 
 def sigmoid_mlp(folder: Path) -> Exported:
@@ -308,7 +316,7 @@ def progressive_batch_of_one(folder: Path) -> Exported:
 
 def stylegan2_batch_of_one(folder: Path) -> Exported:
     """Its convolutions have one group for each image, which no other batch size fits."""
-    module = lively(StyleGan2())
+    module = lively(StyleGan2(fused=True))
     zeros = [torch.zeros(1, 1, size, size) for size in (4, 8, 16)]
 
     class Whole(nn.Module):
@@ -364,7 +372,9 @@ def tensorflow_conventions(folder: Path) -> Exported:
         "last__25": last,
     }
     nodes = [
-        helper.make_node("MatMul", ["input_1:0", "sequential/dense/MatMul/ReadVariableOp:0"], ["sequential/dense/MatMul:0"]),
+        helper.make_node(
+            "MatMul", ["input_1:0", "sequential/dense/MatMul/ReadVariableOp:0"], ["sequential/dense/MatMul:0"]
+        ),
         helper.make_node("LeakyRelu", ["sequential/dense/MatMul:0"], ["sequential/leaky_re_lu:0"], alpha=0.3),
         helper.make_node("Reshape", ["sequential/leaky_re_lu:0", "new_shape__23"], ["sequential/reshape:0"]),
         helper.make_node("Transpose", ["sequential/reshape:0"], ["t0__30:0"], perm=[0, 3, 1, 2]),
@@ -420,9 +430,7 @@ def one_vector(folder: Path) -> Exported:
 def torchscript_traced(folder: Path) -> Exported:
     module = lively(Dcgan())
     torch.jit.trace(module, torch.randn(1, 100, 1, 1)).save(folder / "generator.pt")
-    return Exported(
-        folder / "generator.pt", lambda z, y, t: in_unit(module(_noise(z, t)[:, :, None, None])), 100
-    )
+    return Exported(folder / "generator.pt", lambda z, y, t: in_unit(module(_noise(z, t)[:, :, None, None])), 100)
 
 
 def torchscript_conditional(folder: Path) -> Exported:
