@@ -24,27 +24,21 @@ def label_names(
 
     ``runs_with`` tells whether the graph runs with an index: an embedding fails beyond its last one.
 
-    Raises ``TrainingError`` if the number of labels is not found, or is another than the user says.
+    Raises ``TrainingError`` if the number of labels is not found, or the user says one that does not fit.
     """
     if label is None:
         if options.labels is not None:
             raise TrainingError("--labels is set, but the graph has no label input; name it with --label NAME")
         return None
     given = len(options.labels) if isinstance(options.labels, tuple) else options.labels
-    found = label.count if label.count is not None else _count(model, label.name, runs_with, given)
-    if found is None:
+    found = label.count or _written_count(model, label.name) or _tried_count(runs_with)
+    count = given or found
+    if count is None:
         raise TrainingError(f"the graph does not show how many labels {label.name} takes: say it with --labels")
-    if given is not None and given != found:
-        raise TrainingError(f"--labels gives {given} labels, but {label.name} takes {found}")
-    return options.labels if isinstance(options.labels, tuple) else tuple(map(str, range(found)))
-
-
-def _count(model: onnx.ModelProto, name: str, runs_with: Callable[[int], bool], given: int | None) -> int | None:
-    if (written := _written_count(model, name)) is not None:
-        return written
-    if given is not None:
-        return given if runs_with(given - 1) else _tried_count(runs_with)
-    return _tried_count(runs_with)
+    # An embedding may have more rows than labels, such as one for no label; a one-hot input may not.
+    if found is not None and (count > found or (label.form == "one-hot" and count < found)):
+        raise TrainingError(f"--labels gives {count} labels, but {label.name} takes {found}")
+    return options.labels if isinstance(options.labels, tuple) else tuple(map(str, range(count)))
 
 
 def _tried_count(runs_with: Callable[[int], bool]) -> int | None:

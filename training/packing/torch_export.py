@@ -4,7 +4,7 @@ import copy
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from training.errors import TrainingError
 from training.packing.checks import RunOriginal
 from training.packing.graph import without_traces
-from training.packing.running import one_line
+from training.packing.running import Runner, one_line
 from training.packing.torch_arguments import Call, tensors_in
 
 OPSET = 20
@@ -32,48 +32,51 @@ def export_module(module: nn.Module, call: Call) -> onnx.ModelProto:
     Raises ``TrainingError`` if neither can export it.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        return _export_older(module, call)
+        return _first([lambda: _export_older(module, call)])
     plain = with_plain_weights(module)
-    try:
-        return _export_newer(plain, call)
-    except Exception as newer:  # the exporters raise whatever an operator of a stranger's forward makes them raise
-        try:
-            return _export_older(plain, call)
-        except TrainingError as older:
-            raise TrainingError(f"PyTorch cannot export the generator: {one_line(newer)}; {older}") from newer
+    batch = torch.export.Dim("N")
+    newer: dict[str, Any] = {
+        "kwargs": call.tensors,
+        "dynamic_shapes": {name: {0: batch} if tensor.ndim else None for name, tensor in call.tensors.items()},
+        "input_names": list(call.tensors),
+    }
+    return _first(
+        [
+            lambda: export_to_onnx(plain, optimize=False, **newer),
+            lambda: export_to_onnx(plain, **newer),
+            lambda: _export_older(plain, call),
+        ]
+    )
 
 
 def export_program(program: ExportedProgram) -> onnx.ModelProto:
-    """Exports a ``torch.export`` program. Its batch is dynamic if the program's is."""
-    try:
-        return export_to_onnx(program, optimize=False)
-    except Exception as error:
-        raise TrainingError(f"PyTorch cannot export this program to ONNX: {one_line(error)}") from error
+    """Exports a ``torch.export`` program. Its batch is dynamic if the program's is.
+
+    Raises ``TrainingError`` if PyTorch cannot.
+    """
+    return _first([lambda: export_to_onnx(program, optimize=False), lambda: export_to_onnx(program)])
 
 
-def _export_newer(module: nn.Module, call: Call) -> onnx.ModelProto:
-    batch = torch.export.Dim("N")
-    shapes = {name: {0: batch} if tensor.ndim else None for name, tensor in call.tensors.items()}
-    names = list(call.tensors)
-    return export_to_onnx(module, kwargs=call.tensors, optimize=False, dynamic_shapes=shapes, input_names=names)
+def _first(exports: Sequence[Callable[[], onnx.ModelProto]]) -> onnx.ModelProto:
+    """Returns the first model that is exported, and that ONNX Runtime opens."""
+    failures = []
+    for export in exports:
+        try:
+            model = export()
+            Runner(model)
+        except Exception as error:  # the exporters raise whatever an operator of a stranger's forward makes them raise
+            failures.append(error)
+        else:
+            return model
+    raise TrainingError(f"PyTorch cannot export the generator to ONNX: {one_line(failures[0])}") from failures[0]
 
 
 def _export_older(module: nn.Module, call: Call) -> onnx.ModelProto:
     axes = {name: {0: "N"} for name, tensor in call.tensors.items() if tensor.ndim}
+    args, names = tuple(call.tensors.values()), list(call.tensors)
     with tempfile.TemporaryDirectory() as folder, quiet_exporter(), torch.no_grad():
         path = Path(folder) / "generator.onnx"
-        try:
-            torch.onnx.export(
-                module,
-                tuple(call.tensors.values()),
-                path,
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=list(call.tensors),
-                dynamic_axes=axes,
-            )
-        except Exception as error:
-            raise TrainingError(f"PyTorch cannot export the program to ONNX: {one_line(error)}") from error
+        torch.onnx.export(module, args, path, dynamo=False, opset_version=OPSET, input_names=names, dynamic_axes=axes)
         return without_traces(onnx.load(path))
 
 
