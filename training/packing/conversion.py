@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,8 @@ def convert(model: onnx.ModelProto, original: RunOriginal | None, options: PackO
     if nodes:
         model = freeze_random(model, seed, _feed(inputs, constants, 0, len(labels or ())))
         original = None  # it draws its noise anew
-    run = original or Runner(model).run
+    graph_run = Runner(model).run
+    run = original or graph_run
     try:
         results = _tried(run, inputs, constants, len(labels or ()))
     except TrainingError:
@@ -83,7 +85,7 @@ def convert(model: onnx.ModelProto, original: RunOriginal | None, options: PackO
         results = _tried(run, inputs, constants, len(labels or ()))
     output = find_output(model, results, inputs.batch or _TRIED, inputs.noise.has_batch, options)
     plan = Plan(inputs, output, labels, constants, inputs.batch)
-    plan = replace(plan, least_truncation=_least_truncation((run, Runner(model).run), plan))
+    plan = replace(plan, least_truncation=_least_truncation((run, graph_run), plan))
     graph, plan, parity = _proved(model, run, plan, _precision(model))
     return Converted(graph, plan, _precision(model), parity, (*names, *constants), original is not None)
 
@@ -139,14 +141,14 @@ def _candidates(model: onnx.ModelProto, plan: Plan) -> Iterator[tuple[onnx.Model
 
 
 def _labels(model: onnx.ModelProto, inputs: Inputs, constants: Feed, options: PackOptions) -> tuple[str, ...] | None:
-    runner = Runner(model)
     count = inputs.batch or 1
+    runner = cache(lambda: Runner(model))
 
     def runs_with(index: int) -> bool:
         noise = np.zeros((count, inputs.noise.size), np.float32)
         label = np.full(count, index, np.int64)
         try:
-            runner.run(own_feed(inputs, constants, noise, label, 0, np.ones(count, np.float32)))
+            runner().run(own_feed(inputs, constants, noise, label, 0, np.ones(count, np.float32)))
         except TrainingError:
             return False
         return True

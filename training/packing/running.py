@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from models.bundle import Tensor
 from training.errors import TrainingError
 
 Feed = dict[str, NDArray[Any]]
@@ -23,18 +24,24 @@ class Runner:
         options.log_severity_level = 4  # a wrong declared size is found out here anyway
         content = graph if isinstance(graph, bytes) else graph.SerializeToString()
         try:
-            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises many kinds for a faulty graph
             raise TrainingError(f"ONNX Runtime cannot open the graph: {one_line(error)}") from error
-        self._outputs = [output.name for output in self.session.get_outputs()]
+        self.inputs = tuple(map(_tensor, self._session.get_inputs()))
+        self.outputs = tuple(map(_tensor, self._session.get_outputs()))
 
     def run(self, feed: Feed) -> dict[str, NDArray[Any]]:
         """Returns all outputs by name. Raises ``TrainingError`` if ONNX Runtime fails."""
         try:
-            arrays = self.session.run(self._outputs, feed)
+            arrays = self._session.run([output.name for output in self.outputs], feed)
         except Exception as error:
             raise TrainingError(f"ONNX Runtime cannot run the graph: {one_line(error)}") from error
-        return {name: np.asarray(array) for name, array in zip(self._outputs, arrays, strict=True)}
+        return {output.name: np.asarray(array) for output, array in zip(self.outputs, arrays, strict=True)}
+
+
+def _tensor(node: Any) -> Tensor:
+    dtype = node.type.removeprefix("tensor(").removesuffix(")")
+    return Tensor(node.name, {"float": "float32"}.get(dtype, dtype), tuple(node.shape))
 
 
 def one_line(error: Exception) -> str:

@@ -79,12 +79,14 @@ def build(factory: str, weights: Path | None) -> nn.Module:
     module_name, _, function_name = factory.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise TrainingError(f"{factory}: cannot be imported ({error}); the current folder is searched, too") from error
+    except Exception as error:  # whatever a stranger's module raises
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise TrainingError(f"{factory}: cannot be imported ({reason}); the current folder is searched, too") from error
     try:
         module = function()
-    except TypeError as error:
-        raise TrainingError(f"{factory}: must be a function that is called without arguments ({error})") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise TrainingError(f"{factory}: must be a function that needs no argument, and failed ({reason})") from error
     if not isinstance(module, nn.Module):
         raise TrainingError(f"{factory}: returns {type(module).__name__}, and an nn.Module is needed")
     if weights is not None:

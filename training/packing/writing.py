@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from models.bundle import BundleError, Card, Name, Tensor, check_signature, write_bundle
+from models.bundle import BundleError, Card, Name, check_signature, write_bundle
 from training.errors import TrainingError
 from training.packing.checks import run_bundle
 from training.packing.running import Runner
@@ -38,8 +38,7 @@ def write_checked(to: Path, card: Card, graph: bytes, command: str) -> Path:
     """
     runner = Runner(graph)
     try:
-        inputs, outputs = map(_to_tensor, runner.session.get_inputs()), map(_to_tensor, runner.session.get_outputs())
-        check_signature(card, inputs, outputs)
+        check_signature(card, runner.inputs, runner.outputs)
         return write_bundle(to, card, graph, _samples_png(runner, card))
     except BundleError as error:
         raise TrainingError(f"not {command}: {error}") from error
@@ -69,8 +68,3 @@ def _generate(
     truncation = np.ones(size, np.float32)
     images = [run_bundle(runner, noise[rows], None if label is None else label[rows], truncation) for rows in batches]
     return np.concatenate(images)[: len(noise)]
-
-
-def _to_tensor(node: object) -> Tensor:
-    dtype = node.type.removeprefix("tensor(").removesuffix(")")  # type: ignore[attr-defined]
-    return Tensor(node.name, {"float": "float32"}.get(dtype, dtype), tuple(node.shape))  # type: ignore[attr-defined]

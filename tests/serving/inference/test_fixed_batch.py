@@ -51,7 +51,8 @@ def test_a_request_for_more_images_takes_several_batches(zoo: Path) -> None:
     service = InProcess(zoo, queue_images=64)
     try:
         answers = [
-            service.ask(request({"seeds": "0-6", "model": model}, "Accept: application/x-npy")) for model in ("mlp", "pairs")
+            service.ask(request({"seeds": "0-6", "model": model}, "Accept: application/x-npy"))
+            for model in ("mlp", "pairs")
         ]
         assert [status for status, _, _ in answers] == [200, 200]
         assert answers[0][2] == answers[1][2]
