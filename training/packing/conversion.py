@@ -34,6 +34,8 @@ from training.packing.wrapping import wrap
 
 _TRIED = 5
 """Images that are generated to look at: a number that is no number of channels."""
+_USUAL_EXAMPLES = (1, 2, 4, 8, 16, 32, 64)
+"""Batch sizes that generators are exported with."""
 _MOST_NUMBERS = 2**22
 """Numbers after which no more images are generated to look at."""
 _COMPARED = 16
@@ -75,14 +77,7 @@ def convert(model: onnx.ModelProto, original: RunOriginal | None, options: PackO
         original = None  # it draws its noise anew
     graph_run = Runner(model).run
     run = original or graph_run
-    try:
-        results = _tried(run, inputs, constants, len(labels or ()))
-    except TrainingError:
-        if inputs.batch is not None:
-            raise
-        # The exporter called the batch open, and fixed it inside.
-        inputs = replace(inputs, batch=1)
-        results = _tried(run, inputs, constants, len(labels or ()))
+    inputs, results = _tried_batches(run, inputs, constants, len(labels or ()))
     output = find_output(model, results, inputs.batch or _TRIED, inputs.noise.has_batch, options)
     plan = Plan(inputs, output, labels, constants, inputs.batch)
     plan = replace(plan, least_truncation=_least_truncation((run, graph_run), plan))
@@ -162,6 +157,26 @@ def _feed(inputs: Inputs, constants: Feed, first: int, labels: int) -> Feed:
     noise = noise_for_seeds(range(first, first + count), inputs.noise.size)
     label = np.arange(first, first + count, dtype=np.int64) % labels if labels else None
     return own_feed(inputs, constants, noise, label, labels, np.ones(count, np.float32))
+
+
+def _tried_batches(
+    run: RunOriginal, inputs: Inputs, constants: Feed, labels: int
+) -> tuple[Inputs, list[Mapping[str, NDArray[Any]]]]:
+    """Returns what runs gave, and the inputs with the batch that they ran with.
+
+    Exporters call a batch open, and yet fix it inside to that of their example.
+    """
+    try:
+        return inputs, _tried(run, inputs, constants, labels)
+    except TrainingError as error:
+        sizes = _USUAL_EXAMPLES if inputs.batch is None else ()
+        for size in sizes:
+            try:
+                fixed = replace(inputs, batch=size)
+                return fixed, _tried(run, fixed, constants, labels)
+            except TrainingError:
+                continue
+        raise error
 
 
 def _tried(run: RunOriginal, inputs: Inputs, constants: Feed, labels: int) -> list[Mapping[str, NDArray[Any]]]:

@@ -3,7 +3,7 @@
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,12 +30,23 @@ class Argument:
 
 @dataclass(frozen=True)
 class Call:
-    """Arguments that a generator runs with, for ``COUNT`` images, by name and in order, and their roles."""
+    """Arguments that a generator runs with, for ``COUNT`` images or one, by name and in order, and their roles."""
 
     tensors: dict[str, Tensor]
     noise: str
     label: str | None
     truncation: str | None
+
+    @property
+    def count(self) -> int:
+        """Returns the number of images."""
+        return len(self.tensors[self.noise])
+
+    def first(self, count: int) -> "Call":
+        """Returns the arguments of the first images."""
+        return replace(
+            self, tensors={name: tensor[:count] if tensor.ndim else tensor for name, tensor in self.tensors.items()}
+        )
 
 
 def arguments_of(module: nn.Module) -> list[Argument]:
@@ -63,9 +74,10 @@ def find_call(module: nn.Module, options: PackOptions) -> Call:
         raise TrainingError("the generator's forward takes no argument, and the noise is one")
     dtype = next((parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()), torch.float32)
     sizes = _sizes(module)
-    for call in _calls(arguments, sizes, dtype, options):
-        if _fits(module, call):
-            return call
+    for count in (COUNT, 1):  # a traced program may take one image only
+        for call in _calls(arguments, sizes, dtype, options):
+            if _fits(module, call.first(count)):
+                return call.first(count)
     shown = ", ".join(argument.name for argument in arguments)
     raise TrainingError(
         f"no size of noise fits the generator's forward({shown}): say it with --noise-shape, such as 100 or 100,1,1"
@@ -129,11 +141,11 @@ def _fits(module: nn.Module, call: Call) -> bool:
         result = module(**call.tensors)
     except Exception:  # whatever a stranger's forward raises: these arguments do not fit
         return False
-    return any(_is_images(tensor) for tensor in tensors_in(result).values())
+    return any(_is_images(tensor, call.count) for tensor in tensors_in(result).values())
 
 
-def _is_images(tensor: Tensor) -> bool:
-    if tensor.ndim < 2 or len(tensor) != COUNT:
+def _is_images(tensor: Tensor, count: int) -> bool:
+    if tensor.ndim < 2 or len(tensor) != count:
         return False
     return tensor.ndim < 4 or tensor.shape[1] in CHANNELS or tensor.shape[3] in CHANNELS
 

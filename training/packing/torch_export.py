@@ -27,24 +27,21 @@ OPSET = 20
 def export_module(module: nn.Module, call: Call) -> onnx.ModelProto:
     """Exports a module, or a TorchScript program, that runs with these arguments.
 
-    Programs take PyTorch's older exporter: the newer one cannot read them. Modules take it where the newer one fails.
+    Programs take PyTorch's older exporter: the newer one cannot read them. Modules take it where the newer one fails. A
+    generator whose operators depend on the size of the batch is exported for one image.
 
-    Raises ``TrainingError`` if neither can export it.
+    Raises ``TrainingError`` if PyTorch cannot export it.
     """
+    single = call.first(1)
     if isinstance(module, torch.jit.ScriptModule):
-        return _first([lambda: _export_older(module, call)])
+        return _first([lambda: _export_older(module, call), lambda: _export_older(module, single)])
     plain = with_plain_weights(module)
-    batch = torch.export.Dim("N")
-    newer: dict[str, Any] = {
-        "kwargs": call.tensors,
-        "dynamic_shapes": {name: {0: batch} if tensor.ndim else None for name, tensor in call.tensors.items()},
-        "input_names": list(call.tensors),
-    }
     return _first(
         [
-            lambda: export_to_onnx(plain, optimize=False, **newer),
-            lambda: export_to_onnx(plain, **newer),
+            lambda: _export_newer(plain, call, optimize=False),
+            lambda: _export_newer(plain, call, optimize=True),
             lambda: _export_older(plain, call),
+            lambda: _export_older(plain, single),
         ]
     )
 
@@ -54,30 +51,53 @@ def export_program(program: ExportedProgram) -> onnx.ModelProto:
 
     Raises ``TrainingError`` if PyTorch cannot.
     """
-    return _first([lambda: export_to_onnx(program, optimize=False), lambda: export_to_onnx(program)])
+    return _first([lambda: _opened(export_to_onnx(program, optimize=False)), lambda: _opened(export_to_onnx(program))])
 
 
 def _first(exports: Sequence[Callable[[], onnx.ModelProto]]) -> onnx.ModelProto:
-    """Returns the first model that is exported, and that ONNX Runtime opens."""
+    """Returns the first model that is exported without an error."""
     failures = []
     for export in exports:
         try:
-            model = export()
-            Runner(model)
+            return export()
         except Exception as error:  # the exporters raise whatever an operator of a stranger's forward makes them raise
             failures.append(error)
-        else:
-            return model
     raise TrainingError(f"PyTorch cannot export the generator to ONNX: {one_line(failures[0])}") from failures[0]
+
+
+def _opened(model: onnx.ModelProto, feed: dict[str, Tensor] | None = None) -> onnx.ModelProto:
+    """Returns a model that ONNX Runtime opens, and runs with these inputs; else raises ``TrainingError``."""
+    runner = Runner(model)
+    if feed is not None:
+        runner.run({name: tensor.numpy() for name, tensor in feed.items()})
+    return model
+
+
+def _export_newer(module: nn.Module, call: Call, optimize: bool) -> onnx.ModelProto:
+    batch = torch.export.Dim("N")
+    shapes = {name: {0: batch} if tensor.ndim else None for name, tensor in call.tensors.items()}
+    names = list(call.tensors)
+    return _opened(
+        export_to_onnx(module, kwargs=call.tensors, dynamic_shapes=shapes, input_names=names, optimize=optimize)
+    )
 
 
 def _export_older(module: nn.Module, call: Call) -> onnx.ModelProto:
     axes = {name: {0: "N"} for name, tensor in call.tensors.items() if tensor.ndim}
-    args, names = tuple(call.tensors.values()), list(call.tensors)
     with tempfile.TemporaryDirectory() as folder, quiet_exporter(), torch.no_grad():
         path = Path(folder) / "generator.onnx"
-        torch.onnx.export(module, args, path, dynamo=False, opset_version=OPSET, input_names=names, dynamic_axes=axes)
-        return without_traces(onnx.load(path))
+        torch.onnx.export(
+            module,
+            tuple(call.tensors.values()),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(call.tensors),
+            dynamic_axes=axes if call.count > 1 else None,
+        )
+        model = without_traces(onnx.load(path))
+    # It makes sizes constant that it cannot follow, so the graph must run with fewer images, too.
+    return _opened(model, call.first(max(1, call.count - 2)).tensors)
 
 
 def export_to_onnx(

@@ -155,6 +155,18 @@ class StyleGan2(nn.Module):
         return image
 
 
+class _Fixed(nn.Module):
+    """StyleGAN2 with one truncation, and without noise."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner.eval()
+
+    def forward(self, z: Tensor) -> Tensor:
+        zeros = [torch.zeros(1, 1, size, size) for size in (4, 8, 16)]
+        return self.inner(z, torch.tensor(0.7), *zeros)
+
+
 class SigmoidMlp(nn.Module):
     """Goodfellow et al. 2014: dense layers and a Sigmoid; a flat row of 28 · 28 numbers in 0 … 1."""
 
@@ -319,20 +331,38 @@ def stylegan2_batch_of_one(folder: Path) -> Exported:
     module = lively(StyleGan2(fused=True))
     zeros = [torch.zeros(1, 1, size, size) for size in (4, 8, 16)]
 
-    class Whole(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = module
-
-        def forward(self, z: Tensor) -> Tensor:
-            return self.inner(z, torch.tensor(0.7), *zeros)
-
-    file = onnx_file(folder, Whole().eval(), (torch.randn(1, 64),), ["z"], dynamic=False)
+    file = onnx_file(folder, _Fixed(module), (torch.randn(1, 64),), ["z"], dynamic=False)
 
     def original(z: Any, y: Any, t: Any) -> Pixels:
         return in_unit(torch.cat([module(_noise(z, t)[i : i + 1], torch.tensor(0.7), *zeros) for i in range(len(z))]))
 
     return Exported(file, original, 64, batch=1)
+
+
+def stylegan2_example_of_two(folder: Path) -> Exported:
+    """Calls its batch open, and yet has a group of its convolutions for each of the two images of the example."""
+    module = lively(StyleGan2(fused=True))
+    zeros = [torch.zeros(1, 1, size, size) for size in (4, 8, 16)]
+    file = onnx_file(folder, _Fixed(module), (torch.randn(2, 64),), ["z"], dynamic=False)
+    model = onnx.load(file)
+    for entry in (*model.graph.input, *model.graph.output):
+        entry.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, file)
+
+    def original(z: Any, y: Any, t: Any) -> Pixels:
+        return in_unit(module(_noise(z, t), torch.tensor(0.7), *zeros))
+
+    return Exported(file, original, 64, batch=2)
+
+
+def torchscript_fused(folder: Path) -> Exported:
+    module = _Fixed(lively(StyleGan2(fused=True)))
+    torch.jit.trace(module, torch.randn(1, 64)).save(folder / "generator.pt")
+
+    def original(z: Any, y: Any, t: Any) -> Pixels:
+        return in_unit(torch.cat([module(row[None]) for row in _noise(z, t)]))
+
+    return Exported(folder / "generator.pt", original, 64, batch=1)
 
 
 def half_precision(folder: Path) -> Exported:
@@ -463,6 +493,7 @@ GENERATORS = (
     sngan_dynamo,
     stylegan2,
     stylegan2_batch_of_one,
+    stylegan2_example_of_two,
     sigmoid_mlp,
     progressive_batch_of_one,
     half_precision,
@@ -473,6 +504,7 @@ GENERATORS = (
     one_vector,
     torchscript_traced,
     torchscript_conditional,
+    torchscript_fused,
     exported_program,
     exported_program_of_one,
 )

@@ -249,3 +249,12 @@ def test_options_that_do_not_fit_the_graph(rejected: Callable[..., str]) -> None
 def test_an_unknown_operator(rejected: Callable[..., str]) -> None:
     network = generator(tail="Mystery")
     assert "ONNX Runtime cannot open the graph" in rejected(network)
+
+
+def test_a_fixed_batch_whose_images_depend_on_each_other(rejected: Callable[..., str]) -> None:
+    """Its size is its only one, and even there an image must not depend on the others."""
+    network = generator(sizes=[4, 8])
+    network.graph.node.insert(0, helper.make_node("ReduceMean", ["z"], ["mean"], axes=[0], keepdims=1))
+    network.graph.node.insert(1, helper.make_node("Sub", ["z", "mean"], ["centred"]))
+    network.graph.node[2].input[0] = "centred"
+    assert "in a batch of 4, an image differs from the same image alone" in rejected(network)
