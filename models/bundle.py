@@ -111,6 +111,21 @@ class TuningRecord(StrictModel):
     preset_objectives: tuple[float, ...] = Field(description="of the preset, on the same seeds")
 
 
+class OriginRecord(StrictModel):
+    """The file of a generator that was trained elsewhere."""
+
+    file: str = Field(description="its name, without its folder")
+    sha256: Sha256 | None = Field(description="of that file; null if it was built without one")
+    format: Literal["onnx", "torchscript", "torch.export", "factory"]
+    producer: str | None = Field(description="the program that wrote it, or the function that built it")
+    inputs: dict[str, str] = Field(default={}, description="what each input of its own graph takes")
+    output: str = Field(default="", description="what its own graph returns, and how that becomes pixels")
+    frozen: tuple[str, ...] = Field(
+        default=(), description="its random operators and inputs that have become constants"
+    )
+    frozen_seed: int | None = Field(default=None, ge=0, description="the seed of these constants")
+
+
 class Card(StrictModel):
     """The properties of a generator: the content of ``card.json``."""
 
@@ -125,10 +140,21 @@ class Card(StrictModel):
     sha256: Sha256 = Field(description=f"of {GENERATOR_FILE}")
     opset: int
     precision: Literal["fp32", "fp16"]
-    training: TrainingRecord
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        exclude_if=lambda size: size is None,  # so services of version 0.1 can read the other cards
+        description="the only number of images that the graph generates at once; absent if it takes any",
+    )
+    training: TrainingRecord | None = Field(description="null if the generator was trained elsewhere")
+    origin: OriginRecord | None = Field(
+        default=None,
+        exclude_if=lambda record: record is None,
+        description="the file of a generator that was trained elsewhere; absent if it was trained here",
+    )
     tuning: TuningRecord | None = None
     scores: tuple[Score, ...] = ()
-    parity: Parity
+    parity: Parity | None = Field(description="null if the generator was not run in its own framework")
     licence: str
     intended_use: str
 
@@ -161,14 +187,16 @@ class Bundle:
 
 def expected_inputs(card: Card) -> tuple[Tensor, ...]:
     """Returns the graph inputs that a card requires."""
-    noise = Tensor("noise", "float32", ("N", card.noise_dim))
-    label = (Tensor("label", "int64", ("N",)),) if card.labels else ()
-    return (noise, *label, Tensor("truncation", "float32", ("N",)))
+    count = card.batch_size or "N"
+    noise = Tensor("noise", "float32", (count, card.noise_dim))
+    label = (Tensor("label", "int64", (count,)),) if card.labels else ()
+    return (noise, *label, Tensor("truncation", "float32", (count,)))
 
 
 def expected_outputs(card: Card) -> tuple[Tensor, ...]:
     """Returns the graph output that a card requires."""
-    return (Tensor("images", "uint8", ("N", card.image.height, card.image.width, card.image.channels)),)
+    image = card.image
+    return (Tensor("images", "uint8", (card.batch_size or "N", image.height, image.width, image.channels)),)
 
 
 def check_signature(card: Card, inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:

@@ -19,8 +19,8 @@ open_engine(read_bundle(Path("models/zoo/digits/3")), Devices("cpu", Hardware(1)
 """
 TRAINING = """
 from pathlib import Path
-from training.export import _open_session
-_open_session(Path("models/zoo/digits/3/generator.onnx").read_bytes())
+from training.packing.running import Runner
+Runner(Path("models/zoo/digits/3/generator.onnx").read_bytes())
 """
 
 

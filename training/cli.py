@@ -15,6 +15,7 @@ from training.diagnosis.commands import diagnose
 from training.errors import TrainingError
 from training.evaluation.commands import evaluate, judge
 from training.options import DataOption, PresetArgument, RunArgument, SettingsOption
+from training.packing.commands import pack
 from training.parallel.ending import end, several
 from training.publishing.commands import push
 from training.tuning.commands import tune
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(judge)
 app.command()(evaluate)
 app.command()(diagnose)
+app.command()(pack)
 app.command()(tune)
 app.command()(push)
 app.add_typer(cache, name="cache")

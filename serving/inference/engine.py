@@ -114,7 +114,7 @@ class Engine:
         self._buffers: dict[int, _BoundBuffers] = {}
         self._hardware = hardware
         self._on_gpu = provider != CPU
-        self.buckets = bucket_sizes(max_batch)
+        self.buckets = bucket_sizes(max_batch) if card.batch_size is None else (card.batch_size,)
         self._largest_batch_seconds = math.inf
         if self._on_gpu:
             self._warm_up_gpu()

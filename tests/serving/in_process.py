@@ -31,7 +31,7 @@ async def application(zoo, tracer=None, **settings):
     async def no_bentoml(scope, receive, send):
         await asyncio.get_running_loop().create_future()
 
-    chosen = Settings(models=zoo, default_model="mlp", queue_images=4, **settings)
+    chosen = Settings(**({"models": zoo, "default_model": "mlp", "queue_images": 4} | settings))
     runtime = Runtime(chosen, Metrics())
     served = Application(no_bentoml, lambda: runtime, chosen, tracer)
     lifespan = asyncio.create_task(served({"type": "lifespan"}, None, None))

@@ -21,6 +21,10 @@ def hidden_from(target: EvalTarget, data: TrainingImages) -> Hidden:
     The split depends on the number of images and the share alone, so the same images are found again. In other images
     none of its training images can be told.
     """
+    if target.trained_on is None:
+        return Hidden(
+            0, f"{target.name} was trained elsewhere, on images that its card does not name: none is known to be unseen"
+        )
     if target.trained_on != data.fingerprint:
         return Hidden(
             0,

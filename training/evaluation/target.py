@@ -46,8 +46,8 @@ class EvalTarget:
     """How real images are fitted to its size."""
     data_source: str | None
     """Where its training images lie, or None if that is not known."""
-    trained_on: str
-    """The fingerprint of the data set that it was trained on."""
+    trained_on: str | None
+    """The fingerprint of the data set that it was trained on, or None if that is not known."""
     sample: Callable[[NDArray[np.float32], NDArray[np.int64] | None], Images]
     """Noise float32 [N, Z] and label int64 [N] or None → images uint8 [N, H, W, C]."""
 
@@ -166,10 +166,16 @@ def _open_bundle(path: Path) -> EvalTarget:
     except BundleError as error:
         raise TrainingError(str(error)) from error
 
-    def sample(noise: NDArray[np.float32], label: NDArray[np.int64] | None) -> Images:
+    def run(noise: NDArray[np.float32], label: NDArray[np.int64] | None) -> Images:
         feeds = {"noise": noise, "truncation": np.ones(len(noise), np.float32)}
         images: Images = session.run(["images"], feeds | ({} if label is None else {"label": label}))[0]
         return images
+
+    def sample(noise: NDArray[np.float32], label: NDArray[np.int64] | None) -> Images:
+        size = card.batch_size or len(noise)
+        batches = np.resize(np.arange(len(noise)), (-(-len(noise) // size), size))  # the last is filled with the first
+        images = [run(noise[rows], None if label is None else label[rows]) for rows in batches]
+        return np.concatenate(images)[: len(noise)]
 
     return EvalTarget(
         name=f"{card.name}/{card.version}",
@@ -178,9 +184,9 @@ def _open_bundle(path: Path) -> EvalTarget:
         noise_dim=card.noise_dim,
         label_names=card.labels,
         image=card.image,
-        data_config=_data_config(card.training.configuration.get("data"), card.image),
+        data_config=_data_config(card.training.configuration.get("data") if card.training else None, card.image),
         data_source=None,
-        trained_on=card.training.dataset.fingerprint,
+        trained_on=card.training.dataset.fingerprint if card.training else None,
         sample=sample,
     )
 

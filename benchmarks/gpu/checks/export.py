@@ -17,7 +17,8 @@ from benchmarks.gpu.rows import Row, SkippedError, judged
 from benchmarks.gpu.target import Target
 from benchmarks.gpu.trainings import require_torch, settings_for, workplace, write_noise
 from models.bundle import read_bundle
-from training.export import Precision, export
+from training.export import export
+from training.packing.checks import Precision
 from training.runs.folder import RunFolder
 from training.train import train_new_run
 
@@ -36,6 +37,7 @@ def check(target: Target) -> Iterator[Row]:
             for precision in get_args(Precision):
                 bundle = read_bundle(export(RunFolder.open(run), folder / "zoo", f"{preset}-{precision}", precision))
                 name, allowed = f"{preset}, {precision}", MAX_DIFFERENCE[precision]
+                assert bundle.card.parity is not None  # only bundles from elsewhere may lack it
                 parity = bundle.card.parity.max_difference
                 yield Row(
                     f"{name}, exported",

@@ -1,0 +1,1 @@
+"""Packs a generator that was trained elsewhere: looks at its graph, and wraps it as a bundle."""
