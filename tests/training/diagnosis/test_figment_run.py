@@ -34,6 +34,7 @@ def run(finished_run: Path, tmp_path: Path, sick: Rows) -> Path:
         for number, score in enumerate([60.0, 30.0, 20.0, 20.0, 21.0, 22.0, 30.0, 40.0, 50.0, 60.0])
         for half_life, factor in ((100, 2.0), (1_000, 1.0))
     ]
+    (folder / "doctor.jsonl").unlink()  # an earlier version has trained the run
     for name, lines in (("metrics.jsonl", metrics), ("scores.jsonl", scores)):
         (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
