@@ -45,6 +45,9 @@ class Replay:
     signals: list[Signals] = field(default_factory=list)
     courses: list[Course] = field(default_factory=list)
     given_up: str | None = None
+    """Why the run was given up."""
+    given_up_for: str | None = None
+    """The condition for which it was."""
 
     def add_signals(self, signals: Signals) -> list[Finding]:
         """Takes the next row or score."""
@@ -70,7 +73,7 @@ def replay(folder: Path, config: Config) -> Replay:
         if "treatment" in line:
             known.add_treatment(Treatment(images_seen=line["images_seen"], **line["treatment"]))
         elif "given_up" in line:
-            known.given_up = line["given_up"]
+            known.given_up, known.given_up_for = line["given_up"], line["condition"]
         else:
             known.add_signals(Signals(line["images_seen"], **{name: line[name] for name in _SIGNALS if name in line}))
     return known

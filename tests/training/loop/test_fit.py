@@ -32,7 +32,7 @@ ALONE = Processes(0, 1, CPU)
 def test_the_folder_holds_the_promised_files(finished_run: Path) -> None:
     names = {path.name for path in finished_run.iterdir()}
     expected = (
-        "config.yaml data.json environment.json run.lock metrics.jsonl reals.png curves.png samples checkpoints "
+        "config.yaml data.json environment.json run.lock metrics.jsonl doctor.jsonl reals.png curves.png samples checkpoints "
         "tensorboard"
     )
     assert names == set(expected.split())
