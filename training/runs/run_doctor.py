@@ -114,7 +114,8 @@ class RunDoctor:
         return treatment
 
     def _give_up(self, images_seen: int, finding: Finding) -> GiveUp:
-        tried = f", after {self._known.case.treatments} treatments" if self._known.case.treatments else ""
+        count = self._known.case.treatments
+        tried = f", after {count} treatment{'s' * (count > 1)}" if count else ""
         reason = f"{finding.condition.title} ({finding.condition.name}){tried}: {finding.evidence}"
         append_line(self._path, {"images_seen": images_seen, "given_up": reason, "condition": finding.condition.name})
         self._say(images_seen, {"given_up": reason}, f"gives the run up: {reason}")

@@ -58,6 +58,7 @@ def test_the_report_says_which_treatments_mended_a_run(
     tune: Callable[..., None], tmp_path: Path, space_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Case, "to_treat", lambda self, step: self.findings[:1] if not self.treatments else [])
+    monkeypatch.setattr(Case, "lost", lambda self, step: None)
     space_file.write_text(space_file.read_text().replace("settings:\n", "settings:\n  doctor: treat\n", 1))
     study = tmp_path / "study"
     tune(study, "--trials", "2", "--seeds", "0", "--sampler", "random")
