@@ -56,6 +56,8 @@ DEGRADED = 1.3
 """Score over the best one so far. The definition of a run that went wrong in ``docs/troubleshooting.md``."""
 LOST_COVERAGE = 0.5
 """Coverage over the best one so far (Naeem et al. 2020 for coverage; half is a choice)."""
+MIN_COVERAGE = 0.05
+"""Best coverage below which there is nothing to lose yet: a few images more or less, in a run that has just begun."""
 GENERALISATION_GAP = 0.5
 """(D(train) - D(held out)) / (D(train) - D(generated)): r_v of Karras et al. 2020, equation 1. 0 = no overfitting,
 1 = held-out images look generated to the discriminator."""
