@@ -2,7 +2,7 @@ r"""Trains one small run for each symptom of ``docs/troubleshooting.md``, and wr
 
     python -m benchmarks.training.doctor_pictures --mnist MNIST.parquet --few FEW.parquet --out runs/symptoms
 
-FEW holds some 150 images in colour. Runs that are there already are not trained again. Nine runs take about four
+FEW holds some 60 images in colour. Runs that are there already are not trained again. Nine runs take about four
 minutes of one core.
 """
 
@@ -41,8 +41,8 @@ MOMENTUM = (
 SYMPTOMS = (
     Symptom("fast-discriminator", 100_000, (*FAST, JUDGE)),
     Symptom(
-        "few-images", 60_000,
-        ("loss=non_saturating", "network.width=32", "discriminator_optimizer.learning_rate=0.001"), few=True,
+        "few-images", 40_000,
+        ("loss=non_saturating", "data.holdout=0.4", "discriminator_optimizer.learning_rate=0.001"), few=True,
     ),
     Symptom("critic", 60_000, ("loss=wasserstein", "regularization.r1=0.000001", JUDGE)),
     Symptom("saturating", 60_000, ("loss=minimax", "discriminator_optimizer.learning_rate=0.002", JUDGE)),
@@ -69,7 +69,7 @@ def main() -> None:
     """Trains the runs that are missing, and prints and draws each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", required=True, help="training images, as for fit")
-    parser.add_argument("--few", required=True, help="some 150 images in colour, as for fit")
+    parser.add_argument("--few", required=True, help="some 60 images in colour, as for fit")
     parser.add_argument("--out", type=Path, required=True, help="a folder for runs and pictures")
     parser.add_argument("--only", default="", help="only symptoms whose name contains this text")
     options = parser.parse_args()

@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("agg")  # draws into files, so it needs no display
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from training.diagnosis.watched_runs import Diagnosis
 from training.doctor.signals import Signals
@@ -45,9 +46,11 @@ def draw(known: Replay, diagnosis: Diagnosis, path: Path) -> Path:
                     axes.plot(*zip(*points, strict=True), label=legend, linewidth=1, marker="." * (len(points) < 40))
             _mark(axes, diagnosis, known)
             axes.grid(alpha=0.3)
-            axes.legend(fontsize="small", loc="upper right")
+            axes.legend(fontsize="small", loc="upper left")
         grid[-1, 0].set_xlabel("images seen")
         verdict = ", ".join(dict.fromkeys(finding.condition.name for finding in diagnosis.findings))
+        if handles := _legend(diagnosis, known):
+            figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize="small")
         figure.suptitle(f"{diagnosis.run}: {verdict or 'nothing found'}")
         with atomic_file(path, one_writer=True) as file:
             figure.savefig(file, format="png", dpi=90)
@@ -57,7 +60,7 @@ def draw(known: Replay, diagnosis: Diagnosis, path: Path) -> Path:
 
 
 def _mark(axes: Axes, diagnosis: Diagnosis, known: Replay) -> None:
-    """Draws each finding from its beginning to its report, in one colour and with one legend for each condition."""
+    """Draws each finding from its beginning to its report, in one colour for each condition."""
     names = list(dict.fromkeys(finding.condition.name for finding in diagnosis.findings))
     for finding in diagnosis.findings:
         color = f"C{2 + names.index(finding.condition.name)}"
@@ -65,8 +68,18 @@ def _mark(axes: Axes, diagnosis: Diagnosis, known: Replay) -> None:
         axes.axvline(finding.step, color=color, linewidth=1, linestyle="--")
     for course in known.courses:
         axes.axvline(course.treatment.images_seen, color="black", linewidth=2, alpha=0.6)
-    for number, name in enumerate(names):
-        axes.plot([], [], color=f"C{2 + number}", linestyle="--", linewidth=1, label=name)
+
+
+def _legend(diagnosis: Diagnosis, known: Replay) -> list[Line2D]:
+    """Returns one handle for each condition, and one for treatments."""
+    names = dict.fromkeys(finding.condition.name for finding in diagnosis.findings)
+    handles = [
+        Line2D([], [], color=f"C{2 + number}", linestyle="--", linewidth=1, label=name)
+        for number, name in enumerate(names)
+    ]
+    if known.courses:
+        handles.append(Line2D([], [], color="black", linewidth=2, alpha=0.6, label="treatment"))
+    return handles
 
 
 def _points(rows: list[Signals], signal: str) -> list[tuple[int, float]]:

@@ -42,7 +42,7 @@ CONDITIONS = {
                 "generator_optimizer.learning_rate=0.0001",
                 "regularization.r1=1",
             ),
-            ("slow_down", "regularise"),
+            ("regularise", "slow_down", "augment"),
         ),
         Condition(
             "discriminator_overpowers",

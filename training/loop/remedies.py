@@ -24,9 +24,10 @@ def regularise(config: Config) -> Settings | None:
     """Returns a stronger penalty of the discriminator's slope, or a first one."""
     regularization = config.regularization
     given = [name for name in ("r1", "r2", "gradient_penalty") if getattr(regularization, name)]
+    critic = config.loss == "wasserstein" and not family_of(config.network).normalises_over_batch(config.network)
+    if critic and not regularization.gradient_penalty:
+        return {"regularization.gradient_penalty": FIRST_GRADIENT_PENALTY}
     if not given:
-        if config.loss == "wasserstein" and not family_of(config.network).normalises_over_batch(config.network):
-            return {"regularization.gradient_penalty": FIRST_GRADIENT_PENALTY}
         return {"regularization.r1": FIRST_R1}
     values = {name: max(getattr(regularization, name) * STRONGER, _first(name, given)) for name in given}
     if max(values.values()) > MAX_PENALTY:

@@ -31,6 +31,11 @@ def test_every_condition_names_remedies_that_exist() -> None:
             ["loss=wasserstein", "network.discriminator_norm=spectral"],
             {"regularization.gradient_penalty": [0.0, 10.0]},
         ),
+        (
+            "regularise",
+            ["loss=wasserstein", "regularization.r1=0.000001"],  # a bound by its name only
+            {"regularization.gradient_penalty": [0.0, 10.0]},
+        ),
         ("regularise", [f"regularization.r1={MAX_PENALTY / 2}"], None),
         (
             "slow_down",

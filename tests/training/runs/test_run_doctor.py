@@ -149,7 +149,7 @@ def test_stop_ends_a_lost_run_and_changes_no_step(
     [
         ("discriminator_overpowers", "regularise", {"regularization.r1": [0.0, 1.0]}),
         (
-            "divergence",
+            "late_degradation",
             "slow_down",
             {
                 "generator_optimizer.learning_rate": [0.0002, 0.00005],
@@ -217,7 +217,7 @@ def test_a_treatment_goes_on_from_earlier_networks_with_fresh_noise(
 def test_a_treated_run_keeps_what_the_user_then_sets(
     tmp_path: Path, train: Callable[..., None], digits: Path, falls_ill: Falls
 ) -> None:
-    falls_ill("divergence", 160)
+    falls_ill("late_degradation", 160)
     run = tmp_path / "run"
     train("fit", "digits", "--data", digits, "--out", run, *arguments(*SETTINGS, "images=320", "doctor=treat"))
     rate = "discriminator_optimizer.learning_rate"

@@ -63,5 +63,5 @@ def test_the_report_says_which_treatments_mended_a_run(
     study = tmp_path / "study"
     tune(study, "--trials", "2", "--seeds", "0", "--sampler", "random")
     section = (study / "report.html").read_text().partition("What went wrong")[2].partition("</section>")[0]
-    assert "<code>slow_down</code>" in section
-    assert "of 2" in section.partition("<code>slow_down</code>")[2], "in both trials, the preset's too"
+    assert "<code>regularise</code>" in section
+    assert "of 2" in section.partition("<code>regularise</code>")[2], "in both trials, the preset's too"
