@@ -2,7 +2,7 @@ r"""Trains one small run for each symptom of ``docs/troubleshooting.md``, and wr
 
     python -m benchmarks.training.doctor_pictures --mnist MNIST.parquet --few FEW.parquet --out runs/symptoms
 
-FEW holds some 60 images in colour. Runs that are there already are not trained again. Nine runs take about four
+FEW holds some 120 images in colour. Runs that are there already are not trained again. Nine runs take about four
 minutes of one core.
 """
 
@@ -69,7 +69,7 @@ def main() -> None:
     """Trains the runs that are missing, and prints and draws each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", required=True, help="training images, as for fit")
-    parser.add_argument("--few", required=True, help="some 60 images in colour, as for fit")
+    parser.add_argument("--few", required=True, help="some 120 images in colour, as for fit")
     parser.add_argument("--out", type=Path, required=True, help="a folder for runs and pictures")
     parser.add_argument("--only", default="", help="only symptoms whose name contains this text")
     options = parser.parse_args()

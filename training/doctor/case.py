@@ -98,17 +98,22 @@ class Case:
         if finding.condition.name == NOT_FINITE:
             return True
         if self._judged:
-            return sum(scored >= finding.began for scored in self._bad_scores) >= scores
+            patience = limit.AFTER_TREATMENT if self.treatments else 1
+            return sum(scored >= finding.began for scored in self._bad_scores) >= patience * scores
         return step - max(finding.step, self._treated_at) >= share * step
 
     def _compare(self, step: int, score: float, noise_score: float | None) -> None:
-        """Takes a score. One that is neither bad nor a new best only interrupts a series of bad ones."""
+        """Takes a score. One that is neither bad nor a new best only interrupts a series of bad ones.
+
+        After a treatment, so does one that is well below the score before: the run recovers.
+        """
         stuck = (
             noise_score is not None
             and score > limit.STUCK_SCORE * noise_score
             and score > limit.STUCK_CHANGE * self.best
         )
-        if score > limit.WORSE_SCORE * self.best or stuck:
+        recovers = self.treatments > 0 and score < limit.STUCK_CHANGE * self.latest
+        if (score > limit.WORSE_SCORE * self.best or stuck) and not recovers:
             self._bad_scores.append(step)
         else:
             self._bad_scores.clear()

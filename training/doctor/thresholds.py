@@ -75,5 +75,8 @@ TREATED_SCORES, LOST_SCORES = 2, 3
 TREATED_SHARE, LOST_SHARE = 0.1, 0.3
 """Without a judge: the share of the run so far for which a finding stands before the same. All six are choices: a
 healthy run should neither be treated nor given up for a false alarm."""
+AFTER_TREATMENT = 2
+"""How many times as many scores are needed once a run has been treated: a discriminator with a new penalty needs some
+hundred steps to find its balance, and one treatment after the other would try none of them."""
 MAX_TREATMENTS = 3
 """Treatments of a run: a run that three do not mend needs a person."""

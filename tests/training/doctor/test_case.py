@@ -106,14 +106,24 @@ def test_after_a_treatment_that_goes_back_the_run_is_observed_anew() -> None:
     assert not case.to_treat(score(case, 12.0, 13.0, 14.0, start=1_300)), "bad scores without a finding"
 
 
-def test_after_a_treatment_that_keeps_the_networks_two_more_bad_scores_call_for_the_next() -> None:
+def test_a_treatment_gets_twice_the_time() -> None:
     case = sick(judged=True)
-    for number in range(limit.MAX_TREATMENTS):
-        start = 1_100 + 300 * number
-        assert not case.to_treat(score(case, 12.0, start=start))
-        step = score(case, 12.0, start=start + 100)
+    step = score(case, 12.0, 12.0)
+    for number in range(limit.MAX_TREATMENTS - 1):
         assert case.to_treat(step)
         case.treated(step, returned_to=None)
-    step = score(case, 12.0, 12.0, 12.0, start=5_000)
+        start = 2_000 + 1_000 * number
+        assert not case.to_treat(score(case, 12.0, 12.0, 12.0, start=start))
+        step = score(case, 12.0, start=start + 300)
+    case.treated(step, returned_to=None)
+    step = score(case, *[12.0] * 5, start=5_000)
     assert not case.to_treat(step), "three at most"
-    assert case.lost(step) is not None
+    assert case.lost(step) is None
+    assert case.lost(score(case, 12.0, start=6_000)) is not None
+
+
+def test_a_treated_run_that_recovers_is_left_alone() -> None:
+    case = sick(judged=True)
+    case.treated(score(case, 40.0, 60.0), returned_to=None)
+    assert not case.to_treat(score(case, 50.0, 40.0, 32.0, 25.0, 20.0, 16.0, 14.0, start=2_000))
+    assert case.standing(), "but it has not reached its best"
