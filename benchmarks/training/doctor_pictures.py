@@ -1,9 +1,8 @@
 r"""Trains one small run for each symptom of ``docs/troubleshooting.md``, and writes what ``diagnose`` draws and says.
 
-    python -m benchmarks.training.doctor_pictures --mnist MNIST.parquet --few FEW.parquet --out runs/symptoms
+    python -m benchmarks.training.doctor_pictures --mnist MNIST.parquet --out runs/symptoms
 
-FEW holds some 120 images in colour. Runs that are there already are not trained again. Nine runs take about four
-minutes of one core.
+Runs that are there already are not trained again. Eight runs take about three minutes of one core.
 """
 
 import argparse
@@ -30,7 +29,6 @@ class Symptom:
     name: str
     images: int
     settings: tuple[str, ...]
-    few: bool = False
 
 
 MOMENTUM = (
@@ -40,10 +38,6 @@ MOMENTUM = (
 
 SYMPTOMS = (
     Symptom("fast-discriminator", 100_000, (*FAST, JUDGE)),
-    Symptom(
-        "few-images", 40_000,
-        ("loss=non_saturating", "data.holdout=0.4", "discriminator_optimizer.learning_rate=0.001"), few=True,
-    ),
     Symptom("critic", 60_000, ("loss=wasserstein", "regularization.r1=0.000001", JUDGE)),
     Symptom("saturating", 60_000, ("loss=minimax", "discriminator_optimizer.learning_rate=0.002", JUDGE)),
     Symptom(
@@ -69,7 +63,6 @@ def main() -> None:
     """Trains the runs that are missing, and prints and draws each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", required=True, help="training images, as for fit")
-    parser.add_argument("--few", required=True, help="some 120 images in colour, as for fit")
     parser.add_argument("--out", type=Path, required=True, help="a folder for runs and pictures")
     parser.add_argument("--only", default="", help="only symptoms whose name contains this text")
     options = parser.parse_args()
@@ -77,11 +70,10 @@ def main() -> None:
     for symptom in SYMPTOMS:
         if options.only not in symptom.name:
             continue
-        run, data = options.out / symptom.name, options.few if symptom.few else options.mnist
-        channels = f"data.channels={3 if symptom.few else 1}"
+        run = options.out / symptom.name
         if not run.exists():
             try:
-                train_new_run("digits", data, [*SHARED, channels, *symptom.settings], symptom.images, run)
+                train_new_run("digits", options.mnist, [*SHARED, *symptom.settings], symptom.images, run)
             except DivergenceError as error:
                 print(f"error: {error}")
         known, diagnosis = read_run(run)
