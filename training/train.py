@@ -268,7 +268,14 @@ def _train(
         finished = fit(run.config, data, state, processes, reporter or Callback())
     except DivergenceError as error:
         raise DivergenceError(f"{error}. {_divergence_remedy(run)}") from error
-    if reporter:
+    if reporter and state.given_up and not finished:
+        best = f"; its best, of {state.best.images_seen} images, is kept" if state.best else ""
+        print(
+            f"{run.path}: given up after {state.images_seen} images{best}. {state.given_up}. "
+            f"Next: python -m training export {run.path} --to models/zoo, "
+            f"or go on: python -m training resume {run.path} --set doctor=watch"
+        )
+    elif reporter:
         finished = finished and not reporter.score_due
         outcome = "trained on" if finished else "stopped after"
         following = f"export {run.path} --to models/zoo" if finished else f"resume {run.path}"

@@ -219,7 +219,7 @@ class _Recorder(Callback):
             }
         )
 
-    def diverged(self) -> None:
+    def record_divergence(self) -> None:
         """Adds a last row for a run whose weights are NaN or infinite; its score is infinite."""
         self._latest.update({"discriminator_loss": math.nan, "generator_loss": math.nan})
         self.record(self._state.images_seen, {"score": math.inf})
@@ -256,7 +256,7 @@ def train(case: Case, sources: dict[str, str]) -> list[dict[str, str]]:
         if not fit(config, data, state, SINGLE_PROCESS, recorder):
             raise SystemExit(130)
     except DivergenceError:
-        recorder.diverged()
+        recorder.record_divergence()
     return recorder.rows
 
 

@@ -11,6 +11,7 @@ CHANGEABLE = FREE_TO_CHANGE | {
     "compile",
     "data.balance",
     "discriminator_optimizer",
+    "doctor",
     "ema.growth",
     "ema.ramp",
     "freeze_discriminator",

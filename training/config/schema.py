@@ -275,6 +275,13 @@ class Config(StrictModel):
     discriminator_optimizer: OptimizerConfig
     ema: EmaConfig
     judge: JudgeConfig | None = None
+    doctor: Annotated[
+        Literal["watch", "stop", "treat"],
+        Field(
+            description="about a run that goes wrong: watch = say so; stop = also end it once it is lost; treat = also "
+            "change settings or go back to the best, three times at most, and then stop"
+        ),
+    ] = "watch"
     pace: PaceConfig
     about: AboutConfig
 

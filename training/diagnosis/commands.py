@@ -72,18 +72,18 @@ def diagnose(
 
 
 def _diagnose_run(folder: Path, as_json: bool, picture: Path | None) -> None:
-    from training.diagnosis.figment_run import read_run
+    from training.diagnosis.figment_run import describe_actions, read_run
     from training.diagnosis.picture import draw
 
-    runs = WatchedRuns()
-    rows = read_run(folder, runs)
-    [diagnosis] = runs.diagnoses()
+    known, diagnosis = read_run(folder)
     path = picture or folder / "diagnosis.png"
-    drawn = draw(rows, diagnosis, path) if rows else None
+    drawn = draw(known, diagnosis, path) if known.signals else None
     if as_json:
         print(diagnosis.to_json())
         return
     print(describe(diagnosis))
+    for line in describe_actions(known):
+        print(line)
     if drawn:
         print(f"written: {path}")
 

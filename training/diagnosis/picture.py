@@ -7,21 +7,32 @@ import matplotlib
 matplotlib.use("agg")  # draws into files, so it needs no display
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from training.diagnosis.watched_runs import Diagnosis
 from training.doctor.signals import Signals
 from training.files import atomic_file
+from training.runs.doctor_log import Replay
 
 _PANELS = (
     ("losses", (("d_loss", "discriminator"), ("g_loss", "generator")), "linear"),
+    (
+        "logits of the discriminator",
+        (("train_logit", "trained on"), ("held_out_logit", "held out"), ("probe_fake_logit", "generated")),
+        "linear",
+    ),
     ("gradient of the generator", (("g_gradient", "norm"),), "log"),
     ("judge", (("score", "distance"),), "linear"),
 )
 """Title → signals with their legends, scale."""
 
 
-def draw(rows: list[Signals], diagnosis: Diagnosis, path: Path) -> Path:
-    """Writes the panels for which the run has signals, with a line at every finding, and returns the path."""
+def draw(known: Replay, diagnosis: Diagnosis, path: Path) -> Path:
+    """Writes the panels for which the run has signals, and returns the path.
+
+    A dashed line is a finding, and a thick one a treatment.
+    """
+    rows = known.signals
     panels = [panel for panel in _PANELS if any(_points(rows, signal) for signal, _ in panel[1])]
     figure, grid = pyplot.subplots(
         len(panels), 1, figsize=(9, 2.4 * len(panels)), layout="constrained", sharex=True, squeeze=False
@@ -33,11 +44,13 @@ def draw(rows: list[Signals], diagnosis: Diagnosis, path: Path) -> Path:
             for signal, legend in signals:
                 if points := _points(rows, signal):
                     axes.plot(*zip(*points, strict=True), label=legend, linewidth=1, marker="." * (len(points) < 40))
-            _mark(axes, diagnosis)
+            _mark(axes, diagnosis, known)
             axes.grid(alpha=0.3)
-            axes.legend(fontsize="small", loc="upper right")
+            axes.legend(fontsize="small", loc="upper left")
         grid[-1, 0].set_xlabel("images seen")
         verdict = ", ".join(dict.fromkeys(finding.condition.name for finding in diagnosis.findings))
+        if handles := _legend(diagnosis, known):
+            figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize="small")
         figure.suptitle(f"{diagnosis.run}: {verdict or 'nothing found'}")
         with atomic_file(path, one_writer=True) as file:
             figure.savefig(file, format="png", dpi=90)
@@ -46,16 +59,30 @@ def draw(rows: list[Signals], diagnosis: Diagnosis, path: Path) -> Path:
     return path
 
 
-def _mark(axes: Axes, diagnosis: Diagnosis) -> None:
-    """Draws each finding from its beginning to its report, in one colour and with one legend for each condition."""
+def _mark(axes: Axes, diagnosis: Diagnosis, known: Replay) -> None:
+    """Draws each finding from its beginning to its report, in one colour for each condition."""
     names = list(dict.fromkeys(finding.condition.name for finding in diagnosis.findings))
     for finding in diagnosis.findings:
         color = f"C{2 + names.index(finding.condition.name)}"
         axes.axvspan(finding.began, finding.step, color=color, alpha=0.25, linewidth=0)
         axes.axvline(finding.step, color=color, linewidth=1, linestyle="--")
-    for number, name in enumerate(names):
-        axes.plot([], [], color=f"C{2 + number}", linestyle="--", linewidth=1, label=name)
+    for course in known.courses:
+        axes.axvline(course.treatment.images_seen, color="black", linewidth=2, alpha=0.6)
+
+
+def _legend(diagnosis: Diagnosis, known: Replay) -> list[Line2D]:
+    """Returns one handle for each condition, and one for treatments."""
+    names = dict.fromkeys(finding.condition.name for finding in diagnosis.findings)
+    handles = [
+        Line2D([], [], color=f"C{2 + number}", linestyle="--", linewidth=1, label=name)
+        for number, name in enumerate(names)
+    ]
+    if known.courses:
+        handles.append(Line2D([], [], color="black", linewidth=2, alpha=0.6, label="treatment"))
+    return handles
 
 
 def _points(rows: list[Signals], signal: str) -> list[tuple[int, float]]:
+    if signal == "probe_fake_logit":  # those of other rows are of single batches, augmented and in training mode
+        signal, rows = "fake_logit", [row for row in rows if row.train_logit is not None]
     return [(row.step, value) for row in rows if (value := getattr(row, signal)) is not None]

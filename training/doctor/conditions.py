@@ -13,6 +13,8 @@ class Condition:
     """What to do, with the reason from the literature."""
     settings: tuple[str, ...]
     """Values for ``--set`` of ``fit`` and ``resume``, the first to try first."""
+    remedies: tuple[str, ...] = ()
+    """Names of ``training/loop/remedies.py`` for ``doctor: treat``, the first to try first."""
 
 
 CONDITIONS = {
@@ -28,6 +30,7 @@ CONDITIONS = {
                 "discriminator_optimizer.learning_rate=0.0001",
                 "generator_optimizer.clip_norm=10",
             ),
+            ("slow_down", "regularise", "slow_discriminator"),
         ),
         Condition(
             "divergence",
@@ -39,6 +42,7 @@ CONDITIONS = {
                 "generator_optimizer.learning_rate=0.0001",
                 "regularization.r1=1",
             ),
+            ("regularise", "slow_down", "augment"),
         ),
         Condition(
             "discriminator_overpowers",
@@ -51,6 +55,7 @@ CONDITIONS = {
                 "augmentation.diff_augment=[color,translation,cutout]",
                 "discriminator_optimizer.learning_rate=0.0001",
             ),
+            ("regularise", "slow_discriminator", "augment"),
         ),
         Condition(
             "discriminator_overfits",
@@ -62,6 +67,7 @@ CONDITIONS = {
                 "augmentation.diff_augment=[color,translation,cutout]",
                 "regularization.r1=1",
             ),
+            ("augment", "regularise", "slow_discriminator"),
         ),
         Condition(
             "discriminator_too_weak",
@@ -76,6 +82,7 @@ CONDITIONS = {
             "A saturating loss has no gradient where the discriminator is sure. Take the non-saturating loss "
             "(Goodfellow et al. 2014, section 3), and regularise the discriminator.",
             ("loss=non_saturating", "regularization.r1=1"),
+            ("regularise", "slow_discriminator"),
         ),
         Condition(
             "oscillation",
@@ -83,6 +90,7 @@ CONDITIONS = {
             "Momentum drives the swings: set beta1 to 0 (Gidel et al. 2019) and halve both learning rates. R1 damps "
             "them (Mescheder et al. 2018), and a longer EMA averages them out.",
             ("generator_optimizer.beta1=0", "discriminator_optimizer.beta1=0", "regularization.r1=1"),
+            ("regularise", "slow_down"),
         ),
         Condition(
             "critic_drift",
@@ -90,6 +98,7 @@ CONDITIONS = {
             "Bound the critic's slope by a gradient penalty (Gulrajani et al. 2017), take more critic steps per "
             "generator step, and lower the learning rates.",
             ("regularization.gradient_penalty=10", "discriminator_steps=5", "discriminator_optimizer.beta1=0"),
+            ("regularise", "slow_down"),
         ),
         Condition(
             "mode_collapse",
@@ -97,6 +106,7 @@ CONDITIONS = {
             "Go back to the best checkpoint. A relativistic loss with R1 and R2 keeps modes (Huang et al. 2024), and "
             "larger batches help (Brock et al. 2019).",
             ("loss=relativistic", "regularization.r1=0.1", "regularization.r2=0.1"),
+            ("roll_back", "regularise", "slow_down"),
         ),
         Condition(
             "late_degradation",
@@ -104,6 +114,7 @@ CONDITIONS = {
             "Export the best checkpoint, not the last. To train longer, let the learning rates fall, and augment if "
             "the images are few.",
             ("generator_optimizer.schedule=cosine", "discriminator_optimizer.schedule=cosine"),
+            ("slow_down", "regularise", "augment"),
         ),
         Condition(
             "data_fault",

@@ -10,6 +10,7 @@ from training.doctor.scores import ScoreWatch, overfitting
 from training.doctor.signals import KNOWN_LOSSES, Signals, known_loss
 from training.doctor.thresholds import CHECK_ROWS, CHECKS_PER_LENGTH, CONFIRMATIONS, MAX_CHECK_ROWS, WARM_UP_ROWS
 
+NOT_FINITE = "not_finite"
 SURE, LIKELY, POSSIBLE = "sure", "likely", "possible"
 LIKELY_MARGIN = 1.5
 """A value this many times beyond its threshold makes a finding likely rather than possible."""
@@ -77,7 +78,7 @@ class Doctor:
     def observe(self, signals: Signals) -> list[Finding]:
         """Takes the next row and returns the findings that it completes, usually none."""
         if fault := signals.non_finite():
-            return self._report("not_finite", signals.step, Reason(fault, {}, math.inf), at_once=True)
+            return self._report(NOT_FINITE, signals.step, Reason(fault, {}, math.inf), at_once=True)
         found = []
         if signals.g_gradient is not None:
             self._g_gradient.add(signals.g_gradient)
@@ -89,6 +90,15 @@ class Doctor:
             for name, reason in self._scores.add(signals).items():
                 found += self._report(name, signals.step, reason)
         return found
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether a rule holds at this moment, be it a finding already or not."""
+        return any(watch.held for watch in self._watches.values())
+
+    def stands(self, finding: Finding) -> bool:
+        """Returns whether what was found is still so."""
+        return self._watches[finding.condition.name].reported
 
     def observe_losses(self, step: int, d_loss: float, g_loss: float) -> list[Finding]:
         """Does what ``observe`` does for a row that has only the losses, faster."""

@@ -37,7 +37,7 @@ class ScoreWatch:
         )
 
     def _collapsed(self, coverage: float) -> Reason | None:
-        if coverage >= limit.LOST_COVERAGE * self._coverage:
+        if self._coverage < limit.MIN_COVERAGE or coverage >= limit.LOST_COVERAGE * self._coverage:
             return None
         return Reason(
             f"coverage is {coverage:.3f}; the best was {self._coverage:.3f} at {self._coverage_step}",

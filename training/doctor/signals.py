@@ -24,6 +24,8 @@ class Signals:
     """A distance to the real images, smaller is better."""
     coverage: float | None = None
     """Share of the real images that have a generated image near, 0 … 1."""
+    noise_score: float | None = None
+    """The score of noise in place of generated images."""
 
     def non_finite(self) -> str | None:
         """Returns the first loss or logit that is NaN or infinite, as ``d_loss is nan``; None if there is none."""

@@ -56,8 +56,27 @@ DEGRADED = 1.3
 """Score over the best one so far. The definition of a run that went wrong in ``docs/troubleshooting.md``."""
 LOST_COVERAGE = 0.5
 """Coverage over the best one so far (Naeem et al. 2020 for coverage; half is a choice)."""
+MIN_COVERAGE = 0.05
+"""Best coverage below which there is nothing to lose yet: a few images more or less, in a run that has just begun."""
 GENERALISATION_GAP = 0.5
 """(D(train) - D(held out)) / (D(train) - D(generated)): r_v of Karras et al. 2020, equation 1. 0 = no overfitting,
 1 = held-out images look generated to the discriminator."""
 VANISHED_GRADIENT = 1e-3
 """Norm of the generator's gradient over its median in the first half of the run."""
+
+WORSE_SCORE = 1.1
+"""Score over the best one so far from which the judge confirms a finding.
+A choice, below ``DEGRADED``."""
+STUCK_SCORE, STUCK_CHANGE = 0.5, 0.9
+"""Score over that of noise, and over the best one before, above both of which a run gets nowhere, which confirms a
+finding, too."""
+TREATED_SCORES, LOST_SCORES = 2, 3
+"""Scorings in a row that confirm a finding before it is treated, and before the run is given up."""
+TREATED_SHARE, LOST_SHARE = 0.1, 0.3
+"""Without a judge: the share of the run so far for which a finding stands before the same. All six are choices: a
+healthy run should neither be treated nor given up for a false alarm."""
+AFTER_TREATMENT = 2
+"""How many times as many scores are needed once a run has been treated: a discriminator with a new penalty needs some
+hundred steps to find its balance, and one treatment after the other would try none of them."""
+MAX_TREATMENTS = 3
+"""Treatments of a run: a run that three do not mend needs a person."""

@@ -2,6 +2,8 @@
 
 from types import TracebackType
 
+from training.loop.treatment import Decision
+
 
 class Callback:
     """Does nothing at every event. All processes but the first use it as it is."""
@@ -16,6 +18,15 @@ class Callback:
 
     def tick(self, images_seen: int, means: dict[str, float]) -> None:
         """Runs at every tick, with the means of the metrics since the last one."""
+
+    def row(self, images_seen: int, number: int, signals: dict[str, float]) -> None:
+        """Runs at every row of the doctor's signals, after the tick; ``signals`` are fields of ``Signals``."""
+
+    def decide(self, images_seen: int) -> Decision | None:
+        """Returns what the loop is to do about the run after this row, if anything. Runs if the doctor may act."""
+
+    def diverged(self, images_seen: int) -> Decision | None:
+        """Returns what the loop is to do about weights that are NaN or infinite. Runs if the doctor may treat."""
 
     def step(self, before: int, images_seen: int) -> None:
         """Runs after every step, and after the tick if there is one; ``before`` is ``images_seen`` before the step."""

@@ -4,6 +4,8 @@ Every step is seeded from the run's seed and the images seen so far, and the ord
 run that resumes from a checkpoint takes exactly the steps of an uninterrupted run (as in EDM2, Karras et al. 2024).
 """
 
+import functools
+
 import numpy as np
 import torch
 
@@ -11,11 +13,14 @@ from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.data.loader import BatchLoader
 from training.device import without_tf32
+from training.errors import DivergenceError
 from training.loop.batch import Batch
 from training.loop.callbacks import Callback, passed_multiple
+from training.loop.signals import read_row, row_number
 from training.loop.state import TrainingState, check_freezing
 from training.loop.step import TrainStep
 from training.loop.step_metrics import MetricAccumulator
+from training.loop.treatment import Decision, Treatment, treated_config
 from training.parallel.agreement import StopAgreement
 from training.parallel.distributed import Processes
 from training.parallel.rng import BatchRng
@@ -23,14 +28,18 @@ from training.parallel.stopping import stop_requested
 
 
 def fit(config: Config, data: TrainingImages, state: TrainingState, processes: Processes, callback: Callback) -> bool:
-    """Trains until the budget is spent or SIGTERM or Ctrl-C requests a stop. Returns whether the budget is spent.
+    """Trains until the budget is spent, the doctor gives up, or SIGTERM or Ctrl-C requests a stop.
+
+    Returns whether the budget is spent. The callback only observes; what it decides about a run that goes wrong happens
+    here, in all processes after the same step.
 
     Raises ``DivergenceError`` if a metric is NaN or infinite, ``TrainingError`` if the settings do not fit the state or
     the processes, and passes on what the callback raises.
     """
     check_freezing(config, trained=state.images_before > 0)
     intervals, num_labels = config.pace, len(data.label_names or ()) if config.conditional else 0
-    train_step, metrics = TrainStep(config, state, processes), MetricAccumulator(processes, state.images_seen)
+    train_step = TrainStep(treated_config(config, state.treatments), state, processes)
+    metrics = MetricAccumulator(processes, state.images_seen)
     settings = config.data
     batches = BatchLoader(
         data, num_labels, config.seed, config.batch_size, processes, settings.holdout, settings.balance
@@ -45,17 +54,39 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
             torch.manual_seed(step_seed(config.seed, before, stream=1 + processes.rank))
             rng = BatchRng(step_seed(config.seed, before), processes.device, processes.rank, processes.count)
             reals, label = loader.take(before)
-            metrics.add(train_step.step(Batch(reals, label, rng, budget_used=before / config.images)))
+            values = train_step.step(Batch(reals, label, rng, budget_used=before / config.images))
+            metrics.add(values)
             seen = state.images_seen
-            # The tick checks for NaN, so it comes before every checkpoint: only usable weights go to disk.
-            if passed_multiple(before, seen, intervals.tick) or passed_multiple(before, seen, intervals.checkpoint):
-                callback.tick(seen, metrics.pop_means(seen, loader.waited))
-            callback.step(before, seen)
             scores = config.judge is not None and passed_multiple(before, seen, config.judge.every)
+            saves = passed_multiple(before, seen, intervals.checkpoint)
+            decision: Decision | None = None
+            try:
+                # The tick checks for NaN, so it comes before every checkpoint: only usable weights go to disk.
+                if saves or passed_multiple(before, seen, intervals.tick):
+                    callback.tick(seen, metrics.pop_means(seen, loader.waited))
+                if config.doctor == "treat" and (saves or scores):
+                    state.check_finite()
+                if (number := row_number(config, before)) is not None:
+                    callback.row(seen, number, read_row(values, processes))
+                    if config.doctor != "watch":
+                        decision = processes.from_first(functools.partial(callback.decide, seen))
+            except DivergenceError:
+                if config.doctor == "treat":
+                    decision = processes.from_first(functools.partial(callback.diverged, seen))
+                if decision is None:
+                    raise
+            if isinstance(decision, Treatment):
+                # Before the checkpoint of this step, so a run that resumes from it is treated, too.
+                state.treat(decision, processes.from_first(lambda: state.return_point))
+                train_step = TrainStep(treated_config(config, state.treatments), state, processes)
+                metrics.discard(seen, loader.waited)
+            elif decision:
+                state.given_up = decision.reason
+            callback.step(before, seen)
             if scores:
                 processes.wait()  # the first score needs a judge, which may train for hours
             # A score that a stop has left out belongs to this step: the checkpoint must not come from a later one.
-            stop = agreement.reached(bool(received_signals), at_once=scores)
+            stop = agreement.reached(bool(received_signals), at_once=scores) or state.given_up is not None
         agreement.close()
         callback.tick(state.images_seen, metrics.pop_means(state.images_seen, loader.waited))
         callback.finish()

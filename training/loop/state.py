@@ -1,5 +1,6 @@
 """Everything that decides the next training step."""
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from training.config.schema import Config, OptimizerConfig, RegularizationConfig
 from training.errors import DivergenceError, TrainingError
 from training.loop.ema import ema_copy
 from training.loop.matching import Weights, load_matching
+from training.loop.treatment import Treatment, treated_config
 from training.objective.losses import LOSSES
 from training.objective.regularizers import lazy_adam
 from training.objective.styles import PATH_LENGTH_INTERVAL, PathLength
@@ -88,6 +90,12 @@ class TrainingState:
         self.images_before = 0
         """Images that the networks had seen before this run, in the run that they come from; 0 for random networks."""
         self.best: Best | None = None
+        self.treatments: list[Treatment] = []
+        """What the doctor has changed, oldest first."""
+        self.return_point: dict[str, Any] | None = None
+        """Networks and optimisers of an earlier step, for a treatment; None unless the doctor may treat the run."""
+        self.given_up: str | None = None
+        """Why the doctor has ended the run. No checkpoint holds it: a run that goes on is not given up."""
 
     def start_from(self, generator: Weights, discriminator: Weights, emas: Mapping[int, Weights], images: int) -> str:
         """Takes over what fits of networks that have seen ``images`` images; returns in words what does not.
@@ -136,9 +144,48 @@ class TrainingState:
                     f"the {name} has NaN or infinite weights after {self.images_seen} images: the training has diverged"
                 )
 
+    @property
+    def current_config(self) -> Config:
+        """The settings of the next step: those of the run, and what treatments have changed."""
+        return treated_config(self.config, self.treatments)
+
+    def remember(self) -> None:
+        """Makes this step the one that a treatment may go back to."""
+        parts = {name: _copy_on_cpu(part.state_dict()) for name, part in self._parts().items()}
+        self.return_point = {"images_seen": self.images_seen, "parts": parts}
+
+    def treat(self, treatment: Treatment, return_point: dict[str, Any] | None) -> None:
+        """Applies a treatment. The images seen stay, so the steps from here on draw other noise and other images.
+
+        ``return_point`` is that of the first process; others may have none.
+        """
+        self.treatments.append(treatment)
+        if treatment.returned_to is not None:
+            assert return_point is not None
+            assert return_point["images_seen"] == treatment.returned_to
+            for name, part in self._parts().items():
+                part.load_state_dict(copy.deepcopy(return_point["parts"][name]))  # an optimiser keeps what it is given
+        self._follow_config()
+
+    def _follow_config(self) -> None:
+        """Sets the learning rates and betas of both optimisers to those of the current settings."""
+        config = self.current_config
+        for player, optimizer, settings in (
+            ("generator", self.generator_optimizer, config.generator_optimizer),
+            ("discriminator", self.discriminator_optimizer, config.discriminator_optimizer),
+        ):
+            rate, betas = _rate_and_betas(settings, lazy_interval(player, config.regularization))  # type: ignore[arg-type]
+            optimizer.defaults.update({"lr": rate, "betas": betas})
+            for group in optimizer.param_groups:
+                group.update({"lr": rate, "betas": betas})
+
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that ``load_state_dict`` restores, as a checkpoint stores it."""
+        treated = {"treatments": [asdict(treatment) for treatment in self.treatments]} if self.treatments else {}
+        returning = {"return_point": self.return_point} if self.return_point else {}
         return {
+            **treated,
+            **returning,
             **{name: part.state_dict() for name, part in self._parts().items()},
             "images_seen": self.images_seen,
             "images_before": self.images_before,
@@ -151,10 +198,10 @@ class TrainingState:
             if name == "path_length" and name not in content:
                 continue  # this resume has switched it on: it starts as in a new run
             part.load_state_dict(content[name])
-        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
-            # Adam's moments come from the checkpoint, its settings from the configuration: a resume may change them.
-            for group in optimizer.param_groups:
-                group.update({name: optimizer.defaults[name] for name in ("lr", "betas")})
+        self.treatments = [Treatment(**treatment) for treatment in content.get("treatments", ())]
+        self.return_point = content.get("return_point")
+        # Adam's moments come from the checkpoint, its settings from the configuration: a resume may change them.
+        self._follow_config()
         self.images_seen = content["images_seen"]
         self.images_before = content.get("images_before", 0)  # version 0.1 wrote none
         self.best = Best(**content["best"]) if content["best"] else None
@@ -199,8 +246,20 @@ def _to_device(network: nn.Module, device: torch.device) -> nn.Module:
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
-def _adam(network: nn.Module, config: OptimizerConfig, interval: int | None) -> torch.optim.Adam:
+def _rate_and_betas(config: OptimizerConfig, interval: int | None) -> tuple[float, tuple[float, float]]:
     rate, betas = config.learning_rate, (config.beta1, config.beta2)
-    if interval:
-        rate, betas = lazy_adam(rate, *betas, interval)
+    return lazy_adam(rate, *betas, interval) if interval else (rate, betas)
+
+
+def _adam(network: nn.Module, config: OptimizerConfig, interval: int | None) -> torch.optim.Adam:
+    rate, betas = _rate_and_betas(config, interval)
     return torch.optim.Adam(network.parameters(), lr=rate, betas=betas, fused=True)
+
+
+def _copy_on_cpu(value: Any) -> Any:
+    """Returns a copy of nested dictionaries, lists and tensors that later steps do not change."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copy_on_cpu(nested) for key, nested in value.items()}
+    return [_copy_on_cpu(nested) for nested in value] if isinstance(value, list) else value

@@ -47,6 +47,11 @@ class MetricAccumulator:
         self._tick_start, self._images_seen, self._seconds_waited = now, images_seen, seconds_waited
         return means
 
+    def discard(self, images_seen: int, seconds_waited: float) -> None:
+        """Forgets the steps since the last tick: a treatment has undone them."""
+        self._steps = []
+        self._tick_start, self._images_seen, self._seconds_waited = time.perf_counter(), images_seen, seconds_waited
+
     def _raise_first_non_finite(self, images_seen: int) -> None:
         """Raises ``DivergenceError`` for the first NaN or infinite value; metrics are in the order of the phases."""
         batch_size = (images_seen - self._images_seen) // len(self._steps)

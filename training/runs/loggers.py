@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,6 +31,13 @@ class Logger:
 
     def metrics(self, images_seen: int, means: dict[str, float]) -> None:
         """Receives the means since the last call, once per tick."""
+
+    def diagnosis(self, images_seen: int, event: dict[str, Any], text: str, standing: list[str]) -> None:
+        """Receives a finding, a treatment, its outcome, or the end of a finding.
+
+        ``event`` is for programs, and empty if a finding has just ended; ``text`` is for people. ``standing`` are the
+        conditions that are found at this moment.
+        """
 
     def scores(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
         """Receives the judge's scores of the EMA generator with this half-life, in images."""
@@ -62,6 +70,10 @@ class JsonLinesLogger(Logger):
     def metrics(self, images_seen: int, means: dict[str, float]) -> None:
         self._file.write(json.dumps({"images_seen": images_seen, **means, "time": time.time()}) + "\n")
 
+    def diagnosis(self, images_seen: int, event: dict[str, Any], text: str, standing: list[str]) -> None:
+        if event:
+            self._file.write(json.dumps({"images_seen": images_seen, **event, "time": time.time()}) + "\n")
+
     def close(self) -> None:
         self._file.close()
 
@@ -77,6 +89,11 @@ class TensorBoardLogger(Logger):
     def metrics(self, images_seen: int, means: dict[str, float]) -> None:
         for name, value in means.items():
             self._writer.add_scalar(name, value, images_seen)
+
+    def diagnosis(self, images_seen: int, event: dict[str, Any], text: str, standing: list[str]) -> None:
+        self._writer.add_scalar("doctor/standing_findings", len(standing), images_seen)
+        if event:
+            self._writer.add_text("doctor", text, images_seen)
 
     def scores(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
         for name, value in scores.items():
@@ -103,6 +120,7 @@ class ProgressBar(Logger):
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("fit", total=budget, completed=images_seen)
+        self._standing: list[str] = []
 
     def start(self) -> None:
         self._progress.start()
@@ -111,7 +129,10 @@ class ProgressBar(Logger):
         self._progress.update(self._task, completed=images_seen)
 
     def metrics(self, images_seen: int, means: dict[str, float]) -> None:
-        self._progress.update(self._task, description=_summary(means))
+        self._progress.update(self._task, description=_summary(means, self._standing))
+
+    def diagnosis(self, images_seen: int, event: dict[str, Any], text: str, standing: list[str]) -> None:
+        self._standing = standing
 
     def close(self) -> None:
         self._progress.stop()
@@ -123,6 +144,7 @@ class ConsoleLogger(Logger):
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._began: float | None = None
+        self._standing: list[str] = []
 
     def start(self) -> None:
         self._began = time.perf_counter()
@@ -138,21 +160,28 @@ class ConsoleLogger(Logger):
             return
         speed = means["images_per_second"]
         left = timedelta(seconds=round((self._budget - images_seen) / speed))
-        line = f"{images_seen} of {self._budget} images  {_summary(means)}  {speed:.0f} images/s  {left} left"
+        summary = _summary(means, self._standing)
+        line = f"{images_seen} of {self._budget} images  {summary}  {speed:.0f} images/s  {left} left"
         print(line, file=sys.stderr, flush=True)
+
+    def diagnosis(self, images_seen: int, event: dict[str, Any], text: str, standing: list[str]) -> None:
+        self._standing = standing
+        if event:
+            console.print(f"{images_seen} images, doctor: {text}", highlight=False, markup=False, soft_wrap=True)
 
     def scores(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         console.print(f"{images_seen} images, half-life {half_life}: {shown}", highlight=False)
 
 
-def _summary(means: dict[str, float]) -> str:
-    """Returns the balance of generator and discriminator in one line: losses, logits, gradient norms."""
+def _summary(means: dict[str, float], standing: list[str]) -> str:
+    """Returns the balance of generator and discriminator in one line: losses, logits, gradient norms, findings."""
     parts = [
         f"loss D {means['discriminator_loss']:.3f}",
         *([f"G {means['generator_loss']:.3f}"] if "generator_loss" in means else []),
         f"logit real {means['real_logit']:.2f} fake {means['fake_logit']:.2f}",
         *([f"gradient D {means[norm]:.2f}"] if (norm := "discriminator_gradient_norm") in means else []),
         *([f"G {means[norm]:.2f}"] if (norm := "generator_gradient_norm") in means else []),
+        *([f"doctor: {', '.join(standing)}"] if standing else []),
     ]
     return "  ".join(parts)

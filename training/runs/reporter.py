@@ -20,11 +20,13 @@ from training.data.loader import batch_indices
 from training.data.split import training_indices
 from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import Best, TrainingState
+from training.loop.treatment import Decision
 from training.parallel.stopping import unless_stopped
 from training.runs.checkpoints import save_checkpoint, write_tensors
 from training.runs.folder import RunFolder
 from training.runs.json_lines import append_line, read_lines, truncate_after
 from training.runs.loggers import run_loggers
+from training.runs.run_doctor import RunDoctor
 from training.runs.sampling import grid_inputs, image_grid, sample, side_by_side
 
 
@@ -35,6 +37,8 @@ class Judge(Protocol):
     """The name of its distance, such as ``fxd-mnist-0123abcd``."""
     samples: int
     """Images of each score. Scores on other numbers of images do not compare: a distance falls as they grow."""
+    noise_baseline: dict[str, float]
+    """The scores of noise in place of generated images."""
 
     def score(self, generator: nn.Module) -> dict[str, float]:
         """Returns scores by name; among them ``fxd``, the distance, where smaller is better."""
@@ -60,6 +64,7 @@ class Reporter(Callback):
         self._open_judge = open_judge
         self._judge: Judge | None = None
         self._loggers = run_loggers(run.path, state.images_seen, run.config.images, quiet)
+        self._doctor = RunDoctor(run, data, state, self._loggers)
         self._noise, self._label = grid_inputs(run.config.network.noise_dim, run.labels)
         self._columns = min(run.labels, 10) or 10
         self._reals = _reals_of_grid(data, run.config, self._label, len(self._noise))
@@ -73,6 +78,7 @@ class Reporter(Callback):
     def __enter__(self) -> "Reporter":
         for logger in self._loggers:
             logger.start()
+        self._doctor.start()
         if self._state.images_seen == 0:
             image_grid(self._reals, self._columns).save(self._run.path / "reals.png")
             self._draw(0)
@@ -96,6 +102,18 @@ class Reporter(Callback):
         for logger in self._loggers:
             logger.metrics(images_seen, values)
 
+    def row(self, images_seen: int, number: int, signals: dict[str, float]) -> None:
+        """Shows the signals to the doctor."""
+        self._doctor.row(images_seen, number, signals)
+
+    def decide(self, images_seen: int) -> Decision | None:
+        """Returns what the doctor proposes."""
+        return self._doctor.decide(images_seen)
+
+    def diverged(self, images_seen: int) -> Decision | None:
+        """Returns the doctor's treatment of weights that are NaN or infinite; None if it has none left."""
+        return self._doctor.diverged(images_seen)
+
     def step(self, before: int, images_seen: int) -> None:
         """Draws, scores and saves when an interval has passed."""
         config = self._run.config
@@ -106,6 +124,7 @@ class Reporter(Callback):
         if config.judge and passed_multiple(before, images_seen, config.judge.every):
             self._score(images_seen)
         if passed_multiple(before, images_seen, config.pace.checkpoint):
+            self._doctor.saving()
             save_checkpoint(self._state, self._run.checkpoints)
 
     def scored(self, images_seen: int, scores: list[dict[str, Any]]) -> None:
@@ -139,6 +158,7 @@ class Reporter(Callback):
         self.score_due = judge is None
         if judge is None:
             return
+        before = self._state.best
         for half_life, generator in self._state.emas.items():
             scores = judge.score(generator)
             line = {"images_seen": images_seen, "half_life": half_life, **_scored_by(judge), **scores}
@@ -150,6 +170,8 @@ class Reporter(Callback):
                 self._state.best = Best(scores["fxd"], images_seen, half_life)
                 write_tensors(self._run.best, {"generator": generator.state_dict(), **line})
         self._scored_at = images_seen
+        best = min(lines, key=lambda line: float(line["fxd"]))
+        self._doctor.scored(images_seen, best, judge.noise_baseline.get("fxd"), self._state.best != before)
         self._scoring_seconds += time.perf_counter() - began
         self.scored(images_seen, lines)
 

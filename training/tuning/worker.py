@@ -12,9 +12,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from training.config.schema import Config
 from training.console import console
-from training.tuning.study.pruning import AshaPruner
+from training.tuning.study.pruning import PRESET, AshaPruner
 from training.tuning.study.queue import ClaimedTrial, Queue
-from training.tuning.study.study import BUDGET, ENDED, IMAGES, OF, SCORES, SEED, SETTINGS, Study
+from training.tuning.study.study import BUDGET, ENDED, FINDINGS, IMAGES, OF, SCORES, SEED, SETTINGS, Study
+from training.tuning.trial.findings import findings_of
 from training.tuning.trial.memory import release_memory
 from training.tuning.trial.run import Report, Result, Stopped, TrialPruned, delete_checkpoints, train
 
@@ -65,6 +66,8 @@ def _run_trial(study: Study, claim: ClaimedTrial) -> None:
 
     settings = study.draw(claim.trial, claim.identity)
     config = study.plan.config(settings)
+    if config.doctor == "watch" and claim.identity != PRESET:
+        config = config.model_copy(update={"doctor": "stop"})  # a lost run is not worth the rest of its budget
     folder = study.trial_folder(claim.identity)
     _train(study, study.search, claim, f"trial {claim.identity}", folder, config, report)
 
@@ -108,7 +111,7 @@ def _train(
     drawn = claim.trial.user_attrs.get(SETTINGS, {})
     try:
         outcome = _report_result(
-            queue.study, claim.trial, lambda: train(path, config, drawn, study.context, report, confirm)
+            queue.study, claim.trial, path, lambda: train(path, config, drawn, study.context, report, confirm)
         )
     except UpdateFinishedTrialError:
         # No heartbeat for too long: another worker has the trial now.
@@ -123,15 +126,17 @@ def _train(
     console.print(f"{name}: {outcome}", highlight=False, soft_wrap=True)
 
 
-def _report_result(study: optuna.Study, trial: optuna.Trial, run: Callable[[], Result]) -> str:
-    """Runs, reports the result to the study, and returns it in words."""
+def _report_result(study: optuna.Study, trial: optuna.Trial, path: Path, run: Callable[[], Result]) -> str:
+    """Runs, reports the result and the doctor's findings to the study, and returns the result in words."""
     try:
         result = run()
     except TrialPruned as pruned:
+        trial.set_user_attr(FINDINGS, findings_of(path))
         trial.set_user_attr(ENDED, str(pruned))
         trial.set_user_attr(IMAGES, pruned.images_seen)
         study.tell(trial, state=TrialState.PRUNED)
         return f"ended early, {pruned}"
+    trial.set_user_attr(FINDINGS, findings_of(path))
     trial.set_user_attr(SCORES, result.scores)
     trial.set_user_attr(IMAGES, result.images_seen)
     study.tell(trial, result.value)

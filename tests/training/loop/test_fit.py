@@ -32,8 +32,8 @@ ALONE = Processes(0, 1, CPU)
 def test_the_folder_holds_the_promised_files(finished_run: Path) -> None:
     names = {path.name for path in finished_run.iterdir()}
     expected = (
-        "config.yaml data.json environment.json run.lock metrics.jsonl reals.png curves.png samples checkpoints "
-        "tensorboard"
+        "config.yaml data.json environment.json run.lock metrics.jsonl doctor.jsonl reals.png curves.png samples "
+        "checkpoints tensorboard"
     )
     assert names == set(expected.split())
     lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]

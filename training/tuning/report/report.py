@@ -21,6 +21,7 @@ from training.runs.best_checkpoint import load_best_generator
 from training.runs.folder import RunFolder
 from training.runs.sampling import grid_inputs, image_grid, sample
 from training.tuning.report import plots
+from training.tuning.report.findings import findings_table
 from training.tuning.study.pruning import PRESET
 from training.tuning.study.queue import identity_of
 from training.tuning.study.study import BUDGET, ENDED, IMAGES, SCORES, SEED, SETTINGS, Finalist, Study
@@ -67,6 +68,7 @@ def write_report(study: Study) -> Path:
         ended_early=sum(trial.state == TrialState.PRUNED for trial in trials),
         images_seen=study.images_seen(),
         saved=1 - study.images_seen() / (max(1, len(trials)) * study.plan.images),
+        findings=findings_table(study),
         curves=plots.learning_curves(study, number),
         importances=plots.importances(study),
         slices=plots.slices(study, number),

@@ -28,6 +28,8 @@ from training.tuning.trial.run import TrialContext
 
 SETTINGS, ENDED, IMAGES, SCORES = "settings", "ended", "images_seen", "scores"
 """A trial's attributes: the drawn settings, why it ended early, the images it has seen, its scores."""
+FINDINGS = "findings"
+"""A trial's attribute: what the doctor has found, see ``training/tuning/trial/findings.py``."""
 SEED, OF, BUDGET = "seed", "of", "budget"
 """Further attributes of a re-run: its seed, and the identity of its trial; of a final run also its images."""
 _SPACE, _HOLDOUT = "space", "holdout"

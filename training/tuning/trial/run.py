@@ -123,6 +123,8 @@ def train(
         raise TrialPruned(str(pruned), state.images_seen) from None
     except DivergenceError as error:
         raise TrialPruned(str(error).partition(". ")[0], state.images_seen) from error
+    if not finished and state.given_up:
+        raise TrialPruned(f"the doctor gave it up: {state.given_up}", state.images_seen)
     if not finished:
         raise Stopped
     best = best_of(_score_lines(run))

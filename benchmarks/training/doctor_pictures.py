@@ -1,0 +1,85 @@
+r"""Trains one small run for each symptom of ``docs/troubleshooting.md``, and writes what ``diagnose`` draws and says.
+
+    python -m benchmarks.training.doctor_pictures --mnist MNIST.parquet --out runs/symptoms
+
+Runs that are there already are not trained again. Eight runs take about three minutes of one core.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.training.doctor_runs import BASE
+from training.diagnosis.commands import describe
+from training.diagnosis.figment_run import describe_actions, read_run
+from training.diagnosis.picture import draw
+from training.errors import DivergenceError
+from training.train import train_new_run
+
+JUDGE = "judge={every: 5000, samples: 500}"
+FAST = "loss=non_saturating", "discriminator_optimizer.learning_rate=0.004"
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """A run that shows it."""
+
+    name: str
+    images: int
+    settings: tuple[str, ...]
+
+
+MOMENTUM = (
+    "loss=non_saturating", "discriminator_optimizer.beta1=0.95", "generator_optimizer.beta1=0.95",
+    "discriminator_optimizer.learning_rate=0.001", "generator_optimizer.learning_rate=0.001",
+)  # fmt: skip
+
+SYMPTOMS = (
+    Symptom("fast-discriminator", 100_000, (*FAST, JUDGE)),
+    Symptom("critic", 60_000, ("loss=wasserstein", "regularization.r1=0.000001", JUDGE)),
+    Symptom("saturating", 60_000, ("loss=minimax", "discriminator_optimizer.learning_rate=0.002", JUDGE)),
+    Symptom(
+        "saturating-treated", 60_000,
+        ("loss=minimax", "discriminator_optimizer.learning_rate=0.002", JUDGE, "doctor=treat"),
+    ),
+    Symptom("critic-treated", 60_000, ("loss=wasserstein", "regularization.r1=0.000001", JUDGE, "doctor=treat")),
+    Symptom("slow-discriminator", 40_000, ("loss=hinge", "discriminator_optimizer.learning_rate=0.000001", JUDGE)),
+    Symptom("momentum", 60_000, (*MOMENTUM, JUDGE)),
+    Symptom("momentum-treated", 60_000, (*MOMENTUM, JUDGE, "doctor=treat")),
+)  # fmt: skip
+
+SHARED = [
+    *(setting for setting in BASE if setting != "ema.ramp=0.05"),
+    "batch_size=64", "regularization.r1=0", "regularization.interval=1", "ema.half_lives=[1000]", "pace.tick=10000",
+    "pace.samples=1000000", "pace.checkpoint=1000000", "data.holdout=0.2",
+    *(f"{player}_optimizer={{learning_rate: 0.0002, beta1: 0.5, beta2: 0.999}}"
+      for player in ("generator", "discriminator")),
+]  # fmt: skip
+
+
+def main() -> None:
+    """Trains the runs that are missing, and prints and draws each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", required=True, help="training images, as for fit")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for runs and pictures")
+    parser.add_argument("--only", default="", help="only symptoms whose name contains this text")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for symptom in SYMPTOMS:
+        if options.only not in symptom.name:
+            continue
+        run = options.out / symptom.name
+        if not run.exists():
+            try:
+                train_new_run("digits", options.mnist, [*SHARED, *symptom.settings], symptom.images, run)
+            except DivergenceError as error:
+                print(f"error: {error}")
+        known, diagnosis = read_run(run)
+        draw(known, diagnosis, options.out / f"doctor-{symptom.name}.png")
+        print(describe(diagnosis), *describe_actions(known), sep="\n", end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
