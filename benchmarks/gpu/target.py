@@ -32,7 +32,7 @@ GPU = Target(
     # DCGAN with lazy R1, R3GAN with R1 and R2, StyleGAN2 with path length, DCGAN with RGBA and DiffAugment.
     presets=("digits", "cifar10", "faces64", "sprites"),
     settings=(),
-    training_steps=48,
+    training_steps=24,
 )
 CPU = Target(
     "cpu",

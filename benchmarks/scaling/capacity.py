@@ -8,6 +8,7 @@ from benchmarks.scaling.autoscaler import Rules
 from benchmarks.scaling.profiles import Profiles
 from benchmarks.scaling.prometheus import CPU
 from benchmarks.scaling.replica import Device
+from serving.config.settings import Settings
 
 GENERATORS = ("digits", "cifar10")
 REPLICA_CORES = 2
@@ -64,6 +65,31 @@ def gpu_requests(profiles: Profiles, generator: str) -> float | None:
     """Returns the requests a second of one GPU and one process: the slower of the two. None if none was measured."""
     device = profiles.gpu_device(generator, GPU_HOST_CORES)
     return None if device is None else min(device.capacity, requests_per_process(profiles))
+
+
+def gpu_rows(profiles: Profiles) -> list[Row]:
+    """Returns a row for each generator: a GPU beside cores, and what its host and a full queue mean to it.
+
+    No row if no GPU was measured.
+    """
+    process, queue = requests_per_process(profiles), Settings.model_fields["queue_images"].default
+    rows = []
+    for generator in GENERATORS:
+        device = profiles.gpu_device(generator, GPU_HOST_CORES)
+        if device is None:
+            continue
+        core = profiles.cpu.generators[generator].batch_seconds
+        rows.append(
+            {
+                "generator": generator,
+                "images": device.capacity,
+                "cores": device.capacity * core[max(core)] / max(core),
+                "needed": min(1.0, process / device.capacity),
+                "host": process * device.host_seconds / GPU_HOST_CORES,
+                "queue_seconds": queue / device.capacity,
+            }
+        )
+    return rows
 
 
 def batch_rows(profiles: Profiles) -> list[Row]:

@@ -45,6 +45,7 @@ def quick_tables(profiles: Profiles, rules: Rules) -> dict[str, str]:
     return {
         "serving": tables.serving(profiles),
         "batches": tables.batches(profiles),
+        "gpu": tables.gpu(profiles),
         "prices": tables.prices(),
         "costs": tables.costs(profiles, rules),
         "misses": tables.misses(),

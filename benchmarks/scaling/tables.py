@@ -64,6 +64,30 @@ def batches(profiles: Profiles) -> str:
     return table(head, rows)
 
 
+def gpu(profiles: Profiles) -> str:
+    """A GPU beside cores, and what one process does with it."""
+    head = [
+        "generator",
+        "full batches",
+        "as many as",
+        "GPU busy, one process",
+        f"its host's {capacity.GPU_HOST_CORES} cores",
+        "a full queue lasts",
+    ]
+    rows = [
+        [
+            f"`{row['generator']}`",
+            f"{_number(row['images'])}/s",
+            f"{_number(row['cores'])} cores",
+            f"{row['needed']:.0%}",
+            f"{row['host']:.0%}",
+            f"{row['queue_seconds'] * 1000:.0f} ms",
+        ]
+        for row in capacity.gpu_rows(profiles)
+    ]
+    return table(head, rows)
+
+
 def costs(profiles: Profiles, rules: Rules) -> str:
     """What a million images cost."""
     head = ["generator", "replica", "computing", "sending", "both", *(f"CDN, {rate:.0%} hits" for rate in HIT_RATES)]

@@ -46,6 +46,16 @@ def test_a_gpu_serves_what_its_process_can_answer():
     assert capacity.gpu_requests(fast, "cifar10") == pytest.approx(5000), "64 000 images a second, 5000 requests"
 
 
+def test_a_gpu_beside_cores_and_its_host():
+    row = capacity.gpu_rows(with_gpu(0.001))[1]
+    assert (row["generator"], row["images"]) == ("cifar10", pytest.approx(64_000))
+    assert row["cores"] == pytest.approx(96), "a core takes 96 ms for a batch"
+    assert row["needed"] == pytest.approx(5000 / 64_000)
+    assert row["host"] == pytest.approx(5000 * 0.0005 / 4), "4 cores, each 0.5 ms a request beside inference"
+    assert row["queue_seconds"] == pytest.approx(2048 / 64_000)
+    assert capacity.gpu_rows(with_gpu(0.064))[1]["needed"] == 1
+
+
 def test_a_million_images_cost(target):
     row = next(
         row
@@ -65,6 +75,7 @@ def test_without_a_gpu_nothing_is_invented():
     rows = [row for row in capacity.cost_rows(PROFILES, RULES) if row["replica"] == "1 GPU"]
     assert [row["computing"] for row in rows] == [None, None]
     assert [capacity.cached_cost(row, 0.5) for row in rows] == [None, None]
+    assert capacity.gpu_rows(PROFILES) == []
     assert all(row["cifar10 GPU"] is None for row in capacity.batch_rows(PROFILES))
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from benchmarks.scaling import assumptions, tables, tuning
 from benchmarks.scaling.autoscaler import shipped_rules
-from benchmarks.scaling.capacity import cpu_target
+from benchmarks.scaling.capacity import GPU_HOST_CORES, cpu_target, gpu_rows
 from benchmarks.scaling.cluster import READY_SECONDS
 from benchmarks.scaling.document import DOCUMENT, quick_tables, replica, written
 from benchmarks.scaling.loads import spiky
@@ -28,6 +28,12 @@ AGAIN = "benchmarks/scaling has other figures than docs/scaling.md: run python -
 def on_page(name):
     (table,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", TEXT, re.DOTALL)
     return table.strip()
+
+
+def wait_target():
+    """The seconds in the queue above which replicas are added."""
+    (wait,) = (trigger.threshold for trigger in RULES.triggers if template_of(trigger.query) == WAIT)
+    return wait
 
 
 def cells(name):
@@ -58,9 +64,8 @@ def test_the_shipped_target_is_the_cheapest_that_holds():
 
 def test_the_shipped_windows_and_wait_are_on_the_page():
     windows = {template_of(t.query): re.search(r"\[(\w+)\]", t.query)[1] for t in RULES.triggers if "[" in t.query}
-    (wait,) = (trigger.threshold for trigger in RULES.triggers if template_of(trigger.query) == WAIT)
     rows, _ = cells("safety nets")
-    assert f"windows {windows[QUEUED]} and {windows[WAIT]}, wait {wait:g} s" in rows
+    assert f"windows {windows[QUEUED]} and {windows[WAIT]}, wait {wait_target():g} s" in rows
 
 
 def test_the_shipped_rules_do_under_spikes_what_the_page_says():
@@ -105,6 +110,26 @@ def test_figures_in_sentences():
         assert sentence in " ".join(TEXT.split())
     assert Settings.model_fields["max_batch"].default == max(PROFILES.cpu.generators["cifar10"].batch_seconds)
     assert sum(seconds for seconds, _ in spiky(1, 2)) > 2 * 220
+
+
+def test_figures_of_the_gpu_in_sentences():
+    """The triggers that never act on it, and its price in cores: new times may turn each of them round."""
+    rows = gpu_rows(PROFILES)
+    least, most = (round(pick(row["cores"] for row in rows)) for pick in (min, max))
+    first, last = (f"{pick(row['queue_seconds'] for row in rows) * 1000:.0f}" for pick in (min, max))
+    digits, cifar10 = (row["host"] for row in rows)
+    for sentence in (
+        f"generates as much as {least} to {most} cores",
+        f"costs as much as {assumptions.USD_PER_GPU_HOUR / assumptions.USD_PER_CORE_HOUR:.0f}",
+        f"processor, {100 * cpu_target(RULES):.0f} % of {GPU_HOST_CORES} cores",
+        f"uses {100 * digits:.0f} % with `digits`, so it never acts; with `cifar10` {100 * cifar10:.0f} %",
+        f"lasts {first} to {last} ms",
+    ):
+        assert sentence in " ".join(TEXT.split())
+    assert digits < cpu_target(RULES) < cifar10
+    assert max(row["queue_seconds"] for row in rows) < wait_target()
+    assert max(row["needed"] for row in rows) < 0.5
+    assert most < assumptions.USD_PER_GPU_HOUR / assumptions.USD_PER_CORE_HOUR
 
 
 def test_kubernetes_guide_names_the_shipped_numbers():
