@@ -160,16 +160,16 @@ def test_numbers_of_nodes_and_fields_are_bounded(monkeypatch: pytest.MonkeyPatch
 
 
 def test_depth_costs_no_stack() -> None:
-    """An attribute in a node in a graph in an attribute …: 10 000 levels, and the deepest tensor is found."""
+    """An attribute in a node in a graph in an attribute …: 2 000 levels, and the deepest tensor is found."""
     content = external("a").SerializeToString()
-    path, ends = b"\x2a", b""
+    path = b"\x2a"
     nested = path + _length(content) + content  # an attribute's tensor
-    for _ in range(10_000):
+    for _ in range(2_000):
         for tag in (b"\x2a", b"\x0a", b"\x32"):  # a node's attribute, a graph's node, an attribute's graph
             nested = tag + _length(nested) + nested
     nested = b"\x3a" + _length(node := b"\x0a" + _length(inner := b"\x2a" + _length(nested) + nested) + inner) + node
     with pytest.raises(OnnxFileError, match="another file"):
-        check_stands_alone(nested + ends)
+        check_stands_alone(nested)
 
 
 def _length(content: bytes) -> bytes:
