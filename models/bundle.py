@@ -236,16 +236,16 @@ def _read_file(folder: Path, name: str, limit: int) -> bytes:
     Raises ``BundleError`` if there is none, or if it has more than ``limit`` bytes.
     """
     label = f"{folder.parent.name}/{folder.name}"
-    path, root = os.path.realpath(folder / name), Path(os.path.realpath(folder.parent.parent))
-    if not Path(path).is_relative_to(root):
+    path, root = (Path(os.path.realpath(place)) for place in (folder / name, folder.parent.parent))
+    if not path.is_relative_to(root):
         # Not for good: in the middle of a swap, the two paths above may belong to different states.
         raise BundleUnreadableError(
             f"{label}: {name} is a link out of the folder of bundles; copy the bundle into that folder"
         )
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise BundleError(f"{label}: {name} is not a regular file")
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise BundleError(f"{label}: {name} has {size} bytes, and {limit} are the most that are read")

@@ -253,7 +253,7 @@ def test_an_unreadable_bundle_differs_from_a_broken_one(
 ) -> None:
     folder = write_bundle(tmp_path, make_card(), GRAPH, b"")
 
-    def stat(path: str) -> os.stat_result:
+    def stat(path: Path, **_: object) -> os.stat_result:
         raise OSError(number, os.strerror(number), str(folder / named) if named else None)
 
     monkeypatch.setattr(os, "stat", stat)

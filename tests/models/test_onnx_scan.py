@@ -1,6 +1,7 @@
 """An ONNX file that reads other files, explodes while it loads, or runs code is refused before ONNX Runtime sees it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -212,10 +213,8 @@ def test_the_table_of_fields_is_onnx_s_own() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_pass_or_are_refused(content: bytes) -> None:
-    try:
+    with suppress(OnnxFileError):
         check_stands_alone(content)
-    except OnnxFileError as error:
-        assert str(error)
 
 
 WHOLE = in_branch(plain()).SerializeToString()

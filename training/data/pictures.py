@@ -36,7 +36,7 @@ _SRGB_TOLERANCE = 3
 
 
 _RUN_OR_STUB = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
-"""Formats that Pillow registers but does not decode by itself. For EPS it runs Ghostscript, whatever the file's name."""
+"""Formats that Pillow registers but does not decode by itself. It runs Ghostscript for EPS, however named."""
 
 
 @functools.cache
@@ -79,9 +79,7 @@ def _open_first_frame(source: bytes | str | None, background: str | None, conver
     """
     if source is None:
         raise ValueError("there is no image")
-    with Image.open(
-        io.BytesIO(source) if isinstance(source, bytes) else source, formats=decodable_formats()
-    ) as file:
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=decodable_formats()) as file:
         if file.format in _ANIMATED_FORMATS and getattr(file, "is_animated", False):
             conversions.append("first frame of several")
         if (

@@ -180,9 +180,7 @@ def _name_ending(ending: str) -> str:
 def image_endings() -> frozenset[str]:
     """Returns the endings, in lower case, of the image formats that Pillow can decode here."""
     return frozenset(
-        ending
-        for ending, name in Image.registered_extensions().items()
-        if name == "MPO" or name in decodable_formats()
+        ending for ending, name in Image.registered_extensions().items() if name == "MPO" or name in decodable_formats()
     )
 
 

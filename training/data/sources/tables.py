@@ -54,6 +54,11 @@ def _parquet_rows(paths: Sequence[Path], config: DataConfig) -> Rows:
                     f"{', '.join(features)}; give files of one data set"
                 )
             count += file.metadata.num_rows
+            if file.metadata.num_rows > path.stat().st_size:  # a few bytes can repeat a row billions of times
+                raise TrainingError(
+                    f"{printable(str(path))} claims {file.metadata.num_rows} rows in {path.stat().st_size} bytes: "
+                    "they cannot all hold an image"
+                )
             if label is not None:
                 values += file.read(columns=[label]).column(label).to_pylist()
     labels, names = encode_labels(values, feature, label) if label is not None else (None, None)
@@ -94,7 +99,22 @@ def _sample_group(path: Path, group: int, column: str, wanted: int, limit: int) 
 
 
 def _row(value: Any) -> Row:
-    return {"bytes": value, "path": None} if isinstance(value, bytes) else value
+    """Returns an image as it stands in a Parquet file, which may come from strangers.
+
+    Raises ``TrainingError`` if the row names a file instead of holding its bytes: that could be any file here.
+    """
+    if value is None or isinstance(value, bytes):
+        return None if value is None else {"bytes": value, "path": None}
+    content, path = (value.get(key) for key in ("bytes", "path")) if isinstance(value, dict) else (value, None)
+    if content is not None and not isinstance(content, bytes):
+        raise TrainingError(f"the column of images holds {type(content).__name__} instead of the bytes of images")
+    path = path if isinstance(path, str) else None
+    if content is None and path:
+        raise TrainingError(
+            f"a row of the Parquet file names the image {printable(path)} and does not hold it; "
+            "give the folder with the images instead"
+        )
+    return {"bytes": content, "path": path}
 
 
 def _images(paths: Sequence[Path], column: str) -> Iterator[Row]:
@@ -213,6 +233,8 @@ def encode_labels(values: Sequence[Any], feature: Any, column: str) -> tuple[NDA
         raise TrainingError(f"{missing} of {len(values)} images have no label; label all of them or none")
     if isinstance(feature, datasets.ClassLabel):
         known: dict[Any, str] = {index: printable(name) for index, name in enumerate(feature.names)}
+        if not all(isinstance(value, int) for value in values):  # the file's metadata need not fit its columns
+            raise TrainingError(f"the column {column!r} must hold the numbers of its labels")
         if unknown := set(values) - known.keys():
             raise TrainingError(f"the column {column!r} names {len(known)} labels, and holds {min(unknown)}")
     elif all(isinstance(value, int | str) for value in values):
