@@ -4,7 +4,6 @@ import os
 import pickle
 import time
 
-import httpx
 import pytest
 
 POSTS = ("/generate", "/interpolate", "/v2/models/mlp/infer")
@@ -60,9 +59,8 @@ def test_forms_are_refused_unparsed(client, path):
 @pytest.mark.parametrize("path", POSTS)
 def test_no_address_in_a_body_is_fetched(client, path):
     """CVE-2025-54381: a file's place could hold an address, which the service then fetched."""
-    with httpx.Client() as _:
-        for body in ({"seeds": "http://169.254.169.254/"}, {"noise": "file:///etc/passwd"}, {"image": "http://[::1]/"}):
-            assert client.post(path, json=body).status_code in (422, 400)
+    for body in ({"seeds": "http://169.254.169.254/"}, {"noise": "file:///etc/passwd"}, {"image": "http://[::1]/"}):
+        assert client.post(path, json=body).status_code in (422, 400)
 
 
 def test_ranges_and_paths_of_files(client):
