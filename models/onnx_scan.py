@@ -33,6 +33,7 @@ _CHILDREN: Final[dict[str, dict[int, str]]] = {
 }
 """Message → number of a field → the message in it: every way to a tensor or a node that ONNX Runtime uses."""
 
+_COMPILED: Final = memoryview(b"EPContext")
 _OP_TYPE, _EXTERNAL_DATA, _DATA_LOCATION = 4, 13, 14
 
 
@@ -63,7 +64,7 @@ def check_stands_alone(onnx: bytes) -> None:
                 pending.append((child, value))
             elif kind == "TensorProto" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
                 raise OnnxFileError("refers to data in another file; export it as one file, without external data")
-            elif kind == "NodeProto" and number == _OP_TYPE and value == b"EPContext":
+            elif kind == "NodeProto" and number == _OP_TYPE and value == _COMPILED:
                 raise OnnxFileError("holds a compiled engine (EPContext), which may run code; export the plain graph")
 
 
