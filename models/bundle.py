@@ -6,21 +6,28 @@ A bundle holds ``generator.onnx`` (one file), ``card.json`` (the generator's pro
 
 import errno
 import hashlib
+import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, Field, JsonValue, ValidationError
 
+from models.onnx_scan import OnnxFileError, check_stands_alone
 from models.strict import StrictModel
 
 GENERATOR_FILE = "generator.onnx"
 CARD_FILE = "card.json"
 SAMPLES_FILE = "samples.png"
+
+MAX_CARD_BYTES: Final = 4 * 2**20
+MAX_GENERATOR_BYTES: Final = 2**31 - 1
+"""Protobuf's own limit, and the most memory that reading a bundle takes, but for the card."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
@@ -42,8 +49,10 @@ class ImageSpec(StrictModel):
     1 channel is grey, 3 are RGB, 4 are RGBA with straight alpha.
     """
 
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    # Before the service is ready, it draws noise for up to 512 images and generates FIGMENT_MAX_BATCH of them.
+    # A card without limits could make it take any amount of memory there.
+    height: int = Field(ge=1, le=8192)
+    width: int = Field(ge=1, le=8192)
     channels: Literal[1, 3, 4]
 
 
@@ -131,10 +140,10 @@ class Card(StrictModel):
 
     schema_version: Literal[1] = 1
     name: Name
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=2**53 - 1, description="a larger number would change in a client's JSON parser")
     created: AwareDatetime
     architecture: str
-    noise_dim: int = Field(ge=1)
+    noise_dim: int = Field(ge=1, le=65536)
     labels: tuple[str, ...] | None = Field(min_length=1, description="label names in order, or null if unconditional")
     image: ImageSpec
     sha256: Sha256 = Field(description=f"of {GENERATOR_FILE}")
@@ -214,27 +223,27 @@ def check_signature(card: Card, inputs: Iterable[Tensor], outputs: Iterable[Tens
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Reads and verifies ``NAME/VERSION/``: the card, its name and version, and the hash of the graph.
+    """Reads and verifies ``NAME/VERSION/``: the card, its name and version, the graph's hash, and that it stands alone.
 
-    The caller verifies the graph's signature once it has opened the graph: see ``check_signature``.
+    Links are followed within the folder of bundles, which is the parent of ``NAME``. The caller verifies the graph's
+    signature once it has opened the graph: see ``check_signature``.
 
     Raises ``BundleError``, or its subclass ``BundleUnreadableError`` if the files exist but cannot be read.
     """
     label = f"{folder.parent.name}/{folder.name}"
-    try:
-        text = (folder / CARD_FILE).read_bytes()
-        onnx = (folder / GENERATOR_FILE).read_bytes()
-    except OSError as error:
-        kind = BundleError if isinstance(error, FileNotFoundError) else BundleUnreadableError
-        file = Path(error.filename).name if error.filename else "its files"  # a failed read names no file
-        raise kind(f"{label}: cannot read {file} ({error.strerror})") from error
+    text = _read_file(folder, CARD_FILE, MAX_CARD_BYTES)
     card = parse_card(text, folder.parent.name, folder.name)
+    onnx = _read_file(folder, GENERATOR_FILE, MAX_GENERATOR_BYTES)
     digest = hashlib.sha256(onnx).hexdigest()
     if digest != card.sha256:
         raise BundleError(
             f"{label}: {GENERATOR_FILE} has been changed: its SHA-256 is {digest[:12]}…, "
             f"its card says {card.sha256[:12]}…"
         )
+    try:
+        check_stands_alone(onnx)
+    except OnnxFileError as error:
+        raise BundleError(f"{label}: {GENERATOR_FILE} {error}") from error
     return Bundle(card, onnx)
 
 
@@ -245,9 +254,41 @@ def parse_card(text: bytes, name: str, version: str) -> Card:
         card = Card.model_validate_json(text)
     except ValidationError as error:
         raise BundleError(f"{label}: {CARD_FILE} is not a valid card: {_first_error(error)}") from error
+    try:
+        json.dumps(card.model_dump(mode="json"), allow_nan=False)
+    except ValueError as error:  # ``GET /models`` could not write it
+        raise BundleError(f"{label}: {CARD_FILE} holds NaN or an infinite number, which JSON does not have") from error
     if (card.name, str(card.version)) != (name, version):
         raise BundleError(f"{label}: its card says {card.name}/{card.version}; the folder must be named like that")
     return card
+
+
+def _read_file(folder: Path, name: str, limit: int) -> bytes:
+    """Returns the content of a bundle's file. Opens nothing but a regular file below the folder of bundles.
+
+    A link to a pipe or a device would block for ever or fill the memory.
+
+    Raises ``BundleError`` if there is none, or if it has more than ``limit`` bytes.
+    """
+    label = f"{folder.parent.name}/{folder.name}"
+    path, root = (Path(os.path.realpath(place)) for place in (folder / name, folder.parent.parent))
+    if not path.is_relative_to(root):
+        # Not for good: in the middle of a swap, the two paths above may belong to different states.
+        raise BundleUnreadableError(
+            f"{label}: {name} is a link out of the folder of bundles; copy the bundle into that folder"
+        )
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BundleError(f"{label}: {name} is not a regular file")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise BundleError(f"{label}: {name} has {size} bytes, and {limit} are the most that are read")
+            return file.read(size)
+    except OSError as error:
+        kind = BundleError if isinstance(error, FileNotFoundError) else BundleUnreadableError
+        named = name if error.filename else "its files"  # a failed read names no file
+        raise kind(f"{label}: cannot read {named} ({error.strerror})") from error
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, Card, Tensor, check_signature
+from models.bundle import GENERATOR_FILE, Bundle, BundleError, Card, Tensor, check_signature
 from models.noise import DEFAULT_TRUNCATION, labels_for_seeds, noise_for_seeds
 from serving.inference.batching import padded_size, preferred_size
 from serving.inference.device import CPU, PROVIDER_NAMES, Devices, Hardware, Session
@@ -146,7 +146,7 @@ class Engine:
         session = (
             self._multithreaded_session if device_idle and self._multithreaded_session is not None else self._session
         )
-        return _run(session, batch.feed)[: batch.count]
+        return self._run_checked(session, batch.feed)[: batch.count]
 
     def _feed(self, parts: Sequence[Inputs], size: int) -> dict[str, NDArray[Any]]:
         feed: dict[str, NDArray[Any]] = {
@@ -170,6 +170,21 @@ class Engine:
         if size not in self._buffers:
             self._buffers[size] = _BoundBuffers(self._session, self.card, feed, "cuda", self._hardware)
         return self._buffers[size].run(feed)
+
+    def _run_checked(self, session: Session, feed: dict[str, NDArray[Any]]) -> Images:
+        """Returns the images of a run on the CPU. A GPU's buffers have the card's shape and admit no other.
+
+        Raises ``BundleError`` if they have another shape: ONNX Runtime does not compare it with the declared one.
+        """
+        images: Images = session.run(["images"], feed)[0]
+        image = self.card.image
+        expected = (len(feed["noise"]), image.height, image.width, image.channels)
+        if images.shape != expected:
+            raise BundleError(
+                f"{self.card.name}/{self.card.version}: {GENERATOR_FILE} generates images of the shape "
+                f"{list(images.shape)} instead of {list(expected)}, which it declares"
+            )
+        return images
 
     def _warm_up_gpu(self) -> None:
         """Runs every size once. Compares none: on a GPU, images may differ between batch sizes in the last bit."""
@@ -227,7 +242,7 @@ class Engine:
             size, start = job
             part = inputs.part(start, min(start + size, counts[size]))
             started = time.perf_counter()
-            images = _run(session, self._feed([part], size))[: len(part)]
+            images = self._run_checked(session, self._feed([part], size))[: len(part)]
             if size == self.max_batch:
                 self._largest_batch_seconds = min(self._largest_batch_seconds, time.perf_counter() - started)
             return images
@@ -242,11 +257,6 @@ class Engine:
         for (size, _), some in zip(jobs, map_batches(run, jobs), strict=True):
             images[size].append(some)
         return {size: np.concatenate(batches) for size, batches in images.items()}
-
-
-def _run(session: Session, feed: dict[str, NDArray[Any]]) -> Images:
-    images: Images = session.run(["images"], feed)[0]
-    return images
 
 
 class _BoundBuffers:

@@ -29,7 +29,9 @@ from models.bundle import (
     write_bundle,
 )
 
-GRAPH = b"not a graph, but these very bytes"
+TEXT = b"not a graph, but these very bytes"
+GRAPH = b"\x12" + bytes([len(TEXT)]) + TEXT
+"""Protobuf: a model that holds its producer's name alone."""
 
 
 def make_card(**changes: object) -> Card:
@@ -251,10 +253,10 @@ def test_an_unreadable_bundle_differs_from_a_broken_one(
 ) -> None:
     folder = write_bundle(tmp_path, make_card(), GRAPH, b"")
 
-    def read_bytes(path: Path) -> bytes:
+    def stat(path: Path, **_: object) -> os.stat_result:
         raise OSError(number, os.strerror(number), str(folder / named) if named else None)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(os, "stat", stat)
     with pytest.raises(BundleUnreadableError, match=f"shapes/1: cannot read {named or 'its files'}"):
         read_bundle(folder)
 

@@ -42,12 +42,23 @@ _RESOLVERS = (
 )
 
 
+_MAX_BYTES = 2**20
+_MAX_VALUES = 100_000
+"""Values of a file, with each alias counted as often as it stands: ten lines of aliases can mean a billion values."""
+
+
 class _RejectedError(yaml.constructor.ConstructorError):
     """A value that YAML allows and that its author did not mean."""
 
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own name and type
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None:
+            _check_size(node)
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -60,6 +71,37 @@ class _Loader(yaml.SafeLoader):
                     raise _RejectedError(None, None, f"{key.value} is set twice{other}; remove one", key.start_mark)
                 first_lines[key.tag, key.value] = line
         return node
+
+
+def _check_size(root: yaml.Node) -> None:
+    """Raises ``_RejectedError`` if the file means too many values, or if a value contains itself.
+
+    Anchors and aliases share one node, so the sizes are summed over the few nodes that stand in the file.
+    """
+    sizes: dict[yaml.Node, int] = {}
+    unfinished: set[yaml.Node] = set()
+    pending = [root]
+    while pending:
+        node = pending[-1]
+        if node in sizes:
+            pending.pop()
+            continue
+        inner = [] if isinstance(node, yaml.ScalarNode) else node.value
+        parts = [part for pair in inner for part in pair] if isinstance(node, yaml.MappingNode) else inner
+        missing = [part for part in parts if part not in sizes]
+        if missing:
+            if node in unfinished and not unfinished.isdisjoint(missing):
+                raise _RejectedError(None, None, "a value contains itself; write it without an alias", node.start_mark)
+            unfinished.add(node)
+            pending += missing
+            continue
+        sizes[node] = 1 + sum(sizes[part] for part in parts)
+        if sizes[node] > _MAX_VALUES:
+            raise _RejectedError(
+                None, None, f"it holds more than {_MAX_VALUES} values, each alias counted; write less", node.start_mark
+            )
+        unfinished.discard(node)
+        pending.pop()
 
 
 class _Dumper(yaml.SafeDumper):
@@ -107,7 +149,11 @@ def read_yaml(path: Path, source: str | None = None) -> Any:
     Messages call the file ``source``. Raises ``TrainingError``.
     """
     source = source or str(path)
-    return parse_yaml(_decode(path.read_bytes(), source), source)
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise TrainingError(f"{source} has more than {_MAX_BYTES} bytes, and is no file of settings")
+    return parse_yaml(_decode(content, source), source)
 
 
 def parse_yaml(text: str, source: str) -> Any:

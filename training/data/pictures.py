@@ -35,6 +35,19 @@ _SRGB_TOLERANCE = 3
 """Largest change to a colour, of 255, from a profile that counts as sRGB under another name."""
 
 
+_RUN_OR_STUB = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
+"""Formats that Pillow registers but does not decode by itself. It runs Ghostscript for EPS, however named."""
+
+
+@functools.cache
+def decodable_formats() -> tuple[str, ...]:
+    """Returns the names of the image formats that Pillow itself decodes, the common ones first."""
+    Image.preinit()
+    common = list(Image.OPEN)
+    Image.init()
+    return tuple(name for name in dict.fromkeys([*common, *Image.OPEN]) if name not in _RUN_OR_STUB)
+
+
 class BrokenPictureError(Exception):
     """An image that cannot be decoded. The text is the reason, without the file's name."""
 
@@ -66,7 +79,7 @@ def _open_first_frame(source: bytes | str | None, background: str | None, conver
     """
     if source is None:
         raise ValueError("there is no image")
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=decodable_formats()) as file:
         if file.format in _ANIMATED_FORMATS and getattr(file, "is_animated", False):
             conversions.append("first frame of several")
         if (

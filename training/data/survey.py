@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from training.config.schema import DataConfig
-from training.data.pictures import BrokenPictureError, is_grey, open_picture
+from training.data.pictures import BrokenPictureError, decodable_formats, is_grey, open_picture
 from training.data.sources.find import find_images
 from training.data.sources.rows import Row, spread
 from training.errors import TrainingError
@@ -105,7 +105,8 @@ def _size(row: Row) -> tuple[int, int] | None:
     if row is None or (row["bytes"] is None and row["path"] is None):
         return None
     try:
-        with Image.open(io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"]) as file:
+        source = io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"]
+        with Image.open(source, formats=decodable_formats()) as file:
             return file.size if min(file.size) else None
     except Exception:  # decoders raise anything for damaged files, which are named when they are decoded
         return None

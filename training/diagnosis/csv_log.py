@@ -47,7 +47,8 @@ def _read(path: Path, file: TextIO, runs: WatchedRuns) -> None:
             continue
         d_loss, g_loss = row[d_at], row[g_at]
         text = row[step_at]
-        step = int(text) if text.isdecimal() else _whole(text)
+        # Python refuses to convert thousands of digits. 18 fit everywhere.
+        step = int(text) if text.isdecimal() and len(text) < 19 else _whole(text)
         if step is None:
             damaged = (line, f"step is {text!r}; it must be a whole number")
             continue

@@ -66,6 +66,6 @@ def _complete_lines(path: Path) -> list[dict[str, Any]]:
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
             lines.append(json.loads(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
     return lines

@@ -1,6 +1,7 @@
 """Reads stats.jsonl, the log of StyleGAN2-ADA, StyleGAN3 and R3GAN."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def read_stats(path: Path, runs: WatchedRuns, loss: str, tags: dict[str, str]) -
     for number, line in enumerate(lines):
         values = {signal: _mean(line[name]) for name, signal in names.items() if name in line}
         step = _mean(line[_STEP]) if _STEP in line else number
-        if None not in values.values() and step is not None:
+        if None not in values.values() and step is not None and math.isfinite(step):
             runs.observe(watched, Signals(round(step), **values))
 
 
@@ -34,7 +35,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(texts):
                 break
             raise TrainingError(f"{path}, line {number}: this is no JSON") from error
@@ -47,4 +48,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _mean(value: Any) -> float | None:
     """Returns the mean of a tick; None for a value that was not measured."""
     mean = value.get("mean") if isinstance(value, dict) else value
-    return float(mean) if isinstance(mean, int | float) else None
+    try:
+        return float(mean) if isinstance(mean, int | float) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf

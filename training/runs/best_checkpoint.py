@@ -7,7 +7,7 @@ from torch import nn
 
 from training.errors import TrainingError
 from training.loop.state import TrainingState
-from training.runs.checkpoints import load_checkpoint
+from training.runs.checkpoints import load_checkpoint, read_best
 from training.runs.folder import RunFolder
 from training.runs.resuming import resume_point
 
@@ -28,7 +28,7 @@ def load_best_generator(run: RunFolder, device: torch.device = torch.device("cpu
     """
     state = TrainingState(run.config, run.labels, device)
     if run.best.exists():
-        best = torch.load(run.best, map_location="cpu", weights_only=True)
+        best = read_best(run.best)
         network = state.emas[best["half_life"]]
         network.load_state_dict(best["generator"])
         return BestGenerator(network, best["images_seen"], best["half_life"])

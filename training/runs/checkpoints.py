@@ -14,6 +14,7 @@ from training.config.schema import Config
 from training.errors import TrainingError
 from training.files import atomic_file
 from training.loop.state import TrainingState
+from training.tensor_files import read_tensors
 
 KEPT_CHECKPOINTS = 2
 
@@ -39,10 +40,21 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
 def load_checkpoint(state: TrainingState, content: dict[str, Any]) -> None:
     """Restores a state from the content of a checkpoint.
 
-    Raises ``TrainingError`` if the checkpoint was written under another configuration.
+    Raises ``TrainingError`` if the checkpoint was written under another configuration, or does not hold that state.
     """
     check_same_run(content["configuration"], state.config)
-    state.load_state_dict(content)
+    try:
+        state.load_state_dict(content)
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise TrainingError(f"the checkpoint does not hold the state of this run: {_brief(error)}") from error
+
+
+def read_best(path: Path) -> dict[str, Any]:
+    """Returns the content of ``best.pt``: the best generator, and its scores. Raises ``TrainingError``."""
+    best = read_tensors(path)
+    if not best.keys() >= {"generator", "half_life", "images_seen", "fxd"}:
+        raise TrainingError(f"{path} does not hold the best generator of a run; put back a copy of it")
+    return best
 
 
 def read_newest(folder: Path) -> dict[str, Any]:
@@ -56,8 +68,10 @@ def read_newest(folder: Path) -> dict[str, Any]:
         )
     for path in reversed(checkpoints(folder)):
         try:
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises whatever its archive reader does
+            content = read_tensors(path)
+            if "configuration" not in content:
+                raise TrainingError(f"{path} is no checkpoint of a run")
+        except (TrainingError, OSError) as error:
             print(f"skipping the unreadable checkpoint {path.name}: {_brief(error)}", file=sys.stderr)
             continue
         return content

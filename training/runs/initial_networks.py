@@ -12,6 +12,7 @@ from models.bundle import DatasetRecord, InitialRecord
 from models.strict import StrictModel
 from training.errors import TrainingError
 from training.files import atomic_file
+from training.tensor_files import read_tensors
 
 RECORD_FILE = "initial.json"
 NETWORKS_FILE = "initial.pt"
@@ -71,9 +72,9 @@ def read_networks(folder: Path, source: InitialSource) -> InitialNetworks:
     """Returns the networks that a run starts from. Raises ``TrainingError`` if its copy is missing or damaged."""
     path = folder / NETWORKS_FILE
     try:
-        networks = torch.load(path, map_location="cpu", weights_only=True)
+        networks = read_tensors(path)
         intact = _sha256(networks) == source.record.weights
-    except Exception as error:  # torch.load raises whatever its archive reader does
+    except Exception as error:  # the file may hold anything by any name
         raise TrainingError(f"cannot read {path}, the networks that the run starts from ({error})") from error
     if not intact:
         raise TrainingError(f"{path} does not hold the networks that the run starts from: its fingerprint differs")

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import Best, TrainingState
 from training.loop.treatment import Decision
 from training.parallel.stopping import unless_stopped
-from training.runs.checkpoints import save_checkpoint, write_tensors
+from training.runs.checkpoints import read_best, save_checkpoint, write_tensors
 from training.runs.folder import RunFolder
 from training.runs.json_lines import append_line, read_lines, truncate_after
 from training.runs.loggers import run_loggers
@@ -179,7 +178,7 @@ class Reporter(Callback):
         """Scores ``best.pt`` as the run is scored now, if an earlier version did it on another number of images."""
         if self._state.best is None or not self._run.best.exists():
             return
-        best = torch.load(self._run.best, map_location="cpu", weights_only=True)
+        best = read_best(self._run.best)
         assert self._run.config.judge is not None
         if best.get("samples", self._run.config.judge.samples) == judge.samples:
             return

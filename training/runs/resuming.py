@@ -9,14 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from training.config.changeable import CHANGEABLE
 from training.config.files import apply_settings, known_keys, parse_config, set_key, value_at
 from training.config.schema import Config
 from training.errors import TrainingError
 from training.loop.state import Best, TrainingState
-from training.runs.checkpoints import check_same_run, checkpoints, read_newest
+from training.runs.checkpoints import check_same_run, checkpoints, read_best, read_newest
 from training.runs.folder import RunFolder, RunStart, with_config
 from training.runs.json_lines import Line, read_lines, write_lines
 from training.runs.loggers import METRICS_FILE
@@ -106,7 +104,7 @@ def _adopt_best(run: RunFolder, state: TrainingState) -> None:
     """
     if not run.best.exists():
         return
-    best = torch.load(run.best, map_location="cpu", weights_only=True)
+    best = read_best(run.best)
     if best["half_life"] in state.emas:
         state.best = Best(best["fxd"], best["images_seen"], best["half_life"])
 

@@ -173,3 +173,19 @@ def test_every_batch_size_is_run_before_the_engine_is_ready(bundles):
     session = onnxruntime.InferenceSession(bundles["conv"].onnx, providers=[CPU])
     engine = Engine(bundles["conv"].card, RecordingSession(session), CPU, 12, Hardware(1))
     assert set(sizes) == set(engine.buckets) == {1, 2, 3, 4, 6, 8, 12}
+
+
+@pytest.mark.parametrize(("images", "sides"), [(1, (64, 64)), (1, (16, 8)), (0, (16, 16))])
+def test_images_of_another_shape_than_the_declared_one_are_refused(bundles, images, sides):
+    """ONNX Runtime only warns of them; they would pass every limit on pixels, and mix the clients of a batch."""
+    card = bundles["mlp"].card
+    session = open_onnxruntime(bundles["mlp"].onnx, CPU, Hardware(1))
+
+    class Lying:
+        get_inputs, get_outputs = session.get_inputs, session.get_outputs
+
+        def run(self, names, feed):
+            return [np.zeros((len(feed["noise"]) * images, *sides, 3), np.uint8)]
+
+    with pytest.raises(BundleError, match=r"mlp/1: generator.onnx generates images of the shape .* instead of"):
+        Engine(card, Lying(), CPU, 4, Hardware(1))

@@ -2,12 +2,16 @@
 
 import codecs
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.limited_memory import run_limited
 from training.config.files import dump_config, load_config, parse_config, preset_names, read_values
 from training.config.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from training.errors import TrainingError
@@ -146,6 +150,72 @@ def test_text_comes_back_as_text(text: str) -> None:
 def test_settings_are_as_strict(setting: str, sentence: str) -> None:
     with pytest.raises(TrainingError, match=re.escape(sentence)):
         load_config("digits", [setting])
+
+
+NINE = ",".join(["*a"] * 9)
+LAUGHS = "a0: &a0 [x]\n" + "".join(
+    f"a{level}: &a{level} [{NINE.replace('*a', f'*a{level - 1}')}]\n" for level in range(1, 30)
+)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{level}: &a{level}\n  <<: [{NINE.replace('*a', f'*a{level - 1}')}]\n" for level in range(1, 30)
+)
+
+
+@pytest.mark.parametrize("text", [LAUGHS, MERGES], ids=["lists", "merges"])
+@pytest.mark.timeout(60)
+def test_aliases_that_explode_are_refused(text: str) -> None:
+    """Nine aliases of nine aliases …: 2 kB that mean 9²⁹ values. PyYAML copies each merge."""
+    assert len(text) < 2048
+    code = "try:\n    parse_yaml(sys.argv[1], 'x.yaml')\nexcept TrainingError as error:\n    print(error)"
+    imports = "from training.config.strict_yaml import parse_yaml\nfrom training.errors import TrainingError"
+    said = run_limited(imports, code, 64, text)
+    assert re.fullmatch(r"x.yaml, line \d+: it holds more than 100000 values, each alias counted; write less", said)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: &a [*a]", "a: &a {b: {c: *a}}", "a: &a [1, [2, *a], 3]", "a: &a\n  <<: *a", "? &k [*k]\n: 1"]
+)
+def test_a_value_that_contains_itself_is_refused(text: str) -> None:
+    with pytest.raises(TrainingError, match="a value contains itself; write it without an alias"):
+        parse_yaml(text, "x.yaml")
+
+
+def test_aliases_that_people_write_are_read() -> None:
+    text = "a: &a {x: 1}\nb: [*a, *a, &b [*a], *b, *b]\nc: *b"
+    assert parse_yaml(text, "x.yaml") == yaml.safe_load(text)
+
+
+def test_a_large_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: 1\n" + "#" * 2**20)
+    with pytest.raises(TrainingError, match=r"x.yaml has more than 1048576 bytes, and is no file of settings"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+_YAML_LINES = st.lists(st.text("abc:-[]{}&*!<>|'\"#%@,? \t01\u2028\x85é", max_size=12), max_size=6).map("\n".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(_YAML_LINES | st.text(max_size=40))
+def test_any_text_is_a_value_or_refused_in_one_line(text: str) -> None:
+    assert_read_or_refused(lambda: parse_yaml(text, "x.yaml"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_value_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(content)
+    assert_read_or_refused(lambda: read_yaml(path, "x.yaml"))
+
+
+def assert_read_or_refused(read: Callable[[], Any]) -> None:
+    refusal = "x.yaml"
+    try:
+        read()
+    except TrainingError as error:
+        refusal = str(error)
+    assert refusal.startswith("x.yaml")
+    assert "\n" not in refusal
 
 
 def test_words_for_true_and_false_work_where_they_are_meant() -> None:

@@ -1,9 +1,12 @@
 """Every damaged file is a broken file with a short reason, never a traceback."""
 
 import io
+import os
 import random
 import struct
+import tracemalloc
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +108,43 @@ def test_the_reason_is_short_and_says_what_to_do(content: bytes | str | None, re
     assert str(caught.value) == reason
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["a.png", "without an ending", "a.eps", None])
+def test_no_image_runs_ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    """Pillow knows EPS by its content, in a row of Parquet or a file called .png, too, and runs ``gs`` on it."""
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    source: bytes | str = EPS
+    if name:
+        source = str(tmp_path / name)
+        Path(source).write_bytes(EPS)
+    with pytest.raises(BrokenPictureError, match="cannot identify image file"):
+        open_picture(source, COLOUR, "a.png")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_text_and_profiles_that_inflate_are_bounded() -> None:
+    """Metadata of a PNG is compressed, too: 256 MB of zeros in 256 kB."""
+    whole = WHOLE["PNG"]
+    squeezed = zlib.compress(bytes(2**28), 9)
+    for kind, head in ((b"zTXt", b"a\0\0"), (b"iCCP", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0")):
+        content = head + squeezed
+        chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        tracemalloc.start()
+        with suppress(BrokenPictureError):
+            open_picture(whole[:33] + chunk + whole[33:], COLOUR, "a.png")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 2**24, kind
+
+
 @pytest.mark.parametrize("error", [MemoryError(), KeyError("x"), struct.error("short"), zlib.error("bad"), EOFError()])
 def test_any_exception_of_a_decoder_means_a_broken_file(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(Image, "open", fail)

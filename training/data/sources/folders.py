@@ -11,11 +11,10 @@ from pathlib import Path
 from PIL import Image
 
 from training.config.schema import Labels
+from training.data.pictures import decodable_formats
 from training.data.sources.names import printable, sorted_names
 from training.errors import TrainingError
 
-_NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
-"""Formats that Pillow registers but cannot decode by itself."""
 _SERVICE_FOLDERS = {
     "#recycle",
     "#snapshot",
@@ -181,22 +180,14 @@ def _name_ending(ending: str) -> str:
 def image_endings() -> frozenset[str]:
     """Returns the endings, in lower case, of the image formats that Pillow can decode here."""
     return frozenset(
-        ending
-        for ending, name in Image.registered_extensions().items()
-        if name == "MPO" or (name in Image.OPEN and name not in _NOT_PICTURES)
+        ending for ending, name in Image.registered_extensions().items() if name == "MPO" or name in decodable_formats()
     )
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in Image.OPEN if name not in _NOT_PICTURES)
 
 
 def _is_image(path: Path) -> bool:
     """Returns whether Pillow recognises a file without an ending as an image."""
     try:
-        with Image.open(path, formats=_formats()):
+        with Image.open(path, formats=decodable_formats()):
             return True
     except Exception:  # decoders raise anything for files of other formats
         return False

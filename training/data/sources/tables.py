@@ -54,6 +54,11 @@ def _parquet_rows(paths: Sequence[Path], config: DataConfig) -> Rows:
                     f"{', '.join(features)}; give files of one data set"
                 )
             count += file.metadata.num_rows
+            if file.metadata.num_rows > path.stat().st_size:  # a few bytes can repeat a row billions of times
+                raise TrainingError(
+                    f"{printable(str(path))} claims {file.metadata.num_rows} rows in {path.stat().st_size} bytes: "
+                    "they cannot all hold an image"
+                )
             if label is not None:
                 values += file.read(columns=[label]).column(label).to_pylist()
     labels, names = encode_labels(values, feature, label) if label is not None else (None, None)
@@ -94,7 +99,20 @@ def _sample_group(path: Path, group: int, column: str, wanted: int, limit: int) 
 
 
 def _row(value: Any) -> Row:
-    return {"bytes": value, "path": None} if isinstance(value, bytes) else value
+    """Returns an image as it stands in a Parquet file, which may come from strangers.
+
+    Raises ``TrainingError`` if the row names a file instead of holding its bytes: that could be any file here.
+    """
+    if value is None or isinstance(value, bytes):
+        return None if value is None else {"bytes": value, "path": None}
+    content, path = value["bytes"], value.get("path")
+    path = path if isinstance(path, str) else None
+    if content is None and path:
+        raise TrainingError(
+            f"a row of the Parquet file names the image {printable(path)} and does not hold it; "
+            "give the folder with the images instead"
+        )
+    return {"bytes": content, "path": path}
 
 
 def _images(paths: Sequence[Path], column: str) -> Iterator[Row]:

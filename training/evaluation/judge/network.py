@@ -24,6 +24,7 @@ from training.device import best_device
 from training.errors import TrainingError
 from training.files import write_atomic
 from training.runs.sampling import in_batches
+from training.tensor_files import read_tensors
 
 SEMANTIC_DIM, TEXTURE_DIM = 64, 16
 """Dimensions of the semantic features, from the last layer, and of the texture features, from the first.
@@ -139,7 +140,7 @@ def load_judge(path: Path) -> Judge:
     Raises ``TrainingError`` if the file holds no judge, or its weights do not match their hash.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
         record = JudgeRecord.model_validate_json(content["record"])
         outputs = len(record.label_names) if record.label_names else ROTATIONS
         network = JudgeNetwork(record.resolution, record.channels, outputs)
@@ -148,7 +149,7 @@ def load_judge(path: Path) -> Judge:
         raise TrainingError(f"there is no judge {path}") from None
     except ValidationError as error:
         raise TrainingError(f"{path} is not a readable judge: {error.errors()[0]['msg']}") from error
-    except Exception as error:  # torch.load passes on any error of its archive reader
+    except Exception as error:  # the file may hold anything by any name
         raise TrainingError(f"{path} is not a judge; python -m training judge writes one") from error
     if (digest := weights_sha256(network)) != record.sha256:
         raise TrainingError(

@@ -1,6 +1,8 @@
 """Parquet files and data sets of the Hub: their images and labels are found whatever the columns are called."""
 
 import io
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from training.errors import TrainingError
 from training.runs.folder import RunFolder
 
 GREY = DataConfig(resolution=16, channels=1, fit="pad")
+
+
+HUB_LAYOUT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def png(value: int = 7) -> bytes:
@@ -250,3 +255,49 @@ def test_a_run_finds_a_file_of_the_hub_s_cache_again(tmp_path: Path) -> None:
     assert loaded.name == "pictures"
     run = RunFolder.create(tmp_path / "run", load_config("digits", []), str(link), loaded)
     assert values(load(Path(run.data.source))) == [1, 2]
+
+
+def test_a_row_that_names_a_file_is_refused_and_the_file_not_read(tmp_path: Path) -> None:
+    """Whoever wrote the Parquet file could name any file of this machine, or a pipe that never ends."""
+    os.mkfifo(tmp_path / "secret.png")
+    path = tmp_path / "a.parquet"
+    images = pa.array([{"bytes": None, "path": str(tmp_path / "secret.png")}] * 4, HUB_LAYOUT)
+    pq.write_table(pa.table({"image": images}), path)
+    with pytest.raises(TrainingError, match=r"names the image .*secret.png and does not hold it; give the folder"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "sentence"),
+    [
+        (pa.array([{"bytes": None, "path": 7}], pa.struct([("bytes", pa.binary()), ("path", pa.int64())])), "image 0"),
+        (pa.array([{"bytes": None}], pa.struct([("bytes", pa.binary())])), "image 0"),
+        (pa.array([7]), "the data has no column of images"),
+        (pa.array([["a"]]), "the data has no column of images"),
+    ],
+)
+def test_columns_of_other_types_than_the_metadata_say_are_refused(tmp_path: Path, column: Any, sentence: str) -> None:
+    metadata = json.dumps({"info": {"features": {"image": {"_type": "Image"}}}})
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": column}).replace_schema_metadata({"huggingface": metadata}), path)
+    with pytest.raises(TrainingError, match=sentence):
+        load(path)
+
+
+def test_labels_of_another_type_than_the_metadata_say_are_refused(tmp_path: Path) -> None:
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["a", "b"]}}
+    table = pa.table({"image": pa.array([{"bytes": b"x", "path": None}], HUB_LAYOUT), "label": pa.array([{"a": 1}])})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}), path)
+    with pytest.raises(TrainingError, match="the column 'label' must hold integers or names, not"):
+        load(path)
+
+
+def test_a_million_rows_in_a_few_kilobytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table({"image": pa.nulls(10**6, pa.binary()), "label": pa.array(np.zeros(10**6, np.int64))}), path
+    )
+    assert path.stat().st_size < 2**14
+    with pytest.raises(TrainingError, match=r"claims 1000000 rows in \d+ bytes: they cannot all hold an image"):
+        load(path)
