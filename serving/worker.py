@@ -9,10 +9,12 @@ import sys
 from serving.config.settings import load_settings
 from serving.loading.start import load_for_process
 from serving.process.logs import configure_logging
+from serving.process.worker import end_with_parent
 
 
 def main() -> None:
     """Starts to load the bundles, and runs BentoML's worker with the same arguments."""
+    end_with_parent()  # first: a fetch that hangs would keep an orphan alive
     settings = load_settings()
     configure_logging(settings.log_format)
     load_for_process(settings, int(sys.argv[sys.argv.index("--worker-id") + 1]))

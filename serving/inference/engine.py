@@ -198,9 +198,8 @@ class Engine:
         compared = -(-_COMPARED_VALUES // (image.height * image.width * image.channels))
         inputs = self._warm_up_inputs(min(max(compared, _MIN_COMPARED_IMAGES), _MAX_COMPARED_IMAGES))
         thorough, brief = len(inputs), {size: max(size, _BRIEFLY_COMPARED_IMAGES) for size in self.buckets}
-        images = self._run_in_batches(
-            brief | {1: thorough, self.max_batch: thorough}, inputs, self._session, map_batches
-        )
+        counts = brief | {self.buckets[0]: thorough, self.max_batch: thorough}
+        images = self._run_in_batches(counts, inputs, self._session, map_batches)
         reference = images[self.max_batch]
 
         def exact(images: Mapping[int, Images]) -> set[int]:

@@ -59,7 +59,11 @@ def test_make_audit_passes_them_to_pip_audit(tmp_path):
     done = subprocess.run(command, cwd=audit.FINDINGS.parents[1], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split()[-1] for line in lines] == ["serving/lock-cpu.txt", "serving/lock-gpu.txt"]
+    assert [line.split()[-1] for line in lines] == [
+        "serving/lock-cpu.txt",
+        "serving/lock-gpu.txt",
+        "serving/lock-remote.txt",
+    ]
     ids = audit.read_ids(audit.FINDINGS.read_text(), audit.locked_packages(), date.min)
     assert all(f"--ignore-vuln {finding}" in line for line in lines for finding in ids)
     assert all("--strict" in line for line in lines)

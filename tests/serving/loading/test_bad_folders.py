@@ -9,11 +9,12 @@ from serving.inference.device import CPU, CUDA, Devices, Hardware, open_onnxrunt
 from serving.inference.engine import _BoundBuffers
 from serving.loading.loader import BundleLoader
 from serving.loading.opening import open_bundle
+from serving.loading.source import BundleFolder
 
 
 def loader_of(root, devices=None):
     opener = partial(open_bundle, devices=devices or Devices("cpu", Hardware(1)), max_batch=2)
-    return BundleLoader(root, opener, threads=2)
+    return BundleLoader(BundleFolder(root), opener, threads=2)
 
 
 def served(loaded):

@@ -98,7 +98,7 @@ def find(hub, tmp_path):
     """Fetches from a URL in a process of its own: the Hub's client reads its address once."""
 
     def find(url):
-        environment = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}"}
+        environment = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HUB_OFFLINE": "0"}
         command = [sys.executable, "-c", FIND, url, str(tmp_path / "cache")]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr

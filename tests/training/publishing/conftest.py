@@ -12,7 +12,8 @@ from models.bundle import Card, DatasetRecord, ImageSpec, Parity, TrainingRecord
 def make_bundle(tmp_path):
     """Returns a function that writes a bundle below a folder of the test, and returns the bundle's folder."""
 
-    def make_bundle(root="made", name="mlp", version=1, graph=b"a graph"):
+    def make_bundle(root="made", name="mlp", version=1, producer="a test"):
+        graph = b"\x12" + bytes([len(producer)]) + producer.encode()  # an ONNX file of its producer's name alone
         card = Card(
             name=name,
             version=version,

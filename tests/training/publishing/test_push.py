@@ -69,7 +69,7 @@ def test_interrupted_push_shows_nothing_and_can_be_repeated(bundle, target, monk
 def test_taken_version_names_a_free_one(bundle, target, make_bundle):
     folder, url = target
     push(bundle, url)
-    other = make_bundle("other", graph=b"another graph")
+    other = make_bundle("other", producer="another test")
     with pytest.raises(
         TrainingError, match="has another generator as mlp/1, and caches keep its images; --version 2 is"
     ):

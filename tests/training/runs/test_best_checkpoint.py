@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ class Scripted:
 
     name = "fxd-scripted-00000000"
     samples = 2000
+    noise_baseline: ClassVar = {"fxd": 100.0, "coverage": 0.0}
 
     def __init__(self, *distances: float) -> None:
         self._distances = list(distances)
