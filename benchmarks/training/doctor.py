@@ -7,6 +7,8 @@ last score is over 1.3 × its best, or its best is over 150 (fid) or half of ``n
 comes no later than the first score after the best that is over 1.3 × the best; without one, any alarm is.
 
 Leaving out: thresholds are chosen anew on all other runs, or on all other losses, and tried on what was left out.
+
+``doctor_runs.csv`` beside this file holds runs of ``doctor_runs.py``: half 0 for choosing, half 1 for the figure.
 """
 
 import argparse
@@ -22,20 +24,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.doctor import thresholds
-from training.doctor.doctor import Doctor
+from training.doctor.doctor import NOT_FINITE, Doctor, Finding
+from training.doctor.rules import Moment
 from training.doctor.signals import KNOWN_LOSSES, known_loss
 
 WORSE = 1.3
 WORST_FID = 150.0
 WORST_SHARE_OF_NOISE = 0.5
 
-GRID: dict[str, tuple[float, ...]] = {
+CRITIC_GRID: dict[str, tuple[float, ...]] = {
+    "UNDECIDED_CRITIC": (0.15, 0.25, 0.35),
+    "INVERTED_CRITIC": (0.8, 0.9, 0.95),
+}
+"""Thresholds of rules that only a Wasserstein critic has, and what each is tried at."""
+OTHER_GRID: dict[str, tuple[float, ...]] = {
     "BURSTS": (0.8, 1.0, 1.3, 1.6, 2.0),
     "FALLEN": (0.3, 0.4, 0.55),
     "DROPPED": (0.4, 0.6, 0.75),
-    "UNDECIDED_CRITIC": (0.15, 0.25, 0.35),
 }
-"""The thresholds that decide most, and what each is tried at."""
+"""Thresholds of rules that it has not."""
+GRID = {**OTHER_GRID, **CRITIC_GRID}
+"""The thresholds that decide most."""
 
 FALSE_ALARM_COSTS = 2
 """Alarms in time that one false alarm outweighs when thresholds are chosen."""
@@ -103,6 +112,46 @@ def doctor_alarm(run: Run) -> Alarm:
     return None
 
 
+class _Recorder(Doctor):
+    """Keeps the moments at which it has looked: they do not depend on thresholds."""
+
+    def __init__(self, loss: str) -> None:
+        super().__init__(loss)
+        self.moments: list[tuple[int, Moment]] = []
+
+    def check(self, step: int, moment: Moment) -> list[Finding]:
+        self.moments.append((step, moment))
+        return super().check(step, moment)
+
+
+class Replay:
+    """One run, whose alarm under other thresholds takes no second look at its rows."""
+
+    def __init__(self, run: Run) -> None:
+        doctor = _Recorder(run.loss)
+        for row in zip(run.steps, run.d_loss, run.g_loss, strict=True):
+            doctor.observe_losses(*row)
+        self._loss, self._moments = run.loss, doctor.moments
+        self._not_finite = [found.step for found in doctor.findings if found.condition.name == NOT_FINITE]
+        self._names = CRITIC_GRID if known_loss(run.loss) == "wasserstein" else OTHER_GRID
+        self._alarms: dict[tuple[float, ...], Alarm] = {}
+
+    def alarm(self, setting: dict[str, float]) -> Alarm:
+        """Returns the step of the first finding under these thresholds."""
+        key = tuple(setting[name] for name in self._names)
+        if key not in self._alarms:
+            with changed(setting):
+                self._alarms[key] = min([*self._first(), *self._not_finite[:1]], default=None)
+        return self._alarms[key]
+
+    def _first(self) -> list[int]:
+        doctor = Doctor(self._loss)
+        for step, moment in self._moments:
+            if found := doctor.check(step, moment):
+                return [found[0].step]
+        return []
+
+
 def simple_alarm(run: Run) -> Alarm:
     """Returns where the discriminator's loss, the median over 1 000 steps, is first below 0.1 of its equilibrium."""
     scales = KNOWN_LOSSES.get(known_loss(run.loss) or "", ())
@@ -145,13 +194,10 @@ def changed(values: dict[str, float]) -> Iterator[None]:
             setattr(thresholds, name, value)
 
 
-def left_out(runs: list[Run], group: Callable[[Run], str]) -> list[Alarm]:
+def left_out(runs: list[Run], replays: list[Replay], group: Callable[[Run], str]) -> list[Alarm]:
     """Returns the alarm of each run under thresholds that were chosen without its group."""
     settings = [dict(zip(GRID, values, strict=True)) for values in product(*GRID.values())]
-    table: list[list[Alarm]] = []
-    for setting in settings:
-        with changed(setting):
-            table.append([doctor_alarm(run) for run in runs])
+    table = [[replay.alarm(setting) for replay in replays] for setting in settings]
     chosen: dict[str, int] = {}
     for name in {group(run) for run in runs}:
         others = [index for index, run in enumerate(runs) if group(run) != name]
@@ -195,12 +241,13 @@ def main() -> None:
     """Prints every run that went wrong or raised an alarm, and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("logs", type=Path, nargs="+", metavar="LOGS.csv")
-    parser.add_argument("--half", type=int, choices=(0, 1), help="only every second run: 0 to choose, 1 for the figure")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="only every second run of the last log")
     parser.add_argument("--no-choosing", action="store_true", help="leave out what chooses thresholds, which is slow")
     options = parser.parse_args()
-    runs = [run for path in options.logs for run in read_runs(path)]
+    logs = [read_runs(path) for path in options.logs]
     if options.half is not None:
-        runs = runs[options.half :: 2]
+        logs[-1] = logs[-1][options.half :: 2]
+    runs = [run for log in logs for run in log]
     alarms, simple = [doctor_alarm(run) for run in runs], [simple_alarm(run) for run in runs]
     print("| run | loss | best at | too late after | doctor | simple rule |\n|---|---|---|---|---|---|")
     for run, alarm, other in zip(runs, alarms, simple, strict=True):
@@ -211,8 +258,10 @@ def main() -> None:
     report("simple rule", runs, simple)
     report("doctor", runs, alarms)
     if not options.no_choosing:
-        report("doctor, each run left out", runs, left_out(runs, lambda run: run.name))
-        report("doctor, each loss left out", runs, left_out(runs, lambda run: known_loss(run.loss) or run.loss))
+        replays = [Replay(run) for run in runs]
+        report("doctor, each run left out", runs, left_out(runs, replays, lambda run: run.name))
+        by_loss = left_out(runs, replays, lambda run: known_loss(run.loss) or run.loss)
+        report("doctor, each loss left out", runs, by_loss)
         print(f"\nThresholds chosen anew: {', '.join(GRID)}")
 
 

@@ -72,6 +72,7 @@ class Doctor:
         self.findings: list[Finding] = []
         self._d_loss, self._g_loss, self._g_gradient = History(), History(), History()
         self._scores = ScoreWatch()
+        self._score_share: float | None = None
         self._next_check = WARM_UP_ROWS
         self._watches = {name: _Watch() for name in CONDITIONS}
 
@@ -80,6 +81,8 @@ class Doctor:
         if fault := signals.non_finite():
             return self._report(NOT_FINITE, signals.step, Reason(fault, {}, math.inf), at_once=True)
         found = []
+        if signals.score is not None and signals.noise_score:
+            self._score_share = signals.score / signals.noise_score
         if signals.g_gradient is not None:
             self._g_gradient.add(signals.g_gradient)
         if signals.d_loss is not None and signals.g_loss is not None:
@@ -110,16 +113,20 @@ class Doctor:
         if self.rows < self._next_check:
             return []
         self._next_check = self.rows + min(max(CHECK_ROWS, self.rows // CHECKS_PER_LENGTH), MAX_CHECK_ROWS)
-        return self._check(step)
+        return self.check(step, self._moment())
 
-    def _check(self, step: int) -> list[Finding]:
-        moment = Moment(
+    def _moment(self) -> Moment:
+        return Moment(
             self.loss,
             KNOWN_LOSSES[self.loss] if self.loss else (),
             self._d_loss.windows(),
             self._g_loss.windows(),
             self._g_gradient.windows() if len(self._g_gradient) >= WARM_UP_ROWS else None,
+            self._score_share,
         )
+
+    def check(self, step: int, moment: Moment) -> list[Finding]:
+        """Applies the rules to one moment of the run and returns the findings that it completes."""
         reasons: dict[str, Reason] = {}
         for rule in RULES:
             if rule.condition not in reasons and (reason := rule.reason(moment)):

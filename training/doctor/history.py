@@ -76,6 +76,11 @@ class Windows:
         return self._values[-max(RECENT_ROWS, int(RECENT_SHARE * len(self._values))) :]
 
     @cached_property
+    def early_values(self) -> Values:
+        """The first half of the run so far, oldest first, without its first rows."""
+        return self._values[SKIPPED_ROWS : max(RECENT_ROWS, len(self._values) // 2)]
+
+    @cached_property
     def latest(self) -> Level:
         """The newest values."""
         return level_of(self.latest_values)
@@ -94,7 +99,7 @@ class Windows:
     @cached_property
     def early(self) -> Level:
         """The first half of the run so far, without its first rows."""
-        return level_of(self._values[SKIPPED_ROWS : max(RECENT_ROWS, len(self._values) // 2)])
+        return level_of(self.early_values)
 
     def rise(self) -> float:
         """Returns how far the recent median lies above the early one, in units of the early spread."""

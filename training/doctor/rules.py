@@ -19,6 +19,8 @@ class Moment:
     g_loss: Windows
     g_gradient: Windows | None = None
     """None for a run that does not log it."""
+    score_share: float | None = None
+    """The latest score over that of noise; None for a run without a judge."""
 
     @property
     def positive(self) -> bool:
@@ -100,6 +102,8 @@ def _jumped(now: Moment) -> Reason | None:
 
 
 def _opposite_shift(now: Moment) -> Reason | None:
+    if now.loss == "wasserstein":  # its distance shrinks as the images get better, and its level is free
+        return None
     discriminator = now.d_loss.shift()
     if abs(discriminator) < limit.SHIFTED:
         return None
@@ -142,13 +146,28 @@ def _unbounded(now: Moment) -> Reason | None:
 def _undecided_critic(now: Moment) -> Reason | None:
     if now.loss != "wasserstein":
         return None
-    share = float((now.d_loss.recent_values >= 0).mean())
-    if share < limit.UNDECIDED_CRITIC:
+    share, early = (float((values >= 0).mean()) for values in (now.d_loss.recent_values, now.d_loss.early_values))
+    # A critic that has not decided yet, or decides ever better, lags behind a generator that may well learn from it.
+    if share < limit.UNDECIDED_CRITIC or share <= early or early >= limit.DECIDED_CRITIC:
         return None
     return Reason(
-        f"in {share:.0%} of recent rows the critic rates generated images above real ones, so its loss is no distance",
-        {"share": share},
+        f"in {share:.0%} of recent rows the critic rates generated images above real ones, so its loss is no distance; "
+        f"in the first half of the run it was {early:.0%}",
+        {"share": share, "early_share": early},
         _margin(share, limit.UNDECIDED_CRITIC),
+    )
+
+
+def _inverted_critic(now: Moment) -> Reason | None:
+    if now.loss != "wasserstein":
+        return None
+    share = float((now.d_loss.recent_values >= 0).mean())
+    if share < limit.INVERTED_CRITIC:
+        return None
+    return Reason(
+        f"the critic's loss is above 0 in {share:.0%} of recent rows: it does not follow the generator",
+        {"share": share},
+        _margin(share, limit.INVERTED_CRITIC),
     )
 
 
@@ -166,6 +185,9 @@ def _oscillates(now: Moment) -> Reason | None:
 
 
 def _cannot_tell(now: Moment) -> Reason | None:
+    # Losses alone cannot tell a discriminator that learns nothing from a generator that has won; a score can.
+    if now.score_share is None or now.score_share < limit.STUCK_SCORE:
+        return None
     discriminator, generator = now.d_loss.recent, now.g_loss.recent
     for scale in now.scales:
         room = limit.AT_EQUILIBRIUM * scale.d_loss
@@ -174,8 +196,8 @@ def _cannot_tell(now: Moment) -> Reason | None:
         ):
             return Reason(
                 f"the losses stay at {discriminator.median:.4g} and {generator.median:.4g}, where the discriminator "
-                "cannot tell",
-                {"d_loss": discriminator.median, "g_loss": generator.median},
+                f"cannot tell, and the score is {now.score_share:.0%} of that of noise",
+                {"d_loss": discriminator.median, "g_loss": generator.median, "score_share": now.score_share},
                 1.0,
             )
     return None
@@ -219,6 +241,7 @@ RULES = (
     Rule("divergence", _jumped),
     Rule("divergence", _opposite_shift),
     Rule("critic_drift", _undecided_critic),
+    Rule("critic_drift", _inverted_critic),
     Rule("oscillation", _oscillates),
     Rule("discriminator_too_weak", _cannot_tell),
 )

@@ -49,6 +49,11 @@ OSCILLATING_LEVEL = 0.3
 UNDECIDED_CRITIC = 0.25
 """Share of recent rows in which a critic rates generated images above real ones. The thirty: 0.18 for the healthy
 critic, 0.29 and more for the two that went wrong."""
+DECIDED_CRITIC = 0.5
+"""The same share in the first half of the run, below which the critic could decide then: it was right in most rows."""
+INVERTED_CRITIC = 0.9
+"""The same share, recent, from which a critic is as good as always wrong, whatever it was before. Of five critics of
+``benchmarks/training/doctor_runs.csv``: 0.83 at most in three that went well, 0.93 and more in two that did not."""
 AT_EQUILIBRIUM = 0.02
 """Relative distance of both losses from the values at which the discriminator cannot tell. The thirty: never near."""
 

@@ -73,3 +73,11 @@ def test_no_rule_holds_for_losses_that_drift_with_little_noise() -> None:
         g_loss = Windows(1 + 0.8 * ROW / ROWS + noise * NOISE[1])
         moment = Moment("hinge", KNOWN_LOSSES["hinge"], d_loss, g_loss)
         assert [rule.reason.__name__ for rule in RULES if rule.reason(moment)] == []
+
+
+@pytest.mark.parametrize(("late", "held"), [(0.3, []), (0.6, ["_undecided_critic"])])
+def test_a_critic_that_decides_better_than_before_is_not_reported(late: float, held: list[str]) -> None:
+    """Its share of rows above 0 is still large, but smaller than in the first half, where it was 45 %."""
+    rising = np.diff(np.floor(np.cumsum(np.where(ROW < ROWS // 2, 0.45, late))), prepend=0) > 0
+    moment = Moment("wasserstein", (), Windows(np.where(rising, 1.0, -1.0)), Windows(NOISE[1]))
+    assert [rule.reason.__name__ for rule in RULES if rule.reason(moment)] == held
