@@ -13,6 +13,8 @@ from models import bundle as bundle_module
 from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError, BundleUnreadableError, read_bundle, write_bundle
 from tests.limited_memory import run_limited
 from tests.models.test_bundle import GRAPH, make_card
+from training.errors import TrainingError
+from training.evaluation.target import _open_bundle
 
 FILES = (CARD_FILE, GENERATOR_FILE)
 
@@ -144,6 +146,12 @@ def test_a_deep_card_is_refused(folder: Path) -> None:
     (folder / CARD_FILE).write_text(text.replace('"configuration": {', f'"configuration": {{"a": {deep}, '))
     with pytest.raises(BundleError, match="not a valid card: Invalid JSON: recursion limit exceeded"):
         read_bundle(folder)
+
+
+def test_evaluating_a_graph_that_cannot_be_opened_is_one_line(folder: Path) -> None:
+    with pytest.raises(TrainingError, match=r"^shapes/1: cannot be run: .*") as caught:
+        _open_bundle(folder)
+    assert "\n" not in str(caught.value)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

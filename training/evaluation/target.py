@@ -165,6 +165,8 @@ def _open_bundle(path: Path) -> EvalTarget:
         check_signature(card, map(_tensor, session.get_inputs()), map(_tensor, session.get_outputs()))
     except BundleError as error:
         raise TrainingError(str(error)) from error
+    except Exception as error:  # ONNX Runtime raises many kinds of exceptions for a faulty graph
+        raise TrainingError(f"{path.parent.name}/{path.name}: cannot be run: {' '.join(str(error).split())}") from error
 
     def run(noise: NDArray[np.float32], label: NDArray[np.int64] | None) -> Images:
         feeds = {"noise": noise, "truncation": np.ones(len(noise), np.float32)}
