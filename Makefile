@@ -3,6 +3,7 @@
 #   make test    installs everything, runs the whole test suite
 #   make bench   measures the tables of docs/performance.md on this machine (needs wrk and a C compiler)
 #   make gpu-check   checks service and trainer on this machine's NVIDIA GPU, in less than three minutes
+#   make soak    runs the long fault and load tests, for hours (needs nginx or HAProxy for some)
 #   make lock    writes the hashes of the image's packages, after a change of constraints.txt
 #   make audit   asks PyPI for known vulnerabilities of the image's packages
 #   make install installs what training, tests and lint need, and runs nothing
@@ -20,7 +21,7 @@ ONNXRUNTIME := $(shell nvidia-smi --list-gpus >/dev/null 2>&1 && echo gpu || ech
 export BENTOML_HOME ?= $(CURDIR)/.bentoml/$(PORT)
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve test install lint format bench gpu-check lock audit clean
+.PHONY: serve test install lint format bench gpu-check soak lock audit clean
 
 # At a keyboard no load balancer has to learn of the end: Ctrl-C does not linger.
 # A relative FIGMENT_MODELS is relative to the shell's folder. With make -C, that is not make's folder.
@@ -58,6 +59,10 @@ bench: .venv/everything
 # GPU_CHECK="--only driver,images" runs some of the checks; --help lists them.
 gpu-check: .venv/everything
 	$(BIN)/python -m benchmarks.gpu $(GPU_CHECK)
+
+# SOAK="--only fuzz --smoke" runs some of the tests, in seconds; --help lists them.
+soak: .venv/everything
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 # The tools have an environment of their own: what they need must not decide what is locked or audited.
 TOOLS := .venv-tools/bin

@@ -1,4 +1,4 @@
-"""Runs all benchmarks but ``gpu``, or the named ones: ``python -m benchmarks [NAME …] [--smoke] [--out FOLDER]``.
+"""Runs benchmarks: ``python -m benchmarks [NAME …] [--smoke] [--out FOLDER]``. All but ``gpu`` and ``soak`` by default.
 
 A benchmark is a package or module of this folder with ``run(smoke, out)``. It prints a table, and writes ``NAME.json``
 to the folder ``out``.
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import benchmarks
 
-NOT_BY_DEFAULT = {"gpu"}
-"""Runs only by name: it is no comparison of speeds, and fails without a GPU."""
+NOT_BY_DEFAULT = {"gpu", "soak"}
+"""Run only by name, since they compare no speeds: ``gpu`` fails without a GPU, ``soak`` takes hours."""
 
 
 def main() -> None:
