@@ -94,6 +94,9 @@ def _jumped(now: Moment) -> Reason | None:
     latest, before = now.d_loss.latest, now.d_loss.before
     if not now.positive or latest.median <= limit.JUMPED * before.median or now.d_loss.shift() < limit.STANDS_OUT:
         return None
+    # Up to where it cannot tell, a discriminator's loss rises because the generator gets better.
+    if latest.median <= max((scale.d_loss for scale in now.scales), default=now.d_loss.early.high):
+        return None
     return Reason(
         f"the discriminator's loss has jumped from {before.median:.3g} to {latest.median:.3g}",
         {"median": latest.median, "median_before": before.median},
@@ -104,18 +107,16 @@ def _jumped(now: Moment) -> Reason | None:
 def _opposite_shift(now: Moment) -> Reason | None:
     if now.loss == "wasserstein":  # its distance shrinks as the images get better, and its level is free
         return None
-    discriminator = now.d_loss.shift()
-    if abs(discriminator) < limit.SHIFTED:
-        return None
-    generator = now.g_loss.shift()
-    if abs(generator) < limit.GENERATOR_SHIFTED or discriminator * generator > 0:
+    discriminator, generator = now.d_loss.shift(), now.g_loss.shift()
+    # The other way round, the generator gets better.
+    if discriminator > -limit.SHIFTED or generator < limit.GENERATOR_SHIFTED:
         return None
     return Reason(
         f"both losses have left their range: the discriminator's went from {now.d_loss.before.median:.3g} to "
         f"{now.d_loss.latest.median:.3g}, the generator's from {now.g_loss.before.median:.3g} to "
         f"{now.g_loss.latest.median:.3g}",
         {"discriminator_shift": discriminator, "generator_shift": generator},
-        _margin(abs(discriminator), limit.SHIFTED),
+        _margin(-discriminator, limit.SHIFTED),
     )
 
 
@@ -147,8 +148,8 @@ def _undecided_critic(now: Moment) -> Reason | None:
     if now.loss != "wasserstein":
         return None
     share, early = (float((values >= 0).mean()) for values in (now.d_loss.recent_values, now.d_loss.early_values))
-    # A critic that has not decided yet, or decides ever better, lags behind a generator that may well learn from it.
-    if share < limit.UNDECIDED_CRITIC or share <= early or early >= limit.DECIDED_CRITIC:
+    # A critic that never was decided, or decides ever better, lags behind a generator that may well learn from it.
+    if not early < limit.UNDECIDED_CRITIC <= share:
         return None
     return Reason(
         f"in {share:.0%} of recent rows the critic rates generated images above real ones, so its loss is no distance; "
@@ -235,11 +236,11 @@ RULES = (
     Rule("discriminator_overpowers", _bursts),
     Rule("discriminator_overpowers", _fallen),
     Rule("discriminator_overpowers", _dropped),
+    Rule("discriminator_overpowers", _opposite_shift),
     Rule("vanished_gradient", _vanished),
     Rule("divergence", _exploded),
     Rule("divergence", _unbounded),
     Rule("divergence", _jumped),
-    Rule("divergence", _opposite_shift),
     Rule("critic_drift", _undecided_critic),
     Rule("critic_drift", _inverted_critic),
     Rule("oscillation", _oscillates),

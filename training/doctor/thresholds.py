@@ -38,19 +38,17 @@ STANDS_OUT = 0.5
 """Change of the latest loss in units of its spread before, beside ``DROPPED`` and ``JUMPED``: the median of a loss with
 bursts doubles and halves by chance."""
 SHIFTED, GENERATOR_SHIFTED = 1.5, 1.0
-"""Change of the latest losses of the discriminator and the generator in opposite directions, in units of their spread
-before. The thirty: both changed by 0.5 at most. Independent of a constant in the loss, such as that of a classifier;
-the source is a margin of two over that."""
+"""Fall of the discriminator's latest loss, and rise of the generator's, in units of their spread before. The thirty:
+both changed by 0.5 at most. Independent of a constant in the loss, such as that of a classifier; the source is a margin
+of two over that."""
 EXPLODED = 5.0
 """Rise of the generator's loss since the first half of the run, in units of its spread there, and its recent size over
 the earlier one; of the discriminator's loss, the size alone. The thirty: the rise is 0.7 at most, of a critic 1.9."""
 OSCILLATING_LEVEL = 0.3
 """Share of the equilibrium above which bursts are swings of both players, not a discriminator that has won."""
 UNDECIDED_CRITIC = 0.25
-"""Share of recent rows in which a critic rates generated images above real ones. The thirty: 0.18 for the healthy
-critic, 0.29 and more for the two that went wrong."""
-DECIDED_CRITIC = 0.5
-"""The same share in the first half of the run, below which the critic could decide then: it was right in most rows."""
+"""Share of rows in which a critic rates generated images above real ones, reached recently and not in the first half of
+the run. The thirty: 0.18 for the healthy critic, 0.29 and more for the two that went wrong."""
 INVERTED_CRITIC = 0.9
 """The same share, recent, from which a critic is as good as always wrong, whatever it was before. Of five critics of
 ``benchmarks/training/doctor_runs.csv``: 0.83 at most in three that went well, 0.93 and more in two that did not."""
