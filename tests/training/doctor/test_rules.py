@@ -41,7 +41,7 @@ def _jumped() -> Losses:
 
 
 def _opposite_shift() -> Losses:
-    """The discriminator suddenly wins. A constant of 10 hides the change from every ratio, as a classifier's loss does."""
+    """The discriminator suddenly wins. A constant of 10 hides it from every ratio, as a classifier's loss does."""
     new = ROW >= ROWS - 22
     return 10 - 0.5 * new + 0.05 * NOISE[0], 1 + 0.5 * new + 0.05 * NOISE[1]
 
