@@ -21,6 +21,7 @@ class Case:
         self._signals: list[Signals] = []
         self._open: list[Finding] = []
         self._bad_scores: list[int] = []
+        self._stuck = False
         self._treated_at = 0
         self.best = math.inf
         """The best score so far."""
@@ -99,24 +100,25 @@ class Case:
             return True
         if self._judged:
             patience = limit.AFTER_TREATMENT if self.treatments else 1
-            return sum(scored >= finding.began for scored in self._bad_scores) >= patience * scores
+            needed = patience * (scores - 1 if self._stuck else scores)
+            return sum(scored >= finding.began for scored in self._bad_scores) >= needed
         return step - max(finding.step, self._treated_at) >= share * step
 
     def _compare(self, step: int, score: float, noise_score: float | None) -> None:
         """Takes a score. One that is neither bad nor a new best only interrupts a series of bad ones.
 
-        After a treatment, so does one that is well below the score before: the run recovers.
+        So does a bad one that is better than the one before: the run recovers.
         """
-        stuck = (
+        self._stuck = (
             noise_score is not None
             and score > limit.STUCK_SCORE * noise_score
             and score > limit.STUCK_CHANGE * self.best
         )
-        recovers = self.treatments > 0 and score < limit.STUCK_CHANGE * self.latest
-        if (score > limit.WORSE_SCORE * self.best or stuck) and not recovers:
+        recovers = score < limit.RECOVERING * self.latest
+        if (score > limit.WORSE_SCORE * self.best or self._stuck) and not recovers:
             self._bad_scores.append(step)
         else:
             self._bad_scores.clear()
-        if score < self.best and not stuck:
+        if score < self.best and not self._stuck:
             self._open.clear()
         self.best, self.latest = min(self.best, score), score

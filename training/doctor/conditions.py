@@ -114,7 +114,7 @@ CONDITIONS = {
             "Export the best checkpoint, not the last. To train longer, let the learning rates fall, and augment if "
             "the images are few.",
             ("generator_optimizer.schedule=cosine", "discriminator_optimizer.schedule=cosine"),
-            ("slow_down", "regularise", "augment"),
+            ("penalise", "slow_down", "regularise", "augment"),
         ),
         Condition(
             "data_fault",

@@ -73,10 +73,14 @@ A choice, below ``DEGRADED``."""
 STUCK_SCORE, STUCK_CHANGE = 0.5, 0.9
 """Score over that of noise, and over the best one before, above both of which a run gets nowhere, which confirms a
 finding, too."""
-TREATED_SCORES, LOST_SCORES = 2, 3
-"""Scorings in a row that confirm a finding before it is treated, and before the run is given up."""
+RECOVERING = 0.95
+"""Score over the one before it, below which a bad run recovers: it is left alone."""
+TREATED_SCORES, LOST_SCORES = 3, 4
+"""Bad scores in a row that confirm a finding before it is treated, and before the run is given up; one fewer for a run
+that gets nowhere, which has nothing to lose. With two, ``benchmarks/training/doctor_treat.py`` treated runs that swung
+back by themselves within three scores, and made two of them worse."""
 TREATED_SHARE, LOST_SHARE = 0.1, 0.3
-"""Without a judge: the share of the run so far for which a finding stands before the same. All six are choices: a
+"""Without a judge: the share of the run so far for which a finding stands before the same. All seven are choices: a
 healthy run should neither be treated nor given up for a false alarm."""
 AFTER_TREATMENT = 2
 """How many times as many scores are needed once a run has been treated: a discriminator with a new penalty needs some

@@ -20,19 +20,27 @@ MAX_PENALTY, MIN_RATE = 100.0, 1e-6
 PLAYERS = ("generator", "discriminator")
 
 
+def penalise(config: Config) -> Settings | None:
+    """Returns a penalty of the discriminator's slope where there is none; for a critic, also where it has only R1."""
+    critic = config.loss == "wasserstein" and not family_of(config.network).normalises_over_batch(config.network)
+    if critic and not config.regularization.gradient_penalty:
+        return {"regularization.gradient_penalty": FIRST_GRADIENT_PENALTY}
+    return None if _penalties(config) else {"regularization.r1": FIRST_R1}
+
+
 def regularise(config: Config) -> Settings | None:
     """Returns a stronger penalty of the discriminator's slope, or a first one."""
-    regularization = config.regularization
-    given = [name for name in ("r1", "r2", "gradient_penalty") if getattr(regularization, name)]
-    critic = config.loss == "wasserstein" and not family_of(config.network).normalises_over_batch(config.network)
-    if critic and not regularization.gradient_penalty:
-        return {"regularization.gradient_penalty": FIRST_GRADIENT_PENALTY}
-    if not given:
-        return {"regularization.r1": FIRST_R1}
-    values = {name: max(getattr(regularization, name) * STRONGER, _first(name, given)) for name in given}
+    given = _penalties(config)
+    if first := penalise(config):
+        return first
+    values = {name: max(getattr(config.regularization, name) * STRONGER, _first(name, given)) for name in given}
     if max(values.values()) > MAX_PENALTY:
         return None
     return {f"regularization.{name}": value for name, value in values.items()}
+
+
+def _penalties(config: Config) -> list[str]:
+    return [name for name in ("r1", "r2", "gradient_penalty") if getattr(config.regularization, name)]
 
 
 def _first(name: str, given: list[str]) -> float:
@@ -67,7 +75,7 @@ def roll_back(config: Config) -> Settings | None:
 
 
 REMEDIES: dict[str, Callable[[Config], Settings | None]] = {
-    remedy.__name__: remedy for remedy in (regularise, slow_down, slow_discriminator, augment, roll_back)
+    remedy.__name__: remedy for remedy in (penalise, regularise, slow_down, slow_discriminator, augment, roll_back)
 }
 """Name → remedy. It returns None where it cannot be applied, or has reached its bound."""
 

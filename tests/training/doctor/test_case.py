@@ -48,11 +48,20 @@ def names(findings: list[Finding]) -> list[str]:
 def test_the_judge_must_confirm_a_finding() -> None:
     case = sick(judged=True)
     assert not case.to_treat(FOUND)
-    assert not case.to_treat(score(case, 11.5))
-    step = score(case, 12.0, start=1_200)
+    assert not case.to_treat(score(case, 11.5, 11.5))
+    step = score(case, 12.0, start=1_300)
     assert names(case.to_treat(step)) == ["discriminator_overpowers"]
     assert case.lost(step) is None
-    assert case.lost(score(case, 13.0, start=1_300)) is not None
+    assert case.lost(score(case, 13.0, start=1_400)) is not None
+
+
+def test_a_run_that_swings_back_is_left_alone() -> None:
+    """It has not reached its best again, but each swing ends by itself."""
+    case = sick(judged=True)
+    for number in range(5):
+        step = score(case, 14.0, 30.0, 20.0, start=1_100 + 300 * number)
+        assert not case.to_treat(step)
+        assert case.lost(step) is None
 
 
 def test_a_new_best_score_ends_a_finding() -> None:
@@ -66,9 +75,9 @@ def test_a_new_best_score_ends_a_finding() -> None:
 
 def test_bad_scores_must_come_in_a_row_and_after_the_finding_began() -> None:
     case = sick(judged=True)
-    assert not case.to_treat(score(case, 12.0, 10.5, 12.0, 10.5))
+    assert not case.to_treat(score(case, 12.0, 12.0, 10.5, 12.0, 12.0, 10.5))
     early = Case("hinge", judged=True)
-    score(early, 10.0, 12.0, 13.0, start=500)
+    score(early, 10.0, 12.0, 13.0, 14.0, start=500)
     early.observe(Signals(FOUND, 1.0, 1.0))
     assert not early.to_treat(FOUND)
 
@@ -77,7 +86,7 @@ def test_a_run_that_never_was_good_is_stuck() -> None:
     case = Case("hinge", judged=True)
     case.observe(Signals(900, score=80.0, noise_score=NOISE))
     case.observe(Signals(FOUND, 1.0, 1.0))
-    assert case.to_treat(score(case, 79.0, 78.0)), "near noise, and hardly better"
+    assert case.to_treat(score(case, 79.0, 78.0)), "near noise, and hardly better: it has nothing to lose"
     assert not case.worse
     improving = Case("hinge", judged=True)
     improving.observe(Signals(900, score=80.0, noise_score=NOISE))
@@ -98,25 +107,25 @@ def test_without_a_judge_a_finding_must_stand_for_a_share_of_the_run() -> None:
 
 def test_after_a_treatment_that_goes_back_the_run_is_observed_anew() -> None:
     case = sick(judged=True)
-    step = score(case, 12.0, 13.0)
+    step = score(case, 12.0, 13.0, 14.0)
     case.treated(step, returned_to=900)
     assert case.standing() == []
     assert case.rows == 0
     assert case.best == 10.0, "its best score stays"
-    assert not case.to_treat(score(case, 12.0, 13.0, 14.0, start=1_300)), "bad scores without a finding"
+    assert not case.to_treat(score(case, *[14.0] * 8, start=1_400)), "bad scores without a finding"
 
 
 def test_a_treatment_gets_twice_the_time() -> None:
     case = sick(judged=True)
-    step = score(case, 12.0, 12.0)
+    step = score(case, 12.0, 12.0, 12.0)
     for number in range(limit.MAX_TREATMENTS - 1):
         assert case.to_treat(step)
         case.treated(step, returned_to=None)
         start = 2_000 + 1_000 * number
-        assert not case.to_treat(score(case, 12.0, 12.0, 12.0, start=start))
-        step = score(case, 12.0, start=start + 300)
+        assert not case.to_treat(score(case, *[12.0] * 5, start=start))
+        step = score(case, 12.0, start=start + 500)
     case.treated(step, returned_to=None)
-    step = score(case, *[12.0] * 5, start=5_000)
+    step = score(case, *[12.0] * 7, start=5_000)
     assert not case.to_treat(step), "three at most"
     assert case.lost(step) is None
     assert case.lost(score(case, 12.0, start=6_000)) is not None
@@ -124,6 +133,6 @@ def test_a_treatment_gets_twice_the_time() -> None:
 
 def test_a_treated_run_that_recovers_is_left_alone() -> None:
     case = sick(judged=True)
-    case.treated(score(case, 40.0, 60.0), returned_to=None)
+    case.treated(score(case, 40.0, 60.0, 60.0), returned_to=None)
     assert not case.to_treat(score(case, 50.0, 40.0, 32.0, 25.0, 20.0, 16.0, 14.0, start=2_000))
     assert case.standing(), "but it has not reached its best"

@@ -18,6 +18,8 @@ def test_every_condition_names_remedies_that_exist() -> None:
 @pytest.mark.parametrize(
     ("remedy", "settings", "changes"),
     [
+        ("penalise", [], {"regularization.r1": [0.0, 1.0]}),
+        ("penalise", ["regularization.r1=2"], None),
         ("regularise", [], {"regularization.r1": [0.0, 1.0]}),
         ("regularise", ["regularization.r1=2"], {"regularization.r1": [2.0, 8.0]}),
         ("regularise", ["regularization.r1=0.000001"], {"regularization.r1": [0.000001, 0.1]}),

@@ -148,14 +148,7 @@ def test_stop_ends_a_lost_run_and_changes_no_step(
     ("condition", "remedy", "changed"),
     [
         ("discriminator_overpowers", "regularise", {"regularization.r1": [0.0, 1.0]}),
-        (
-            "late_degradation",
-            "slow_down",
-            {
-                "generator_optimizer.learning_rate": [0.0002, 0.00005],
-                "discriminator_optimizer.learning_rate": [0.0002, 0.00005],
-            },
-        ),
+        ("late_degradation", "penalise", {"regularization.r1": [0.0, 1.0]}),
         (
             "discriminator_overfits",
             "augment",
@@ -217,7 +210,7 @@ def test_a_treatment_goes_on_from_earlier_networks_with_fresh_noise(
 def test_a_treated_run_keeps_what_the_user_then_sets(
     tmp_path: Path, train: Callable[..., None], digits: Path, falls_ill: Falls
 ) -> None:
-    falls_ill("late_degradation", 160)
+    falls_ill("not_finite", 160)
     run = tmp_path / "run"
     train("fit", "digits", "--data", digits, "--out", run, *arguments(*SETTINGS, "images=320", "doctor=treat"))
     rate = "discriminator_optimizer.learning_rate"
@@ -277,7 +270,7 @@ def test_the_judge_ends_a_run_whose_best_is_over(tmp_path: Path, digits: Path) -
     run, state = judged(tmp_path, digits, "stop")
     assert state.given_up is not None
     assert state.given_up.startswith("the best is over (late_degradation): the score is 22.8; the best was 10 at 320")
-    assert state.images_seen == 528, "the row after the third score in a row over 1.1 × the best"
+    assert state.images_seen == 592, "the row after the fourth score in a row over 1.1 × the best"
     assert torch.load(run.best, weights_only=True)["images_seen"] == 320
     assert not (tmp_path / "resumed").exists()
 
