@@ -44,6 +44,11 @@ def rejection(*statuses: int, request_id: bytes | None = None) -> Expected:
     return Expected(frozenset(statuses), request_id)
 
 
+def _posts(known: Sequence[Known]) -> list[Known]:
+    """Returns the requests with a body that get images."""
+    return [one for one in known if one.body is not None and one.answer is not None and one.answer.status == 200]
+
+
 def packets(data: bytes, cuts: Sequence[int]) -> tuple[Step, ...]:
     """Returns the steps that send bytes in packets, cut at these places."""
     at = sorted({0, *(cut for cut in cuts if 0 < cut < len(data)), len(data)})
@@ -64,7 +69,7 @@ class SplitPackets:
     """Requests cut at every place: each of a few shapes, in two packets. When all are done, into many packets."""
 
     def __init__(self, known: Sequence[Known]) -> None:
-        posts = [request for request in known if request.body is not None and request.makes_images]
+        posts = _posts(known)
         others = [request for request in known if request.method == "HEAD" or request.target.startswith("/images/")]
         self._shapes = (posts[0], posts[0], posts[6], others[0], others[-1])
         self.places = [
@@ -155,7 +160,7 @@ def upgrade_offer(random: Random, ids: Ids, known: Sequence[Known]) -> Attempt:
 
 def wrong_length(random: Random, ids: Ids, known: Sequence[Known]) -> Attempt:
     """Returns a request whose ``Content-Length`` is invalid, too long or too short, with another one in its body."""
-    post = random.choice([request for request in known if request.body is not None and request.makes_images])
+    post = random.choice(_posts(known))
     request_id, inner, body = next(ids), next(ids), post.body or b""
     kind = "wrong Content-Length"
     invalid = [
@@ -187,7 +192,7 @@ def wrong_length(random: Random, ids: Ids, known: Sequence[Known]) -> Attempt:
 
 def wrong_chunks(random: Random, ids: Ids, known: Sequence[Known]) -> Attempt:
     """Returns a request in chunks with an error in them, or with parts that are allowed and rarely used."""
-    post = next(request for request in known if request.body is not None and request.makes_images)
+    post = random.choice(_posts(known))
     request_id, inner, body = next(ids), next(ids), post.body or b""
     head = post.head(request_id, "Transfer-Encoding: chunked")
     size = b"%x" % len(body)

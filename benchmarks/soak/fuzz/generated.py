@@ -66,24 +66,12 @@ _BODIES = st.none() | (
 )
 
 _VALUES = st.text(string.printable[:95], max_size=30).map(str.strip)
+_HEADER_NAMES = [
+    *("Accept", "Content-Type", "If-None-Match", "Range", "Origin", "Authorization", "Expect", "traceparent"),
+    *("Content-Encoding", "Inference-Header-Content-Length", "Cookie", "X-Forwarded-For", "Accept-Encoding"),
+]
 _HEADERS = st.dictionaries(
-    st.sampled_from(
-        [
-            "Accept",
-            "Content-Type",
-            "If-None-Match",
-            "Range",
-            "Origin",
-            "Authorization",
-            "Expect",
-            "traceparent",
-            "Content-Encoding",
-            "Cookie",
-            "Inference-Header-Content-Length",
-            "X-Forwarded-For",
-            "Accept-Encoding",
-        ]
-    ),
+    st.sampled_from(_HEADER_NAMES),
     st.sampled_from(["application/json", "*/*", "image/webp;q=0.5", "100-continue", "gzip", "bytes=0-", "12", "*"])
     | _VALUES,
     max_size=4,

@@ -126,7 +126,7 @@ def judge(attempt: Attempt, played: Played, deadline: float) -> str | None:
         return f"{len(played.answers)} answers to {len(attempt.expected)} requests"
     if len(played.answers) < len(attempt.expected) and not attempt.may_end and attempt.then is not Then.ANY:
         return f"the connection ended after {len(played.answers)} of {len(attempt.expected)} answers"
-    if played.unread and not attempt.may_end:
+    if played.unread and played.ended and not attempt.may_end:
         return f"the connection ended within an answer: {played.unread[:200]!r}"
     for number, answer in enumerate(played.answers):
         expected = attempt.expected[min(number, len(attempt.expected) - 1)]
