@@ -13,7 +13,7 @@ from benchmarks.soak.fuzz import clients, framing, noise
 from benchmarks.soak.fuzz.attempt import Attempt, Ids, Leave, Then
 from benchmarks.soak.fuzz.footprint import connections
 from benchmarks.soak.fuzz.framing import HONEST, SplitPackets, answer_to
-from benchmarks.soak.fuzz.known import Known
+from benchmarks.soak.fuzz.known import MANY_IMAGES, Known
 from benchmarks.soak.fuzz.play import Played, judge, play
 
 AT_ONCE = 64
@@ -48,11 +48,15 @@ class Tally:
 class Campaign:
     """All attempts of a run against one service. Every attempt follows from the seed and its number."""
 
-    def __init__(self, server: Server, known: Sequence[Known], seed: int, deadline: float, keep_alive: float) -> None:
+    def __init__(
+        self, server: Server, known: Sequence[Known], seed: int, deadline: float, keep_alive: float, crowd: int = 0
+    ) -> None:
+        """``crowd`` is the number of clients that ask for many images all the time, to fill the service's queue."""
         self.tallies: dict[str, Tally] = {}
         self._server, self._known, self._seed = server, known, seed
         self._deadline = deadline
         self._honest = 0
+        self._crowd = crowd
         self._seconds = deadline + keep_alive + _SLACK
         self._held: list[tuple[Tally, Played]] = []
         self.split = SplitPackets(known)
@@ -103,18 +107,20 @@ class Campaign:
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for client in range(_HONEST_CLIENTS):
-                group.create_task(self._be_honest(client, over))
+                group.create_task(self._be_honest(client, self._known, over))
+            for client in range(self._crowd):
+                group.create_task(self._be_honest(_HONEST_CLIENTS + client, [MANY_IMAGES], over))
             await asyncio.gather(*(work() for _ in range(AT_ONCE)))
             over.set()
         await self._await_end_of_held()
 
-    async def _be_honest(self, client: int, over: asyncio.Event) -> None:
+    async def _be_honest(self, client: int, known: Sequence[Known], over: asyncio.Event) -> None:
         """Sends known requests, one or two on a connection, as long as the attempts run."""
         while not over.is_set():
-            number = _HONEST_NUMBERS + client * 10_000_000 + self._honest
+            number = _HONEST_NUMBERS + client * 5_000_000 + self._honest
             self._honest += 1
             random, ids = Random(f"{self._seed}:honest:{number}"), Ids(number)
-            requests = random.choices(self._known, k=random.choice([1, 1, 2]))
+            requests = random.choices(known, k=random.choice([1, 1, 2]))
             expected, data = [], b""
             for request in requests:
                 request_id = next(ids)

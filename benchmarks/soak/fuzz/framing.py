@@ -33,10 +33,10 @@ _GARBAGE = (
 
 
 def answer_to(known: Known, request_id: bytes) -> Expected:
-    """Returns what is due to a known request."""
-    assert known.answer is not None
-    statuses = {known.answer.status} | (HONEST if known.makes_images else set())
-    return Expected(frozenset(statuses), request_id, known, known.method)
+    """Returns what is due to a request. If its answer is not known, it asks for images."""
+    status = 200 if known.answer is None else known.answer.status
+    statuses = {status} | (HONEST if known.makes_images else set())
+    return Expected(frozenset(statuses), request_id, known if known.answer is not None else None, known.method)
 
 
 def rejection(*statuses: int, request_id: bytes | None = None) -> Expected:

@@ -71,6 +71,10 @@ def _post(path: str, content: object, *headers: tuple[str, str]) -> Known:
     return Known("POST", path, (("Content-Type", "application/json"), *headers), body, makes_images=True)
 
 
+MANY_IMAGES = _post("/generate", {"model": "g32", "seeds": "0-63", "format": "npy"})
+"""Keeps the device at work for a while. Its answer is not known."""
+
+
 def _image_requests(model: str, seed: int) -> list[Known]:
     """Returns one request of every form for a model's image of a seed."""
     tensors = {"inputs": [{"name": "seed", "datatype": "UINT32", "shape": [1], "data": [seed]}]}

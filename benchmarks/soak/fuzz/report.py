@@ -15,6 +15,9 @@ _MAX_SHED = 0.05
 _MAX_GROWTH = 0.1
 """Share by which memory may grow after the first pass."""
 
+_MIN_REJECTED = 0.02
+"""Share of answers that a full queue must have rejected, for the queue to count as full."""
+
 _ANSWERED = "every request has its own answer, in order"
 _REJECTED = "an error, nothing in it is answered as another request, and the connection ends"
 _ENDED = "the service ends the connection in time"
@@ -78,6 +81,19 @@ def _happened(kind: str, tally: Tally) -> str:
 
 def _statuses(statuses: Counter[int]) -> str:
     return ", ".join(f"{count} × {status}" for status, count in sorted(statuses.items()))
+
+
+def crowded_row(campaign: Campaign) -> Outcome:
+    """Returns the row of all kinds of attempts together, against a service whose queue is full most of the time."""
+    statuses: Counter[int] = sum((tally.statuses for tally in campaign.tallies.values()), Counter())
+    equal = sum(tally.compared for tally in campaign.tallies.values())
+    failures = [failure for tally in campaign.tallies.values() for failure in tally.failures]
+    happened = f"{statuses.total()} answers, of them {statuses[429]} × 429 and {statuses[504]} × 504; "
+    happened += f"{equal} equal to the known ones"
+    happened += f"; {len(failures)} FAILED: {failures[0]}" if failures else ""
+    kept = not failures and statuses[429] > statuses.total() * _MIN_REJECTED and equal > 0
+    tried = f"{campaign.answered} requests"
+    return Outcome("all of these while the queue is full", tried, "the same, or 429", happened, kept)
 
 
 def hypothesis_row(tried: int, succeeded: int, problem: str | None) -> Outcome:
