@@ -48,12 +48,13 @@ def run(smoke: bool, work: Path) -> list[Outcome]:
 
     The second one has a full queue. The short form leaves it out, and schemathesis: ``make test`` has both elsewhere.
     """
-    seconds = 1.0 if smoke else 2.0
+    deadline = 1.0 if smoke else 2.0
+    keep_alive = deadline / 2  # shorter than a response may take
     bundles = work / "bundles"
     write_generators(bundles)
     settings = {
-        "deadline_seconds": seconds,
-        "keep_alive_seconds": seconds,
+        "deadline_seconds": deadline,
+        "keep_alive_seconds": keep_alive,
         "max_batch": 16,
         "max_images": 64,
         "predict_route": PREDICT,
@@ -61,29 +62,31 @@ def run(smoke: bool, work: Path) -> list[Outcome]:
     }
     home = work / "home"
     with figment(bundles, home, queue_images=256, **settings) as server:
-        outcomes = _attack(server, bundles, smoke, seconds, work)
+        outcomes = _attack(server, bundles, smoke, deadline, keep_alive, work)
     complaints = footprint.complaints(home / "log")
     if not smoke:
         home = work / "crowded"
         with figment(bundles, home, queue_images=4, **settings) as server:
-            campaign = Campaign(server, ask_alone(server.url, 10), _SEED, seconds, seconds, crowd=3)
+            campaign = Campaign(server, ask_alone(server.url, 10), _SEED, deadline, keep_alive, crowd=3)
             campaign.run({name: count // 20 for name, count in _COUNTS.items()})
             outcomes.append(report.crowded_row(campaign))
         complaints += footprint.complaints(home / "log")
     return [*outcomes, report.log_row(complaints)]
 
 
-def _attack(server: Server, bundles: Path, smoke: bool, seconds: float, work: Path) -> list[Outcome]:
+def _attack(
+    server: Server, bundles: Path, smoke: bool, deadline: float, keep_alive: float, work: Path
+) -> list[Outcome]:
     seeds, examples, passes = (2, 100, 2) if smoke else (10, _EXAMPLES["hypothesis"], 10)
     counts = {name: (_SMOKE_COUNT if smoke else count) // passes for name, count in _COUNTS.items()}
     known = ask_alone(server.url, seeds)
     compared = compare_with_onnxruntime(known, bundles)
-    campaign = Campaign(server, known, _SEED, seconds, seconds)
+    campaign = Campaign(server, known, _SEED, deadline, keep_alive)
     prints = []
     for _ in range(passes):
         campaign.run(counts)
         prints.append(footprint.measure(server))
-    tried, succeeded, problem = run_hypothesis(server.port, examples, _SEED, seconds, 30)
+    tried, succeeded, problem = run_hypothesis(server.port, examples, _SEED, 30)
     outcomes = [*report.attempt_rows(campaign, smoke), report.hypothesis_row(tried, succeeded, problem)]
     requests = campaign.answered + tried
     for path, checks in {} if smoke else _DOCUMENTS.items():

@@ -81,6 +81,11 @@ class Attempt:
 
     sent: bytes = field(init=False, compare=False, repr=False, default=b"")
 
+    @property
+    def pauses(self) -> float:
+        """Returns the seconds that the client waits in all, before it has sent everything."""
+        return sum(step for step in self.steps if isinstance(step, float))
+
     def __post_init__(self) -> None:
         """Joins what is sent: an answer has an identifier that is in it, or a random one."""
         object.__setattr__(self, "sent", b"".join(step for step in self.steps if isinstance(step, bytes)))

@@ -14,7 +14,7 @@ from benchmarks.soak.fuzz.attempt import Attempt, Ids, Leave, Then
 from benchmarks.soak.fuzz.footprint import connections
 from benchmarks.soak.fuzz.framing import HONEST, SplitPackets, answer_to
 from benchmarks.soak.fuzz.known import MANY_IMAGES, Known
-from benchmarks.soak.fuzz.play import Played, judge, play
+from benchmarks.soak.fuzz.play import Played, judge, play, was_late
 
 AT_ONCE = 64
 _HONEST_CLIENTS = 2
@@ -40,6 +40,9 @@ class Tally:
     ended: int = 0
     """Connections that the service ended."""
 
+    late: int = 0
+    """Clients that this machine did not let send in time, so that nothing follows from what they got."""
+
     statuses: Counter[int] = field(default_factory=Counter)
     places: set[tuple[int, int]] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
@@ -57,8 +60,8 @@ class Campaign:
         self._deadline = deadline
         self._honest = 0
         self._crowd = crowd
-        self._seconds = deadline + keep_alive + _SLACK
-        self._held: list[tuple[Tally, Played]] = []
+        self._keep_alive = keep_alive
+        self._held: list[tuple[Attempt, Played]] = []
         self.split = SplitPackets(known)
         self._makers: dict[str, Maker] = {
             "split": self.split,
@@ -130,7 +133,7 @@ class Campaign:
             await self._try(attempt, f"honest {number}")
 
     async def _try(self, attempt: Attempt, name: str) -> None:
-        played = await play(self._server.port, attempt, self._seconds)
+        played = await play(self._server.port, attempt, self._limit(attempt))
         tally = self.tallies.setdefault(attempt.kind, Tally())
         tally.attempts += 1
         tally.requests += attempt.requests
@@ -139,8 +142,10 @@ class Campaign:
         tally.statuses.update(answer.status for answer in played.answers)
         if attempt.place is not None:
             tally.places.add(attempt.place)
-        problem = judge(attempt, played, self._deadline)
-        if problem is None:
+        problem = judge(attempt, played)
+        if problem is not None and was_late(attempt, played, min(self._deadline, self._keep_alive)):
+            tally.late += 1
+        elif problem is None:
             tally.compared += sum(
                 expected.known is not None and answer.status not in HONEST
                 for expected, answer in zip(attempt.expected, played.answers, strict=False)
@@ -148,15 +153,20 @@ class Campaign:
         else:
             self._fail(tally, attempt, name, problem)
         if played.held is not None:
-            self._held.append((tally, played))
+            self._held.append((attempt, played))
+
+    def _limit(self, attempt: Attempt) -> float:
+        """Returns the seconds after which an attempt hangs: each of its requests in turn may take the deadline."""
+        return self._deadline * (attempt.requests + 1) + self._keep_alive + _SLACK
 
     async def _await_end_of_held(self) -> None:
         """Waits until the service has ended all connections whose clients do not."""
-        end = time.monotonic() + self._seconds
+        end = time.monotonic() + max((self._limit(attempt) for attempt, _ in self._held), default=0)
         ports = {played.port for _, played in self._held}
         while (left := connections(self._server) & ports) and time.monotonic() < end:
             await asyncio.sleep(0.1)
-        for tally, played in self._held:
+        for attempt, played in self._held:
+            tally = self.tallies[attempt.kind]
             tally.ended += played.port not in left
             if played.port in left:
                 tally.failures.append("the connection stays")

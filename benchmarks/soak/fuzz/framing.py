@@ -98,12 +98,12 @@ class SplitPackets:
 
 
 def pipelined(random: Random, ids: Ids, known: Sequence[Known]) -> Attempt:
-    """Returns many requests sent at once; some are cut, and some end with ``Connection: close``."""
-    chosen = random.choices(known, k=random.randint(2, 20))
+    """Returns many requests sent at once; some expect ``100 Continue``, some end with ``Connection: close``."""
     expected, data = [], b""
-    for request in chosen:
+    for request in random.choices(known, k=random.randint(2, 20)):
         request_id = next(ids)
-        data += encoded(random, request, request_id)
+        expects = request.body is not None and random.random() < 0.1
+        data += encoded(random, request, request_id, *(["Expect: 100-continue"] if expects else []))
         expected.append(answer_to(request, request_id))
     closes = random.random() < 0.3
     if closes:

@@ -125,7 +125,7 @@ def ask_alone(url: str, seeds: int) -> list[Known]:
     """
     asked = [known for seed in range(seeds) for model in MODELS for known in _image_requests(model, seed * 10)]
     answered = []
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)) as client:
         for known in [*asked, *_other_requests()]:
             got = client.request(known.method, known.target, headers=[*known.headers], content=known.body)
             answer = Answer(got.status_code, {**got.headers}, got.content)

@@ -93,10 +93,9 @@ async def _receive(
     """Reads until what is due has come. Raises ``TimeoutError`` if it does not."""
     reader = AnswerReader([expected.method for expected in attempt.expected])
     loop = asyncio.get_running_loop()
-    pauses = sum(step for step in attempt.steps if isinstance(step, float))
     needed = {Then.OPEN: len(attempt.expected), Then.ANY: 1}.get(attempt.then)
     try:
-        async with asyncio.timeout(seconds + pauses):
+        async with asyncio.timeout(seconds + attempt.pauses):
             while needed is None or len(reader.answers) < needed:
                 data = await loop.sock_recv(client, 65536)
                 if not data:
@@ -112,7 +111,13 @@ async def _receive(
         played.answers, played.unread = reader.answers, reader.unread
 
 
-def judge(attempt: Attempt, played: Played, deadline: float) -> str | None:
+def was_late(attempt: Attempt, played: Played, patience: float) -> bool:
+    """Returns whether this machine was too busy for the client to send in time, and the service said so or left."""
+    was_told = played.ended or any(answer.status == 408 for answer in played.answers)
+    return was_told and played.sending_seconds - attempt.pauses > patience * 0.8
+
+
+def judge(attempt: Attempt, played: Played) -> str | None:
     """Returns which promise an attempt's outcome breaks, in words; ``None`` if none."""
     if played.not_http is not None:
         return f"no HTTP: {played.not_http}"
@@ -120,8 +125,6 @@ def judge(attempt: Attempt, played: Played, deadline: float) -> str | None:
         return f"hang: {len(played.answers)} of {len(attempt.expected)} answers"
     if attempt.then in (Then.GONE, Then.HELD):
         return None
-    if played.sending_seconds > deadline * 0.8 and any(answer.status == 408 for answer in played.answers):
-        return None  # this machine was too busy for the client
     if len(played.answers) > len(attempt.expected) and attempt.then is not Then.ANY:
         return f"{len(played.answers)} answers to {len(attempt.expected)} requests"
     if len(played.answers) < len(attempt.expected) and not attempt.may_end and attempt.then is not Then.ANY:

