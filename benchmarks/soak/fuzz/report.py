@@ -138,7 +138,8 @@ def footprint_rows(prints: Sequence[Footprint], invented: Sequence[str]) -> list
     tried = f"{len(prints)} measurements"
     memory = f"{first.resident_mib:.0f} MiB after the first pass, {last.resident_mib:.0f} at the end, "
     memory += f"{max(one.resident_mib for one in prints):.0f} at most"
-    series = f"{first.series} after the first pass, {last.series} at the end; made up by clients: {len(invented)}"
+    series = f"{first.series} after the first pass, {prints[len(prints) // 2].series} after half of them, "
+    series += f"{last.series} at the end; made up by clients: {len(invented)}"
     return [
         Outcome(
             "memory",
