@@ -35,7 +35,7 @@ _COUNTS = {
 }
 """How many attempts of each kind the long form makes."""
 
-_SMOKE_COUNT = 16
+_SMOKE_COUNT = 12
 _EXAMPLES = {"hypothesis": 6000, "/openapi.json": 100, "/docs.json": 50}
 """Examples of Hypothesis in all, and of schemathesis for each operation."""
 
@@ -77,7 +77,7 @@ def run(smoke: bool, work: Path) -> list[Outcome]:
 def _attack(
     server: Server, bundles: Path, smoke: bool, deadline: float, keep_alive: float, work: Path
 ) -> list[Outcome]:
-    seeds, examples, passes = (2, 100, 2) if smoke else (10, _EXAMPLES["hypothesis"], 10)
+    seeds, examples, passes = (1, 60, 2) if smoke else (10, _EXAMPLES["hypothesis"], 10)
     counts = {name: (_SMOKE_COUNT if smoke else count) // passes for name, count in _COUNTS.items()}
     known = ask_alone(server.url, seeds)
     compared = compare_with_onnxruntime(known, bundles)
