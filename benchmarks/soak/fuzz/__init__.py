@@ -35,7 +35,7 @@ _COUNTS = {
 }
 """How many attempts of each kind the long form makes."""
 
-_SMOKE_COUNT = 12
+_SMOKE_COUNT = 16
 _EXAMPLES = {"hypothesis": 6000, "/openapi.json": 100, "/docs.json": 50}
 """Examples of Hypothesis in all, and of schemathesis for each operation."""
 
