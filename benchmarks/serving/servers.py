@@ -33,14 +33,16 @@ class Server:
     @property
     def cpu_seconds(self) -> float:
         """Returns the CPU time of the process and its children so far."""
-        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
+        return sum(sum(process.cpu_times()[:2]) for process in self.processes)
 
     @property
     def resident_bytes(self) -> int:
         """Returns the resident memory of the process and its children."""
-        return sum(process.memory_info().rss for process in self._processes())
+        return sum(process.memory_info().rss for process in self.processes)
 
-    def _processes(self) -> list[psutil.Process]:
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """Returns the process and its children."""
         return [self._process, *self._process.children(recursive=True)]
 
 

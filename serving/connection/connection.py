@@ -284,6 +284,9 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Handles the end of a response: the next one is due, or the connection is idle."""
         super().on_response_complete()
+        if self._is_receiving:
+            # The connection is not idle: the next request's head is arriving, and has its own countdown.
+            self._unset_keepalive_if_required()
         if self._ignores_input and (self._current_cycle is None or self._current_cycle.response_complete):
             self._finish()
         if self.transport.is_closing():

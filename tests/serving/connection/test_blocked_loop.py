@@ -13,14 +13,15 @@ from tests.serving.in_process import LOOPS, dialled, listening
 DEADLINE = 0.2
 KEEP_ALIVE = 0.4
 HEAD = b"POST / HTTP/1.1\r\nHost: figment\r\nContent-Length: 2\r\n"
+WAITS = {"/later": DEADLINE * 2, "/idle": KEEP_ALIVE * 1.5}
 
 
 async def echo(scope, receive, send):
     body, status = b"", 200
     try:
         with cancel_on_disconnect(scope):
-            if scope["path"] == "/later":
-                await asyncio.sleep(DEADLINE * 2)
+            if scope["path"] in WAITS:
+                await asyncio.sleep(WAITS[scope["path"]])
             more = True
             while more:
                 message = await receive()
@@ -85,6 +86,29 @@ def test_unread_next_request_keeps_an_idle_connection_open(run_client):
         await block_loop(KEEP_ALIVE, lambda: client.send(HEAD + b"\r\ncd"))
 
     assert run_client(talk).endswith(b"cd")
+
+
+@pytest.mark.parametrize("cut", [1, len(HEAD), len(HEAD) + 3])
+def test_idle_timeout_does_not_end_a_request_that_began_before_the_last_response(run_client, cut):
+    """The head of the second request arrives in two parts, and the first response is sent between them."""
+    second = HEAD.replace(b"/", b"/idle", 1) + b"\r\ncd"
+
+    async def talk(client):
+        client.send(HEAD + b"\r\nab" + second[:cut])
+        assert (await asyncio.get_running_loop().sock_recv(client, 65536)).endswith(b"ab")
+        client.send(second[cut:])
+
+    assert run_client(talk).endswith(b"cd")
+
+
+def test_request_that_stops_arriving_is_rejected_and_not_just_closed(run_client):
+    """Between two requests a connection is closed without an answer; within a request it is not."""
+
+    async def talk(client):
+        client.send(HEAD + b"\r\nab" + HEAD[:20])
+        assert (await asyncio.get_running_loop().sock_recv(client, 65536)).endswith(b"ab")
+
+    assert run_client(talk).startswith(b"HTTP/1.1 408 ")
 
 
 def test_deadline_starts_with_the_first_byte(run_client):

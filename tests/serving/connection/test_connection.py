@@ -3,7 +3,6 @@
 import contextlib
 import gzip
 import json
-import re
 import socket
 import statistics
 import time
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+
+from benchmarks.serving.answers import AnswerReader
 
 DEADLINE = 1.0
 
@@ -37,27 +38,21 @@ def connected(server):
 
 def last_response(connection):
     """Returns status, headers and body of the one response before the connection is closed."""
-    content = b""
-    try:
+    reader = AnswerReader()
+    with contextlib.suppress(ConnectionResetError):  # closed while this side was still sending
         while part := connection.recv(65536):
-            content += part
-    except ConnectionResetError:
-        pass  # closed while this side was still sending
-    head, _, body = content.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
+            reader.feed(part)
+    (answer,) = reader.answers
+    assert reader.unread == b""
+    return answer.status, answer.headers, answer.body
 
 
 def next_status(connection):
     """Reads a whole response that leaves the connection open, and returns its status."""
-    content = b""
-    while b"\r\n\r\n" not in content:
-        content += connection.recv(65536)
-    head, _, body = content.partition(b"\r\n\r\n")
-    length = int(re.search(rb"content-length: (\d+)", head)[1])
-    while len(body) < length:
-        body += connection.recv(65536)
-    return int(head.split()[1])
+    reader = AnswerReader()
+    while not reader.answers:
+        reader.feed(connection.recv(65536))
+    return reader.answers[0].status
 
 
 def send_until_rejected(connection, parts):

@@ -4,7 +4,7 @@ import asyncio
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.serving.in_process import Client, application, configured, queue_of
@@ -85,6 +85,7 @@ def send_parts(zoo):
     loop.close()
 
 
+@settings(deadline=None)
 @given(
     pairs=st.lists(requests(st.sampled_from(OFFERS)), min_size=1, max_size=4),
     cuts=st.lists(st.integers(0, 2000), max_size=8),
