@@ -17,7 +17,9 @@ from rich.text import Text
 from benchmarks.soak.outcome import Outcome
 from training.files import write_atomic
 
-PROGRAMS: dict[str, str] = {}
+PROGRAMS: dict[str, str] = {
+    "restarts": "rolling restarts of two instances behind nginx and HAProxy",
+}
 """Name of a module in this folder → what it attacks, in one line."""
 
 
