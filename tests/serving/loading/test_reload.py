@@ -3,11 +3,13 @@
 import asyncio
 import shutil
 import threading
+import weakref
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
+from serving import runtime
 from serving.config.settings import Settings
 from serving.errors import ApiError
 from serving.inference.device import Devices, Hardware
@@ -74,6 +76,32 @@ def test_swap_never_leaves_a_moment_without_a_model(folder, generators, tmp_path
             assert info.endswith(" 1.0")
 
     asyncio.run(swap())
+
+
+@pytest.mark.parametrize("swap", [1, 2])
+def test_a_removed_generator_leaves_the_memory(folder, generators, monkeypatch, swap):
+    """Free memory is returned to the system when nothing refers to the generator any more. Also to the first one."""
+    alive_at_release = []
+
+    async def follow():
+        async with running(folder, **RELOADING) as service:
+            for version in range(2, swap + 2):
+                (engine,) = service.registry
+                reference = weakref.ref(engine)
+                del engine
+                monkeypatch.setattr(
+                    runtime,
+                    "release_free_memory",
+                    lambda reference=reference: alive_at_release.append(reference() is not None),
+                )
+                alive_at_release.clear()
+                generators.ship(folder, "mlp", version, generators.mlp())
+                shutil.rmtree(folder / "mlp" / str(version - 1))
+                await until(lambda: len(alive_at_release) == 2)
+                assert versions(service) == [f"mlp/{version}"]
+                assert alive_at_release == [True, False]  # after the loading, and after the unloading
+
+    asyncio.run(follow())
 
 
 def test_emptied_folder_is_not_ready_and_still_serves(folder, tmp_path):
