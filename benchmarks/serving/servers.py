@@ -40,6 +40,11 @@ class Server:
         """Returns the resident memory of the process and its children."""
         return sum(process.memory_info().rss for process in self._processes())
 
+    @property
+    def open_files(self) -> int:
+        """Returns the number of files and connections that the process and its children have open."""
+        return sum(process.num_fds() for process in self._processes())
+
     def _processes(self) -> list[psutil.Process]:
         return [self._process, *self._process.children(recursive=True)]
 

@@ -104,6 +104,55 @@ def test_a_removed_generator_leaves_the_memory(folder, generators, monkeypatch, 
     asyncio.run(follow())
 
 
+def test_series_of_unloaded_bundles_are_removed(folder, generators):
+    """A process that reloads for months must not collect series. Those of a model stay as long as a version does."""
+
+    def labels(service):
+        return {
+            line.rpartition(" ")[0]
+            for line in metric(service, "figment_")
+            if 'model="mlp"' in line or 'model="conv"' in line
+        }
+
+    async def follow():
+        async with running(folder, **RELOADING) as service:
+            service.metrics.images_of("mlp", "1", "png").inc(3)
+            before = labels(service)
+            generators.ship(folder, "conv", 1, generators.conv())
+            generators.ship(folder, "mlp", 2, generators.mlp())
+            await until(lambda: versions(service) == ["conv/1", "mlp/1", "mlp/2"])
+            service.metrics.images_of("conv", "1", "png").inc(4)
+            service.metrics.images_of("mlp", "2", "png").inc(5)
+            shutil.rmtree(folder / "conv")
+            shutil.rmtree(folder / "mlp" / "2")
+            await until(lambda: labels(service) == before)
+            assert metric(service, "figment_images_total") == [
+                'figment_images_total{format="png",model="mlp",version="1"} 3.0'
+            ]
+            service.metrics.images_of("mlp", "2", "png").inc(2)  # a counter from before would be lost
+            assert len(metric(service, "figment_images_total")) == 2
+
+    asyncio.run(follow())
+
+
+def test_series_stay_if_a_version_is_replaced_by_itself(folder, generators):
+    async def follow():
+        async with running(folder, **RELOADING) as service:
+            (engine,) = service.registry
+            service.metrics.images_of("mlp", "1", "png").inc(3)
+            generators.ship(folder.parent / "next", "mlp", 1, generators.mlp(width=48))
+            (folder / "mlp" / "1").rename(folder.parent / "aside")
+            (folder.parent / "next" / "mlp" / "1").rename(folder / "mlp" / "1")
+            await until(lambda: [*service.registry] != [engine])
+            await until(lambda: engine not in service._served._schedulers)
+            assert metric(service, "figment_images_total") == [
+                'figment_images_total{format="png",model="mlp",version="1"} 3.0'
+            ]
+            assert metric(service, 'figment_queue_wait_seconds_count{model="mlp"}')
+
+    asyncio.run(follow())
+
+
 def test_emptied_folder_is_not_ready_and_still_serves(folder, tmp_path):
     async def empty():
         async with running(folder, **RELOADING) as service:
