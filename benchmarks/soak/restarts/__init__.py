@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.serving.generators import write_generators
+from benchmarks.serving.generators import tiny, write_generator
 from benchmarks.serving.servers import free_port
 from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.restarts.instance import Instance, Restart
@@ -41,7 +41,7 @@ _LONG = _Plan(restarts=20, requests=10_000, linger_seconds=5, settle_seconds=3)
 def run(smoke: bool, work: Path) -> list[Outcome]:
     """Restarts two instances in turns under traffic through every way, and reports each way."""
     plan = _SHORT if smoke else _LONG
-    write_generators(work / "zoo")
+    write_generator(work / "zoo", "tiny", 1, *tiny())
     with _instances(work, plan) as instances, ExitStack() as proxies:
         ports = [instance.port for instance in instances]
         doors = {way: free_port() for way in WAYS}

@@ -77,7 +77,7 @@ def _image(seed: int) -> Request:
 
 def _images(seed: int) -> Request:
     """Returns a longer request, which is likely to be in flight at SIGTERM."""
-    body = {"model": "g32", "seeds": list(range(32 * seed, 32 * seed + 32))}
+    body = {"model": "tiny", "seeds": list(range(256 * seed, 256 * seed + 256))}
     return Request("POST", "/generate", "application/zip", json.dumps(body))
 
 
