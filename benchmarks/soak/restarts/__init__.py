@@ -30,7 +30,7 @@ class _Plan:
 
     @property
     def requests_per_second(self) -> float:
-        """Of each way. A restart takes about five seconds beside its linger on a busy machine."""
+        """Of each way. A restart takes about two seconds beside its linger, and more on a busy machine."""
         return self.requests / (self.restarts * (self.linger_seconds + self.settle_seconds + 2))
 
 
@@ -52,6 +52,7 @@ def run(smoke: bool, work: Path) -> list[Outcome]:
         expected = references(instances[0].port)
         traffic = {way: Traffic(door, expected, plan.requests_per_second) for way, door in doors.items()}
         for one in traffic.values():
+            proxies.callback(one.finish, 0)  # its threads must not outlive a restart that fails
             one.start()
         restarts = _restart_in_turns(instances, plan)
         tallies = {way: one.finish(plan.requests) for way, one in traffic.items()}
