@@ -1,5 +1,6 @@
 """Threads that may hang do not keep the process alive, and several bundles are opened at once."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -76,3 +77,14 @@ release_free_memory()
 assert before - psutil.Process().memory_info().rss > 80_000_000
 """
     subprocess.run([sys.executable, "-c", program], timeout=20, check=True)
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "2"), ("7", "7")])
+def test_workers_have_few_memory_pools_unless_the_operator_chose(given, used):
+    """Many pools hold what cannot be returned to the system: 100 MB after 100 reloads."""
+    program = "import os, pathlib; from serving.process.worker import run_workers_as; "
+    program += "run_workers_as('serving.worker', pathlib.Path.cwd()); print(os.environ['MALLOC_ARENA_MAX'])"
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    environment |= {} if given is None else {"MALLOC_ARENA_MAX": given}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [used], done.stderr
