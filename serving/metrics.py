@@ -168,7 +168,8 @@ class Metrics:
 
         registry.register(_ProcessCollector())
 
-        # Looking up a child costs as much as counting. The caches stay small: all labels come from fixed sets.
+        # Looking up a child costs as much as counting. The caches stay small: all labels come from fixed sets, or from
+        # bundles that are served.
         self.requests_of = functools.cache(self.requests.labels)
         self.request_duration_of = functools.cache(self.request_duration.labels)
         self.images_of = functools.cache(self.images.labels)
@@ -181,6 +182,21 @@ class Metrics:
             self.model_info.labels(*labels).set(0)
         else:
             self.model_info.remove(*labels)
+
+    def remove_unserved(self, model: str, version: str | None) -> None:
+        """Removes the series of a version that is not served any more; with ``None``, of a model without any version.
+
+        Otherwise a process that reloads bundles would collect series without end. Files keep theirs.
+        """
+        if _is_multiprocess():
+            return
+        if version is not None:
+            self.images.remove_by_labels({"model": model, "version": version})
+            self.images_of.cache_clear()
+            return
+        by_model = (self.queue_wait, self.batch_images, self.batch_padding, self.inference, self.dropped_images)
+        for metric in (self.queued_images, *by_model):
+            metric.remove_by_labels({"model": model})
 
     def observe_encode(self, image_format: str, seconds: float, images: int) -> None:
         """Observes the encoding time of a file with several images: an even share for each image."""

@@ -5,7 +5,6 @@ import contextlib
 import enum
 import logging
 from collections.abc import Coroutine
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -20,9 +19,9 @@ from serving.loading.loader import LoadResult
 from serving.loading.poll_log import PollLog
 from serving.loading.registry import ModelRegistry
 from serving.loading.served_engines import ServedEngines
-from serving.loading.start import LOAD_THREAD, StartedLoad
+from serving.loading.start import StartedLoad
 from serving.metrics import Metrics
-from serving.process.worker import exempt_loaded_objects_from_gc, start_in_daemon_thread
+from serving.process.worker import exempt_loaded_objects_from_gc, release_free_memory, run_in_daemon_thread
 
 logger = logging.getLogger("figment.service")
 
@@ -90,10 +89,10 @@ class Runtime:
 
     async def _watch_bundles(self, load: StartedLoad) -> None:
         """Applies the first poll. With ``reload_seconds``, keeps polling for added and removed ones until the drain."""
-        await self._await_poll(load, load.first)
+        await self._await_poll(load)
         while self._poll_seconds:
             await asyncio.sleep(self._poll_seconds)
-            await self._await_poll(load, start_in_daemon_thread(load.loader.poll, LOAD_THREAD))
+            await self._await_poll(load)
 
     @property
     def _poll_seconds(self) -> float:
@@ -102,10 +101,11 @@ class Runtime:
             return min(self.settings.reload_seconds, _RETRY_STORE_SECONDS) or _RETRY_STORE_SECONDS
         return self.settings.reload_seconds
 
-    async def _await_poll(self, load: StartedLoad, poll: Future[LoadResult]) -> None:
+    async def _await_poll(self, load: StartedLoad) -> None:
         """Applies a poll of the source of bundles. Logs and reports any error: the next poll may succeed."""
         try:
-            self._apply(await asyncio.wrap_future(poll))
+            if self._apply(await asyncio.wrap_future(load.next_poll())):
+                await _release_free_memory()
         except Exception as error:
             reason = f"cannot load the bundles in {load.loader.source}: {error}"
             self._polls.record_failure(reason, error)
@@ -114,13 +114,13 @@ class Runtime:
         else:
             self._polls.record_success()
 
-    def _apply(self, loaded: LoadResult) -> None:
-        """Serves the loaded engines, and updates the phase."""
+    def _apply(self, loaded: LoadResult) -> bool:
+        """Serves the loaded engines, and updates the phase. Returns whether there are other engines than before."""
         if self.phase not in (Phase.LOADING, Phase.UNUSABLE, Phase.READY):
-            return  # the process is about to end
+            return False  # the process is about to end
         before, phase_before = self._loaded, self.phase
         for engine in self._served.exchange(loaded.engines, self.encoder):
-            self._start_task(self._served.retire(engine))
+            self._start_task(self._retire(engine))
         self._loaded = loaded
         if not loaded.engines:
             self.phase = Phase.UNUSABLE
@@ -132,6 +132,13 @@ class Runtime:
         self.metrics.device_fallback.set(self._devices.has_fallen_back)
         if loaded.failure != before.failure or self.phase is not phase_before:
             self._log_readiness(loaded)
+        return loaded.engines != before.engines
+
+    async def _retire(self, engine: Engine) -> None:
+        """Unloads a removed engine after one deadline, and returns its memory to the system."""
+        await self._served.retire(engine)
+        del engine  # the last reference
+        await _release_free_memory()
 
     def _log_readiness(self, loaded: LoadResult) -> None:
         if loaded.failure is None:
@@ -261,3 +268,7 @@ class Runtime:
         self._cancel_tasks()
         self._served.close()
         self.encoder.close()
+
+
+async def _release_free_memory() -> None:
+    await run_in_daemon_thread(release_free_memory, "release-memory")

@@ -103,27 +103,31 @@ def g32() -> tuple[bytes, ImageSpec]:
 def write_generators(root: Path) -> None:
     """Writes ``tiny/1`` and ``g32/1`` below ``root``."""
     for build in (tiny, g32):
-        onnx_bytes, image = build()
-        card = Card(
-            name=build.__name__,
-            version=1,
-            created=datetime(2026, 1, 1, tzinfo=UTC),
-            architecture="benchmark",
-            noise_dim=NOISE_DIM,
-            labels=None,
-            image=image,
-            sha256=hashlib.sha256(onnx_bytes).hexdigest(),
-            opset=17,
-            precision="fp32",
-            training=TrainingRecord(
-                dataset=DatasetRecord(name="none", fingerprint="0" * 64, images=1),
-                configuration={},
-                seed=0,
-                images_seen=0,
-                source_revision=None,
-            ),
-            parity=Parity(max_difference=0, batch_sizes=(1,)),
-            licence="none",
-            intended_use="benchmarks",
-        )
-        write_bundle(root, card, onnx_bytes, b"")
+        write_generator(root, build.__name__, 1, *build())
+
+
+def write_generator(root: Path, name: str, version: int, onnx_bytes: bytes, image: ImageSpec) -> None:
+    """Writes a generator below ``root`` as a bundle of this name and version."""
+    card = Card(
+        name=name,
+        version=version,
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        architecture="benchmark",
+        noise_dim=NOISE_DIM,
+        labels=None,
+        image=image,
+        sha256=hashlib.sha256(onnx_bytes).hexdigest(),
+        opset=17,
+        precision="fp32",
+        training=TrainingRecord(
+            dataset=DatasetRecord(name="none", fingerprint="0" * 64, images=1),
+            configuration={},
+            seed=0,
+            images_seen=0,
+            source_revision=None,
+        ),
+        parity=Parity(max_difference=0, batch_sizes=(1,)),
+        licence="none",
+        intended_use="benchmarks",
+    )
+    write_bundle(root, card, onnx_bytes, b"")

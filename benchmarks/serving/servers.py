@@ -41,6 +41,11 @@ class Server:
         return sum(process.memory_info().rss for process in self.processes)
 
     @property
+    def open_files(self) -> int:
+        """Returns the number of files and connections that the process and its children have open."""
+        return sum(process.num_fds() for process in self.processes)
+
+    @property
     def processes(self) -> list[psutil.Process]:
         """Returns the process and its children."""
         return [self._process, *self._process.children(recursive=True)]
@@ -83,13 +88,23 @@ def _stop(process: psutil.Process) -> None:
 def figment(zoo: Path, home: Path, **settings: object) -> AbstractContextManager[Server]:
     """Runs ``bentoml serve`` with the bundles of ``zoo``. ``settings`` have no prefix ``FIGMENT_``."""
     port = free_port()
+    command, environment = figment_command(zoo, home, port, **settings)
+    return running(command, environment, port, home / "log", lambda: is_ready(port))
+
+
+def figment_command(zoo: Path, home: Path, port: int, **settings: object) -> tuple[list[str], dict[str, str]]:
+    """Returns the command and the environment of ``bentoml serve``, and creates its folder ``home``."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FIGMENT_")}
     environment |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "FIGMENT_MODELS": str(zoo)}
     environment["FIGMENT_LINGER_SECONDS"] = "0"
     environment |= {f"FIGMENT_{name.upper()}": str(value) for name, value in settings.items()}
     home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]
-    return running(command, environment, port, home / "log", lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
+    return [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)], environment
+
+
+def is_ready(port: int) -> bool:
+    """Returns whether the service on this port is ready."""
+    return _answers(f"http://127.0.0.1:{port}/readyz")
 
 
 def limit(generator: Path, home: Path) -> AbstractContextManager[Server]:

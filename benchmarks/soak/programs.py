@@ -19,6 +19,8 @@ from training.files import write_atomic
 
 PROGRAMS: dict[str, str] = {
     "fuzz": "the running service, with random and hostile requests",
+    "restarts": "rolling restarts of two instances behind nginx and HAProxy",
+    "long_serving": "a million mixed requests, and 500 reloads of a bundle",
 }
 """Name of a module in this folder → what it attacks, in one line."""
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
+from models.bundle import Card
 from serving.config.settings import Settings
 from serving.errors import ApiError, ErrorCode, retry_later
 from serving.inference.engine import Engine
@@ -61,7 +62,16 @@ class ServedEngines:
         scheduler = self._schedulers.pop(engine)
         scheduler.drop_all("draining")
         await asyncio.to_thread(scheduler.close)
+        self._remove_series(engine.card)
         logger.info("Unloaded %s", _bundle_name(engine))
+
+    def _remove_series(self, card: Card) -> None:
+        """Removes the series of an unloaded bundle, unless another engine has the same version, or the same model."""
+        others = [other.card for other in self._schedulers]
+        if not any((other.name, other.version) == (card.name, card.version) for other in others):
+            self._metrics.remove_unserved(card.name, str(card.version))
+        if not any(other.name == card.name for other in others):
+            self._metrics.remove_unserved(card.name, None)
 
     def scheduler_for(self, engine: Engine) -> Scheduler:
         """Returns the scheduler of an engine. Raises ``ApiError`` if the engine has just been unloaded."""

@@ -15,13 +15,18 @@ LOAD_THREAD = "load"
 """The name of the thread that polls the folder of bundles."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class StartedLoad:
-    """A loader whose first poll is running: ``first`` is its result. Nobody else may poll before that."""
+    """A loader whose first poll is running: ``first`` is its result, until it is taken. One poll runs at a time."""
 
     devices: Devices
     loader: BundleLoader
-    first: Future[LoadResult]
+    first: Future[LoadResult] | None
+
+    def next_poll(self) -> Future[LoadResult]:
+        """Returns the first poll, or starts another one. Keeps neither: a result holds engines, and so their memory."""
+        first, self.first = self.first, None
+        return first or start_in_daemon_thread(self.loader.poll, LOAD_THREAD)
 
 
 def start_loading(settings: Settings, devices: Devices) -> StartedLoad:

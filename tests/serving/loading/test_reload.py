@@ -3,11 +3,13 @@
 import asyncio
 import shutil
 import threading
+import weakref
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
+from serving import runtime
 from serving.config.settings import Settings
 from serving.errors import ApiError
 from serving.inference.device import Devices, Hardware
@@ -74,6 +76,81 @@ def test_swap_never_leaves_a_moment_without_a_model(folder, generators, tmp_path
             assert info.endswith(" 1.0")
 
     asyncio.run(swap())
+
+
+@pytest.mark.parametrize("swap", [1, 2])
+def test_a_removed_generator_leaves_the_memory(folder, generators, monkeypatch, swap):
+    """Free memory is returned to the system when nothing refers to the generator any more. Also to the first one."""
+    alive_at_release = []
+
+    async def follow():
+        async with running(folder, **RELOADING) as service:
+            for version in range(2, swap + 2):
+                (engine,) = service.registry
+                reference = weakref.ref(engine)
+                del engine
+                monkeypatch.setattr(
+                    runtime,
+                    "release_free_memory",
+                    lambda reference=reference: alive_at_release.append(reference() is not None),
+                )
+                alive_at_release.clear()
+                generators.ship(folder, "mlp", version, generators.mlp())
+                shutil.rmtree(folder / "mlp" / str(version - 1))
+                await until(lambda: len(alive_at_release) == 2)
+                assert versions(service) == [f"mlp/{version}"]
+                assert alive_at_release == [True, False]  # after the loading, and after the unloading
+
+    asyncio.run(follow())
+
+
+def test_series_of_unloaded_bundles_are_removed(folder, generators):
+    """A process that reloads for months must not collect series. Those of a model stay as long as a version does."""
+
+    def labels(service):
+        return {
+            line.rpartition(" ")[0]
+            for line in metric(service, "figment_")
+            if 'model="mlp"' in line or 'model="conv"' in line
+        }
+
+    async def follow():
+        async with running(folder, **RELOADING) as service:
+            service.metrics.images_of("mlp", "1", "png").inc(3)
+            before = labels(service)
+            generators.ship(folder, "conv", 1, generators.conv())
+            generators.ship(folder, "mlp", 2, generators.mlp())
+            await until(lambda: versions(service) == ["conv/1", "mlp/1", "mlp/2"])
+            service.metrics.images_of("conv", "1", "png").inc(4)
+            service.metrics.images_of("mlp", "2", "png").inc(5)
+            shutil.rmtree(folder / "conv")
+            shutil.rmtree(folder / "mlp" / "2")
+            await until(lambda: labels(service) == before)
+            assert metric(service, "figment_images_total") == [
+                'figment_images_total{format="png",model="mlp",version="1"} 3.0'
+            ]
+            service.metrics.images_of("mlp", "2", "png").inc(2)  # a counter from before would be lost
+            assert len(metric(service, "figment_images_total")) == 2
+
+    asyncio.run(follow())
+
+
+def test_series_stay_if_a_version_is_replaced_by_itself(folder, generators):
+    async def follow():
+        async with running(folder, **RELOADING) as service:
+            (engine,) = service.registry
+            service.metrics.images_of("mlp", "1", "png").inc(3)
+            generators.ship(folder.parent / "next", "mlp", 1, generators.mlp(width=48))
+            (folder / "mlp" / "1").rename(folder.parent / "aside")
+            (folder.parent / "next" / "mlp" / "1").rename(folder / "mlp" / "1")
+            await until(lambda: [*service.registry] != [engine])
+            await until(lambda: engine not in service._served._schedulers)
+            assert metric(service, "figment_images_total") == [
+                'figment_images_total{format="png",model="mlp",version="1"} 3.0'
+            ]
+            assert metric(service, 'figment_queue_wait_seconds_count{model="mlp"}')
+
+    asyncio.run(follow())
 
 
 def test_emptied_folder_is_not_ready_and_still_serves(folder, tmp_path):

@@ -10,7 +10,7 @@ from serving.loading.start import load_for_process, start_loading
 
 def test_the_first_poll_has_started(zoo):
     load = start_loading(Settings(models=zoo, max_batch=2), Devices("cpu", Hardware(2)))
-    result = load.first.result(60)
+    result = load.next_poll().result(60)
     assert {engine.card.name for engine in result.engines} == {"mlp", "conv", "sprite"}
     assert [bundle.bundle for bundle in result.rejected] == ["broken/1"]
 

@@ -1,5 +1,7 @@
 """Threads that may hang do not keep the process alive, and several bundles are opened at once."""
 
+import os
+import platform
 import subprocess
 import sys
 import threading
@@ -50,3 +52,39 @@ hung = threading.Event()
 start_in_daemon_thread(lambda: map_in_daemon_threads(lambda _: hung.wait(), range(2), 2, "open"), "load")
 """
     subprocess.run([sys.executable, "-c", program], timeout=20, check=True)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed, and has a call for it")
+def test_free_memory_is_returned_to_the_system():
+    """What a thread has freed stays in its pool, below what it has not freed."""
+    program = """
+import ctypes, threading
+import psutil
+from serving.process.worker import release_free_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def use():
+    blocks = [libc.malloc(10_000) for _ in range(10_000)]
+    for block in blocks:
+        ctypes.memset(block, 1, 10_000)
+    for block in blocks[:-1]:
+        libc.free(block)
+thread = threading.Thread(target=use)
+thread.start()
+thread.join()
+before = psutil.Process().memory_info().rss
+release_free_memory()
+assert before - psutil.Process().memory_info().rss > 80_000_000
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=20, check=True)
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "2"), ("7", "7")])
+def test_workers_have_few_memory_pools_unless_the_operator_chose(given, used):
+    """Many pools hold what cannot be returned to the system: 100 MB after 100 reloads."""
+    program = "import os, pathlib; from serving.process.worker import run_workers_as; "
+    program += "run_workers_as('serving.worker', pathlib.Path.cwd()); print(os.environ['MALLOC_ARENA_MAX'])"
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    environment |= {} if given is None else {"MALLOC_ARENA_MAX": given}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [used], done.stderr
