@@ -17,7 +17,9 @@ from rich.text import Text
 from benchmarks.soak.outcome import Outcome
 from training.files import write_atomic
 
-PROGRAMS: dict[str, str] = {}
+PROGRAMS: dict[str, str] = {
+    "serving_faults": "the service: its engines, bundles, clients, disks, clock, files, memory and ends",
+}
 """Name of a module in this folder → what it attacks, in one line."""
 
 
