@@ -5,12 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.soak.outcome import Outcome
-from benchmarks.soak.serving_faults import disks, ends, files, memory, ordinary
+from benchmarks.soak.serving_faults import disks, ends, memory, ordinary
 
 _PARTS: dict[str, Callable[[bool, Path], list[Outcome]]] = {
     "ordinary": ordinary.run,
     "ends": ends.run,
-    "files": files.run,
     "disks": disks.run,
     "memory": memory.run,
 }

@@ -1,10 +1,15 @@
-"""The ends of a service with traffic: SIGTERM, which loses nothing, and SIGKILL of a worker, which is replaced."""
+"""The ends of a service with traffic: SIGTERM, which loses nothing, and SIGKILL of a worker, which is replaced.
+
+The service has few open files, and first gets more clients than that.
+"""
 
 import os
+import resource
 import signal
 from pathlib import Path
 
 from benchmarks.soak.outcome import Outcome
+from benchmarks.soak.serving_faults.files import MOST_FILES, more_clients_than_files
 from benchmarks.soak.serving_faults.graphs import SEEDS, reference, write_zoo
 from benchmarks.soak.serving_faults.service import Service, serving
 from benchmarks.soak.serving_faults.traffic import Account, References, Traffic
@@ -14,17 +19,23 @@ _REPLACED_SECONDS = 30
 
 
 def run(smoke: bool, work: Path) -> list[Outcome]:
-    """Kills a worker of one service, and then ends it with SIGTERM; the full form does so again and again."""
+    """Crowds one service, kills its worker, and ends it with SIGTERM; the full form starts ten services."""
     write_zoo(work / "zoo", "plain")
     plain = {"plain/1": reference(work / "zoo" / "plain" / "1", SEEDS)}
     kills, ends = [], []
+    crowds: list[Outcome] = []
+    limits = {resource.RLIMIT_NOFILE: MOST_FILES}
     for number in range(1 if smoke else 10):
-        with serving(work / "zoo", work / f"home-{number}", linger_seconds=_LINGER_SECONDS) as service:
+        home = work / f"home-{number}"
+        with serving(work / "zoo", home, limits=limits, linger_seconds=_LINGER_SECONDS) as service:
             service.wait_ready()
+            if not crowds:
+                crowds.append(more_clients_than_files(service, plain, 2 if smoke else 50))
             kills.append(_kill_worker(service, plain))
             ends.append(_terminate(service, plain))
     times = f"{len(kills)} times"
     return [
+        *crowds,
         Outcome(
             "SIGKILL of the worker",
             times,

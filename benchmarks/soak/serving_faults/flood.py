@@ -54,7 +54,7 @@ def twice_the_capacity(
 
 def _capacity(service: Service, references: References, seconds: float) -> float:
     """Returns right answers a second to clients that send their next request after each answer."""
-    with Traffic(service.port, references, clients=_CAPACITY_CLIENTS) as traffic:
+    with Traffic(service.port, references, clients=_CAPACITY_CLIENTS, interval=0) as traffic:
         time.sleep(seconds / 4)
         right, began = traffic.account.ends[RIGHT], time.monotonic()
         time.sleep(seconds * 3 / 4)

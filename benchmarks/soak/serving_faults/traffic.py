@@ -87,7 +87,7 @@ class Traffic:
         clients: int = 4,
         *,
         versions: Sequence[int] = (1,),
-        interval: float = 0.0,
+        interval: float = 0.01,
     ) -> None:
         """Clients take the models of ``references`` in turn.
 
