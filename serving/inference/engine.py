@@ -153,9 +153,9 @@ class Engine:
         session = (
             self._multithreaded_session if device_idle and self._multithreaded_session is not None else self._session
         )
-        images, nan_values = self._run_checked(session, batch.feed)
+        images, has_nan = self._run_checked(session, batch.feed)
         # Padding may be NaN. A graph whose values have another first axis cannot say which image they belong to.
-        if nan_values[: batch.count if len(nan_values) == len(images) else None].any():
+        if has_nan[: batch.count if len(has_nan) == len(images) else None].any():
             raise BundleError(f"{self.card.name}/{self.card.version}: {GENERATOR_FILE} computes NaN")
         return images[: batch.count]
 
@@ -183,12 +183,12 @@ class Engine:
         return self._buffers[size].run(feed)
 
     def _run_checked(self, session: Session, feed: dict[str, NDArray[Any]]) -> tuple[Images, NDArray[np.float32]]:
-        """Returns the images of a run on the CPU, and the number of NaN values of each image.
+        """Returns the images of a run on the CPU, and which of them have NaN among their values.
 
         Raises ``BundleError`` if they have another shape than declared: ONNX Runtime does not compare them. A GPU's
         buffers have the card's shape and admit no other.
         """
-        images, *nan_values = session.run(self._outputs, feed)
+        images, *has_nan = session.run(self._outputs, feed)
         image = self.card.image
         expected = (len(feed["noise"]), image.height, image.width, image.channels)
         if images.shape != expected:
@@ -196,7 +196,7 @@ class Engine:
                 f"{self.card.name}/{self.card.version}: {GENERATOR_FILE} generates images of the shape "
                 f"{list(images.shape)} instead of {list(expected)}, which it declares"
             )
-        return images, nan_values[0] if nan_values else np.zeros(len(images), np.float32)
+        return images, has_nan[0] if has_nan else np.zeros(len(images), np.float32)
 
     def _warm_up_gpu(self) -> None:
         """Runs every size once. Compares none: on a GPU, images may differ between batch sizes in the last bit."""
