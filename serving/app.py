@@ -5,6 +5,7 @@ metrics with every path that a client invents.
 """
 
 import asyncio
+import faulthandler
 import time
 from collections.abc import Callable
 
@@ -90,6 +91,7 @@ class Application:
         return response
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        faulthandler.cancel_dump_traceback_later()  # which ``serving.worker`` has started
         self._runtime = self._create_runtime()
         install_signal_handlers(self._runtime, self.connections)
 

@@ -20,6 +20,7 @@ _CGROUPS = (
 _STEPS = range(60, 201, 20)
 _TOO_LITTLE = (110,)  # in the short form, other parts show that it starts with more
 _ADDRESS_STEPS = range(200, 701, 100)
+_START_SECONDS = 330  # a start that hangs is ended after 300
 _SAID = (
     "was killed by SIGKILL",
     "ended with status",
@@ -75,7 +76,11 @@ def _steps(
 
 def _use(service: Service, plain: References) -> Account:
     """Waits until the service is ready or has said why not, and sends it traffic."""
-    service.wait_for(lambda: service.get("/readyz")[0] == 200 or any(word in service.log for word in _SAID), 30)
+
+    def has_decided() -> bool:
+        return service.get("/readyz")[0] == 200 or any(word in service.log for word in _SAID)
+
+    service.wait_for(has_decided, _START_SECONDS)
     if service.get("/readyz")[0] != 200:
         return Account()
     with Traffic(service.port, plain, clients=4) as traffic:

@@ -1,5 +1,7 @@
 """Threads that may hang do not keep the process alive, and several bundles are opened at once."""
 
+import asyncio
+import faulthandler
 import subprocess
 import sys
 import threading
@@ -8,6 +10,7 @@ import time
 import pytest
 
 from serving.process.worker import map_in_daemon_threads
+from tests.serving.in_process import application
 
 
 def test_results_come_in_order_from_a_bounded_number_of_threads():
@@ -50,3 +53,32 @@ hung = threading.Event()
 start_in_daemon_thread(lambda: map_in_daemon_threads(lambda _: hung.wait(), range(2), 2, "open"), "load")
 """
     subprocess.run([sys.executable, "-c", program], timeout=20, check=True)
+
+
+def test_a_start_that_hangs_ends_with_a_traceback():
+    """Its parent then starts another one; otherwise nobody would ever answer."""
+    program = """
+import sys, time
+from serving import worker
+def hang(*_):
+    time.sleep(60)
+worker.load_for_process = hang
+worker._START_SECONDS = 0.2
+sys.argv += ["--worker-id", "1"]
+worker.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "in hang" in ended.stderr
+
+
+def test_a_service_whose_event_loop_runs_is_not_ended(zoo, monkeypatch):
+    cancelled = []
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: cancelled.append(True))
+
+    async def live():
+        async with application(zoo):
+            pass
+
+    asyncio.run(live())
+    assert cancelled == [True]
