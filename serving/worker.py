@@ -4,13 +4,12 @@ BentoML takes half a second to import, on one core, before it calls anything of 
 interpreter lock: it opens and checks the bundles on the other cores meanwhile.
 """
 
-import faulthandler
 import sys
 
 from serving.config.settings import load_settings
 from serving.loading.start import load_for_process
 from serving.process.logs import configure_logging
-from serving.process.worker import end_with_parent
+from serving.process.worker import end_if_it_hangs, end_with_parent
 
 _START_SECONDS = 300.0
 """Until the event loop runs, which takes about a second on an idle core."""
@@ -19,10 +18,9 @@ _START_SECONDS = 300.0
 def main() -> None:
     """Starts to load the bundles, and runs BentoML's worker with the same arguments.
 
-    A start may hang: at the edge of a memory limit, Python waits forever for a thread that could not begin. So the
-    process ends with a traceback if its event loop does not run in time, and its parent starts another one.
+    If its event loop does not run in time, the process ends, and its parent starts another one.
     """
-    faulthandler.dump_traceback_later(_START_SECONDS, exit=True)
+    end_if_it_hangs(_START_SECONDS)
     end_with_parent()  # first: a fetch that hangs would keep an orphan alive
     settings = load_settings()
     configure_logging(settings.log_format)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import faulthandler
 import gc
 import os
 import signal
@@ -28,6 +29,19 @@ def end_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def end_if_it_hangs(seconds: float) -> None:
+    """Ends the process with a traceback after some seconds, unless ``has_not_hung`` is called before.
+
+    At the edge of a memory limit, Python's ``Thread.start`` waits forever for a thread that could not begin.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
+
+
+def has_not_hung() -> None:
+    """Stops what ``end_if_it_hangs`` has started."""
+    faulthandler.cancel_dump_traceback_later()
 
 
 def run_workers_as(module: str, root: Path) -> None:

@@ -29,11 +29,6 @@ class Zoo:
         self._release = self._write(1)
         self.link.symlink_to(self._release.name)
 
-    @property
-    def newest(self) -> Path:
-        """Returns the folder of the served version."""
-        return self.link / MODEL / str(self.version)
-
     def write_next(self, folder: Path) -> Path:
         """Writes the next version of the model below a folder, and returns its own folder."""
         self.version += 1
@@ -74,7 +69,7 @@ def bundles_that_change(service: Service, zoo: Zoo, times: int) -> list[Outcome]
 def _outcome(
     service: Service, zoo: Zoo, fault: str, promised: str, change: Callable[[Service, Zoo], bool], times: int
 ) -> Outcome:
-    known = range(zoo.version - 1, zoo.version + times + 2)
+    known = range(1, zoo.version + times + 1)
     with Traffic(service.port, zoo.references, clients=2, versions=known) as traffic:
         traffic.wait_for(5)
         struck = 0
@@ -88,6 +83,10 @@ def _outcome(
         f"{struck} as promised; {traffic.account}",
         struck == times and traffic.account.all_ended(),
     )
+
+
+def _on_disk(zoo: Zoo) -> set[int]:
+    return {int(folder.name) for folder in (zoo.link / MODEL).iterdir()}
 
 
 def _serves(service: Service, *versions: int) -> bool:
@@ -114,7 +113,7 @@ def _polls(service: Service, number: int) -> None:
 
 
 def _copy_slowly(service: Service, zoo: Zoo) -> bool:
-    before = zoo.version
+    before = _on_disk(zoo)
     source = zoo.write_next(zoo.link.parent / "copied")
     content = (source / GENERATOR_FILE).read_bytes()
     target = zoo.link / MODEL / source.name
@@ -125,15 +124,15 @@ def _copy_slowly(service: Service, zoo: Zoo) -> bool:
     with (target / GENERATOR_FILE).open("wb", buffering=0) as graph:
         graph.write(content[: len(content) // 2])
         _polls(service, 3)
-        waited = _serves(service, before)
+        waited = _serves(service, *before)
         graph.write(content[len(content) // 2 :])
-    taken = service.wait_for(lambda: _serves(service, before, zoo.version), _RELOADED_SECONDS)
+    taken = service.wait_for(lambda: _serves(service, *before, zoo.version), _RELOADED_SECONDS)
     return waited and taken
 
 
 def _delete(service: Service, zoo: Zoo) -> bool:
     """Adds a version, and deletes it again."""
-    before = {int(folder.name) for folder in (zoo.link / MODEL).iterdir()}
+    before = _on_disk(zoo)
     added = zoo.write_next(zoo.link.parent / "added")
     shutil.copytree(added, zoo.link / MODEL / f".{added.name}")
     (zoo.link / MODEL / f".{added.name}").rename(zoo.link / MODEL / added.name)
@@ -144,7 +143,7 @@ def _delete(service: Service, zoo: Zoo) -> bool:
 
 def _change(service: Service, zoo: Zoo) -> bool:
     """Changes one byte of each loaded version's graph, and changes it back."""
-    versions = [int(folder.name) for folder in (zoo.link / MODEL).iterdir()]
+    versions = _on_disk(zoo)
     for version in versions:
         _flip_byte(zoo.link / MODEL / str(version) / GENERATOR_FILE)
     names = {f"{MODEL}/{version}" for version in versions}

@@ -137,9 +137,7 @@ def serving(
         log = home / "log"
     command = [*wrap, sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=output, preexec_fn=limit, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output, preexec_fn=limit)
     try:
         yield Service(process, port, log)
     finally:
@@ -147,13 +145,17 @@ def serving(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Sends SIGTERM to the parent, and kills what is left of its session after some seconds."""
+    """Sends SIGTERM to the parent, and kills what is left of it and its children after some seconds."""
     if process.poll() is None:
+        children = psutil.Process(process.pid).children(recursive=True)  # each has a session of its own
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
+        for survivor in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                survivor.kill()
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
     process.wait()
 
 

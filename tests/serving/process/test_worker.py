@@ -72,13 +72,16 @@ worker.main()
     assert "in hang" in ended.stderr
 
 
-def test_a_service_whose_event_loop_runs_is_not_ended(zoo, monkeypatch):
-    cancelled = []
-    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: cancelled.append(True))
+def test_a_service_that_runs_is_not_ended(zoo, monkeypatch):
+    """Neither after its start nor after its first bundles."""
+    running = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda *_, **__: running.append(True))
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", running.clear)
+    running.append(True)  # as ``serving.worker`` does
 
     async def live():
         async with application(zoo):
-            pass
+            assert not running
 
     asyncio.run(live())
-    assert cancelled == [True]
+    assert not running
