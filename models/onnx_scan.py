@@ -52,7 +52,7 @@ def check_stands_alone(onnx: bytes) -> None:
         kind, content = pending.pop()
         nodes += kind == "NodeProto"
         children = _CHILDREN[kind]
-        for number, wire_type, value in _fields(content):
+        for number, wire_type, value in read_fields(content):
             fields += 1
             if fields > MAX_FIELDS or nodes > MAX_NODES:
                 raise OnnxFileError(f"has more than {MAX_NODES} nodes or {MAX_FIELDS} fields")
@@ -68,8 +68,8 @@ def check_stands_alone(onnx: bytes) -> None:
                 raise OnnxFileError("holds a compiled engine (EPContext), which may run code; export the plain graph")
 
 
-def _fields(content: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """Yields the number, wire type and value of each field: an int for a varint, else the bytes.
+def read_fields(content: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
+    """Yields the number, wire type and value of each field of a message: an int for a varint, else the bytes.
 
     Stricter than protobuf, which skips groups and cuts long tags: nothing may look different there.
     """

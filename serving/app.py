@@ -23,6 +23,7 @@ from serving.http.request_record import RequestRecord, record_of, request_id
 from serving.http.responses import IndexedRequest, error_response
 from serving.http.routing import OTHER, Route, Router
 from serving.http.tracing import RequestTracer
+from serving.process.worker import has_not_hung
 from serving.routes import routes_for
 from serving.runtime import Runtime
 from serving.shutdown import install_signal_handlers
@@ -91,6 +92,7 @@ class Application:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._runtime = self._create_runtime()
+        has_not_hung()  # since ``serving.worker`` has started the process
         install_signal_handlers(self._runtime, self.connections)
 
         async def send_last(message: Message) -> None:

@@ -1,11 +1,11 @@
-"""Defines every metric of the service: names, labels, buckets and help. The only module that uses prometheus_client.
+"""Defines every metric of the service: names, labels, buckets and help.
 
 Each metric answers an operator's question: how much and how fast (requests, images), why it is slow (queue wait,
 inference, encoding), whether the device is used well (batch, padding), what was dropped and why (dropped), what runs
 where (model_info, device_fallback, rejected_bundles), and whether it runs at all (ready, alive, the process's own).
 
 prometheus_client chooses where metrics are kept (memory or files) when it is imported: ``PROMETHEUS_MULTIPROC_DIR``
-must be set or unset before anything imports this module.
+must be set or unset before anything imports this module. Only this module and ``metric_files`` use it.
 """
 
 import functools
@@ -28,6 +28,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
+
+from serving.metric_files import keep_metrics_in_reserved_files
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -60,6 +62,7 @@ class Metrics:
     def __init__(self) -> None:
         # They would double the time series, and only the OpenMetrics format has them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        keep_metrics_in_reserved_files()
         self._registry = registry = CollectorRegistry()
         _remove_gauges_of_dead_processes()
         self.requests = Counter(

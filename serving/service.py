@@ -17,6 +17,7 @@ from serving.config.otlp import sends_spans
 from serving.config.settings import CACHE_VARIABLE, MODELS_VARIABLE, SettingsError, check_models, load_settings
 from serving.process.listening import check_address, requested_address
 from serving.process.logs import configure_logging
+from serving.process.replacement import replace_ended_workers_at_once
 from serving.process.worker import end_with_parent, run_workers_as
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Figment:
             os.environ[MODELS_VARIABLE] = str(Path.cwd() / settings.models)
         os.environ[CACHE_VARIABLE] = str(Path.cwd() / settings.models_cache)
         run_workers_as("serving.worker", Path(__file__).parents[1])
+        replace_ended_workers_at_once()
         configure_logging(settings.log_format)  # of this process, too
 
     @bentoml.api(  # type: ignore[untyped-decorator]

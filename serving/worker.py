@@ -9,11 +9,18 @@ import sys
 from serving.config.settings import load_settings
 from serving.loading.start import load_for_process
 from serving.process.logs import configure_logging
-from serving.process.worker import end_with_parent
+from serving.process.worker import end_if_it_hangs, end_with_parent
+
+_START_SECONDS = 300.0
+"""Until the event loop runs, which takes about a second on an idle core."""
 
 
 def main() -> None:
-    """Starts to load the bundles, and runs BentoML's worker with the same arguments."""
+    """Starts to load the bundles, and runs BentoML's worker with the same arguments.
+
+    If its event loop does not run in time, the process ends, and its parent starts another one.
+    """
+    end_if_it_hangs(_START_SECONDS)
     end_with_parent()  # first: a fetch that hangs would keep an orphan alive
     settings = load_settings()
     configure_logging(settings.log_format)

@@ -21,7 +21,10 @@ import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
 from bentoml._internal.log import SERVER_LOGGING_CONFIG
+from circus.arbiter import Arbiter as CircusArbiter
+from circus.sighandler import SysHandler
 from circus.watcher import Watcher
+from prometheus_client import mmap_dict, values
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -486,6 +489,41 @@ def test_bentoml_starts_its_workers_as_a_module_that_figment_can_replace() -> No
         "BentoML's worker configures logging by SERVER_LOGGING_CONFIG",
         "keep Figment's loggers enabled by other means: else the log says nothing about bundles",
     )
+
+
+def test_circus_lets_figment_replace_workers_at_once() -> None:
+    remedy = "adapt replace_ended_workers_at_once: else a worker that ends is missed for ten seconds, without a line"
+    module = "serving/process/replacement.py"
+    assert SysHandler.SIG_NAMES[signal.SIGCHLD] in {"chld", "cld"}, broken(
+        module, "circus calls handle_chld or handle_cld for SIGCHLD", remedy
+    )
+    assert "for sig in self.SIGNALS" in inspect.getsource(SysHandler._register), broken(
+        module, "circus handles the signals in SysHandler.SIGNALS", remedy
+    )
+    assert [*inspect.signature(Watcher.reap_process).parameters] == ["self", "pid", "status"], broken(
+        module, "circus reports an ended process to Watcher.reap_process", remedy
+    )
+    reaping = inspect.getsource(CircusArbiter.reap_processes)
+    assert "watcher.reap_process(pid, status)" in reaping, broken(module, "circus knows the status of the end", remedy)
+    assert "self.reap_processes()" in inspect.getsource(CircusArbiter.manage_watchers), broken(
+        module, "Arbiter.manage_watchers replaces ended processes", remedy
+    )
+
+
+def test_prometheus_maps_files_that_double(tmp_path: Path) -> None:
+    remedy = "adapt ReservedFile: else a full disk ends the workers with SIGBUS"
+    assert values.MmapedDict is mmap_dict.MmapedDict or values.MmapedDict.__name__ == "ReservedFile", broken(
+        "serving/metric_files.py", "prometheus_client's values take their file from values.MmapedDict", remedy
+    )
+    file = mmap_dict.MmapedDict(str(tmp_path / "counter_1.db"))
+    size = (tmp_path / "counter_1.db").stat().st_size
+    for number in range(3000):
+        file.write_value(f"series {number:100}", 1.0, 0.0)
+    sizes = (size, file._capacity, (tmp_path / "counter_1.db").stat().st_size)
+    assert sizes == (2**16, 2**19, 2**19), broken(
+        "serving/metric_files.py", "a file of metrics has 64 KiB, and doubles when it is full", remedy
+    )
+    file.close()
 
 
 def test_bentoml_writes_through_the_loggers_that_figment_formats() -> None:

@@ -21,6 +21,7 @@ PROGRAMS: dict[str, str] = {
     "fuzz": "the running service, with random and hostile requests",
     "restarts": "rolling restarts of two instances behind nginx and HAProxy",
     "long_serving": "a million mixed requests, and 500 reloads of a bundle",
+    "serving_faults": "the service: its engines, bundles, clients, disks, clock, files, memory and ends",
 }
 """Name of a module in this folder → what it attacks, in one line."""
 

@@ -51,6 +51,21 @@ class RequestSlice(Generic[R]):
         return self.stop - self.start
 
 
+def halves(slices: Sequence[RequestSlice[R]]) -> tuple[list[RequestSlice[R]], list[RequestSlice[R]]]:
+    """Divides the slices of a batch, of two images or more, into two batches. May cut the slice in the middle."""
+    first: list[RequestSlice[R]] = []
+    second: list[RequestSlice[R]] = []
+    left = sum(part.images for part in slices) // 2
+    for part in slices:
+        middle = part.start + min(left, part.images)
+        left -= middle - part.start
+        if part.start < middle:
+            first.append(RequestSlice(part.request, part.start, middle))
+        if middle < part.stop:
+            second.append(RequestSlice(part.request, middle, part.stop))
+    return first, second
+
+
 @dataclass(frozen=True)
 class Selection(Generic[R]):
     """The slices of requests for the next batch, and the requests whose deadline has passed."""

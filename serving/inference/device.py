@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from models.bundle import BundleError
+from models.onnx_nan import with_nan_output
 from serving.inference.driver import describe_driver
 
 logger = logging.getLogger("figment.device")
@@ -78,6 +79,8 @@ T = TypeVar("T")
 def open_onnxruntime(onnx: bytes, provider: str, hardware: Hardware) -> Session:
     """Opens a session on ``provider``, or silently on the CPU if the provider's libraries do not load.
 
+    For the CPU, the graph gets the output ``NAN_OUTPUT``. On a GPU, it would be one more copy to the host.
+
     Raises ``ProviderMissingError`` if ONNX Runtime was built without that provider.
     """
     import onnxruntime
@@ -93,7 +96,9 @@ def open_onnxruntime(onnx: bytes, provider: str, hardware: Hardware) -> Session:
     # batches: otherwise they would take the cores from the encoder threads.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     providers: list[Any] = [provider]
-    if provider != CPU:
+    if provider == CPU:
+        onnx = with_nan_output(onnx)
+    else:
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # finds CUDA and cuDNN in the folders where pip installs them
         gpu = {"device_id": str(hardware.gpu)}

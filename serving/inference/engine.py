@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.bundle import GENERATOR_FILE, Bundle, BundleError, Card, Tensor, check_signature
 from models.noise import DEFAULT_TRUNCATION, labels_for_seeds, noise_for_seeds
+from models.onnx_nan import NAN_OUTPUT
 from serving.inference.batching import padded_size, preferred_size
 from serving.inference.device import CPU, PROVIDER_NAMES, Devices, Hardware, Session
 
@@ -105,11 +106,14 @@ class Engine:
 
         Raises ``BundleError`` if the graph does not fit the card.
         """
-        check_signature(card, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
+        outputs = session.get_outputs()
+        declared = [output for output in outputs if output.name != NAN_OUTPUT]
+        check_signature(card, _tensors(session.get_inputs()), _tensors(declared))
         self.card = card
         self.provider = PROVIDER_NAMES[provider]
         self.parallel_batches = 1
         self._session = session
+        self._outputs = ["images", NAN_OUTPUT][: len(outputs)]
         self._multithreaded_session: Session | None = None
         self._buffers: dict[int, _BoundBuffers] = {}
         self._hardware = hardware
@@ -140,13 +144,20 @@ class Engine:
         return PaddedBatch(self._feed(parts, count + self.padding(count)), count)
 
     def run(self, batch: PaddedBatch, device_idle: bool = False) -> Images:
-        """Returns a batch's images, uint8 [N, H, W, C]. ``device_idle``: no other batch runs, so all cores may help."""
+        """Returns a batch's images, uint8 [N, H, W, C]. ``device_idle``: no other batch runs, so all cores may help.
+
+        Raises ``BundleError`` if an image has NaN among its values. On a GPU, such an image is black or white.
+        """
         if self._on_gpu:
             return self._run_bound(batch.feed)[: batch.count]
         session = (
             self._multithreaded_session if device_idle and self._multithreaded_session is not None else self._session
         )
-        return self._run_checked(session, batch.feed)[: batch.count]
+        images, has_nan = self._run_checked(session, batch.feed)
+        # Padding may be NaN. A graph whose values have another first axis cannot say which image they belong to.
+        if has_nan[: batch.count if len(has_nan) == len(images) else None].any():
+            raise BundleError(f"{self.card.name}/{self.card.version}: {GENERATOR_FILE} computes NaN")
+        return images[: batch.count]
 
     def _feed(self, parts: Sequence[Inputs], size: int) -> dict[str, NDArray[Any]]:
         feed: dict[str, NDArray[Any]] = {
@@ -171,12 +182,13 @@ class Engine:
             self._buffers[size] = _BoundBuffers(self._session, self.card, feed, "cuda", self._hardware)
         return self._buffers[size].run(feed)
 
-    def _run_checked(self, session: Session, feed: dict[str, NDArray[Any]]) -> Images:
-        """Returns the images of a run on the CPU. A GPU's buffers have the card's shape and admit no other.
+    def _run_checked(self, session: Session, feed: dict[str, NDArray[Any]]) -> tuple[Images, NDArray[np.float32]]:
+        """Returns the images of a run on the CPU, and which of them have NaN among their values.
 
-        Raises ``BundleError`` if they have another shape: ONNX Runtime does not compare it with the declared one.
+        Raises ``BundleError`` if they have another shape than declared: ONNX Runtime does not compare them. A GPU's
+        buffers have the card's shape and admit no other.
         """
-        images: Images = session.run(["images"], feed)[0]
+        images, *has_nan = session.run(self._outputs, feed)
         image = self.card.image
         expected = (len(feed["noise"]), image.height, image.width, image.channels)
         if images.shape != expected:
@@ -184,7 +196,7 @@ class Engine:
                 f"{self.card.name}/{self.card.version}: {GENERATOR_FILE} generates images of the shape "
                 f"{list(images.shape)} instead of {list(expected)}, which it declares"
             )
-        return images
+        return images, has_nan[0] if has_nan else np.zeros(len(images), np.float32)
 
     def _warm_up_gpu(self) -> None:
         """Runs every size once. Compares none: on a GPU, images may differ between batch sizes in the last bit."""
@@ -241,7 +253,7 @@ class Engine:
             size, start = job
             part = inputs.part(start, min(start + size, counts[size]))
             started = time.perf_counter()
-            images = self._run_checked(session, self._feed([part], size))[: len(part)]
+            images = self._run_checked(session, self._feed([part], size))[0][: len(part)]
             if size == self.max_batch:
                 self._largest_batch_seconds = min(self._largest_batch_seconds, time.perf_counter() - started)
             return images

@@ -29,6 +29,7 @@ from serving.inference.batching import (
     Selection,
     Throughput,
     can_take,
+    halves,
     next_batch,
     thread_count,
 )
@@ -315,7 +316,7 @@ class Scheduler:
         try:
             images = self._engine.run(formed.padded, device_idle)
         except Exception as error:
-            return self._retry_singly(formed, error)
+            return self._retry_halves(formed, error)
         finished = time.monotonic()
         seconds = finished - started
         self._throughput.record(count, seconds if device_idle else seconds / self._engine.parallel_batches)
@@ -354,11 +355,20 @@ class Scheduler:
                 return None
         return InferenceResult(request.generated, request.queue_seconds, request.inference_seconds, finished)
 
-    def _retry_singly(self, formed: FormedBatch, error: Exception) -> list[Outcome]:
-        """Runs each request of a failed batch alone, since one of them may have caused the error."""
-        if len(formed.slices) > 1:
-            logger.warning("A batch of %d requests failed; each is tried alone: %s", len(formed.slices), error)
-            return [outcome for part in formed.slices for outcome in self._run(self._pad([part]), False)]
+    def _retry_halves(self, formed: FormedBatch, error: Exception) -> list[Outcome]:
+        """Runs both halves of a failed batch, and their halves: one image, or the batch's size, caused the error.
+
+        A device may lack the memory for one batch size only. A request fails if one of its images fails alone.
+        """
+        if formed.padded.count > 1:
+            logger.warning("A batch of %d images failed; its halves are tried alone: %s", formed.padded.count, error)
+            outcomes: list[Outcome] = []
+            for half in halves(formed.slices):
+                # A request that has failed in the first half needs no more images.
+                slices = [part for part in half if not part.request.dropped]
+                if slices:
+                    outcomes += self._run(self._pad(slices), False)
+            return outcomes
         request = formed.slices[0].request
         logger.error("A request failed on the device: %s", error)
         with self._lock:

@@ -11,8 +11,11 @@ from serving.inference.engine import Engine
 from serving.inference.scheduler import JobPool, Scheduler
 from serving.loading.registry import ModelRegistry
 from serving.metrics import DropReason, Metrics
+from serving.process.worker import end_if_it_hangs, has_not_hung
 
 logger = logging.getLogger("figment.service")
+
+_START_SECONDS = 60.0  # for the threads of all schedulers, which takes milliseconds
 
 
 class ServedEngines:
@@ -46,6 +49,7 @@ class ServedEngines:
 
     def _start_schedulers(self, engines: Iterable[Engine], encoder: JobPool) -> dict[Engine, Scheduler]:
         started: dict[Engine, Scheduler] = {}
+        end_if_it_hangs(_START_SECONDS)  # on the event loop: no probe would be answered
         queue_images, deadline_seconds = self._settings.queue_images, self._settings.deadline_seconds
         try:
             for engine in engines:
@@ -54,6 +58,8 @@ class ServedEngines:
             for scheduler in started.values():
                 scheduler.close()
             raise
+        finally:
+            has_not_hung()
         return started
 
     async def retire(self, engine: Engine) -> None:

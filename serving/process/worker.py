@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import os
 import signal
@@ -40,6 +41,19 @@ def release_free_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # musl has no such call
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def end_if_it_hangs(seconds: float) -> None:
+    """Ends the process with a traceback after some seconds, unless ``has_not_hung`` is called before.
+
+    At the edge of a memory limit, Python's ``Thread.start`` waits forever for a thread that could not begin.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
+
+
+def has_not_hung() -> None:
+    """Stops what ``end_if_it_hangs`` has started."""
+    faulthandler.cancel_dump_traceback_later()
 
 
 def run_workers_as(module: str, root: Path) -> None:

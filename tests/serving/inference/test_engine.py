@@ -1,8 +1,10 @@
 """An engine gives the same image for the same seed, bit for bit, and rejects a graph that does not fit its card."""
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
 from models.bundle import BundleError, read_bundle
 from models.noise import labels_for_seeds, noise_for_seeds
@@ -189,3 +191,54 @@ def test_images_of_another_shape_than_the_declared_one_are_refused(bundles, imag
 
     with pytest.raises(BundleError, match=r"mlp/1: generator.onnx generates images of the shape .* instead of"):
         Engine(card, Lying(), CPU, 4, Hardware(1))
+
+
+def nan_generator(mlp_generator):
+    """Returns the MLP, with NaN among the values of each image whose first noise number is above 100."""
+    graph, noise_dim, labels, image = mlp_generator()
+    model = onnx.load_from_string(graph)
+    constants = {"hundred": np.float32(100), "zeroth": np.array([0]), "nothing": np.float32(0)}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    )
+    added = [
+        helper.make_node("Gather", ["noise", "zeroth"], ["mark"], axis=1),
+        helper.make_node("Sub", ["hundred", "mark"], ["distance"]),
+        helper.make_node("Sqrt", ["distance"], ["root"]),
+        helper.make_node("Mul", ["root", "nothing"], ["fault"]),
+        helper.make_node("Add", ["z", "fault"], ["faulty"]),
+    ]
+    nodes = [*model.graph.node]
+    place = next(index for index, node in enumerate(nodes) if node.op_type == "MatMul")
+    nodes[place].input[0] = "faulty"
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:place], *added, *nodes[place:]])
+    return model.SerializeToString(), noise_dim, labels, image
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nan_is_an_error_and_no_picture(generators, tmp_path, threads, monkeypatch):
+    """As uint8, NaN would be a black or white pixel of an image like any other."""
+    monkeypatch.setattr("serving.inference.engine._ONE_THREAD_SECONDS", 0)
+    bundle = read_bundle(generators.ship(tmp_path, "nan", 1, nan_generator(generators.mlp)))
+    engine = open_engine(bundle, Devices("cpu", Hardware(threads)), 4)
+    inputs = inputs_for(engine.card, range(3))
+    sound = engine.run(engine.pad([inputs]))
+    inputs.noise[1, 0] = 101
+    for device_idle in (False, True):
+        with pytest.raises(BundleError, match=r"nan/1: generator\.onnx computes NaN"):
+            engine.run(engine.pad([inputs]), device_idle)
+        assert np.array_equal(
+            engine.run(engine.pad([inputs.part(0, 1), inputs.part(2, 3)]), device_idle), sound[[0, 2]]
+        )
+
+
+def test_nan_in_the_padding_is_nobodys(bundles):
+    """Zeros are no noise that a generator has seen in training: one that divides by their length gives NaN."""
+    session = open_onnxruntime(bundles["mlp"].onnx, CPU, Hardware(1))
+    engine = Engine(bundles["mlp"].card, session, CPU, 4, Hardware(1))
+    batch = engine.pad([inputs_for(engine.card, range(3))])
+    assert len(batch.feed["noise"]) == 3
+    batch.feed["noise"][2] = np.nan
+    batch.count = 2
+    assert len(engine.run(batch)) == 2

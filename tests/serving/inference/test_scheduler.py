@@ -16,7 +16,7 @@ from serving.metrics import Metrics
 
 
 class FakeEngine:
-    """Returns its noise as images, waits at a gate, and fails for noise of 13."""
+    """Returns its noise as images, waits at a gate, and fails for noise of 13, and in batches above ``largest``."""
 
     card = SimpleNamespace(name="fake", version=1)
     provider = "cpu"
@@ -26,6 +26,7 @@ class FakeEngine:
         self.parallel_batches = parallel
         self.gate = threading.Event()
         self.entered = threading.Event()
+        self.largest = self.max_batch
         self.padded = []
         self.batches = []
         self.idle_flags = []
@@ -53,6 +54,8 @@ class FakeEngine:
         self.idle_flags.append(device_idle)
         if 13 in noise:
             raise RuntimeError("the device does not like 13")
+        if len(noise) > self.largest:
+            raise MemoryError("the device has no memory for this batch")
         return noise.astype(np.uint8).reshape(-1, 1, 1, 1)
 
 
@@ -185,6 +188,35 @@ def test_a_request_that_fails_does_not_fail_its_neighbours():
         assert broken.value.status == 500
         assert "13" not in broken.value.sentence
         assert values(await scheduler.submit(inputs(5)).future) == [5]
+
+    run_scenario(steps)
+
+
+@pytest.mark.parametrize("largest", [1, 2, 3])
+def test_a_batch_size_without_memory_loses_no_image(largest):
+    """Neither of one request, nor of several that share a batch, nor of one that is split over batches."""
+
+    async def steps(scheduler, engine):
+        await occupy(scheduler, engine)
+        engine.largest = largest
+        requests = {count: scheduler.submit(inputs(*range(20, 20 + count))) for count in (1, 4, 2, 11)}
+        engine.gate.set()
+        for count, request in requests.items():
+            assert values(await request.future) == list(range(20, 20 + count))
+
+    run_scenario(steps)
+
+
+def test_a_bad_image_among_others_fails_its_request_alone():
+    async def steps(scheduler, engine):
+        await occupy(scheduler, engine)
+        bad, good = scheduler.submit(inputs(20, 13, 21)), scheduler.submit(inputs(1))
+        engine.gate.set()
+        assert values(await good.future) == [1]
+        with pytest.raises(ApiError) as broken:
+            await bad.future
+        assert broken.value.status == 500
+        assert all(21 not in batch for batch in engine.batches if 13 not in batch)  # nobody waits for it any more
 
     run_scenario(steps)
 
@@ -333,7 +365,7 @@ def test_the_rest_of_a_failed_request_is_not_run():
         engine.gate.set()
         with pytest.raises(ApiError):
             await scheduler.submit(inputs(13, *range(20, 40))).future
-        assert len(engine.batches) == 1
+        assert engine.batches == [[13, 20, 21, 22], [13, 20], [13]]
 
     run_scenario(steps)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import subprocess
+import sys
 import threading
 import weakref
 from contextlib import asynccontextmanager
@@ -341,3 +343,31 @@ def test_versions_are_swapped_under_load(serve, folder, generators):
         client.stopped.set()
         client.join(10)
         assert client.failed == []
+
+
+def test_a_thread_that_never_starts_ends_the_process(tmp_path, generators):
+    """It blocks the event loop: no probe would ever be answered."""
+    generators.ship(tmp_path / "zoo", "mlp", 1, generators.mlp())
+    program = f"""
+import asyncio, threading
+from pathlib import Path
+from serving.config.settings import Settings
+from serving.inference.device import Devices, Hardware
+from serving.loading import served_engines
+from serving.loading.start import start_loading
+from serving.metrics import Metrics
+from serving.runtime import Runtime
+served_engines._START_SECONDS = 0.3
+class Hung:
+    def __init__(self, *_):
+        threading.Event().wait()
+served_engines.Scheduler = Hung
+async def main():
+    runtime = Runtime(Settings(models=Path({str(tmp_path / "zoo")!r}), max_batch=2), Metrics())
+    runtime.start(start_loading(runtime.settings, Devices("cpu", Hardware(1))))
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=40, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "_start_schedulers" in ended.stderr

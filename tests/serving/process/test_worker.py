@@ -1,5 +1,7 @@
 """Threads that may hang do not keep the process alive, and several bundles are opened at once."""
 
+import asyncio
+import faulthandler
 import os
 import platform
 import subprocess
@@ -10,6 +12,7 @@ import time
 import pytest
 
 from serving.process.worker import map_in_daemon_threads
+from tests.serving.in_process import application
 
 
 def test_results_come_in_order_from_a_bounded_number_of_threads():
@@ -88,3 +91,35 @@ def test_workers_have_few_memory_pools_unless_the_operator_chose(given, used):
     environment |= {} if given is None else {"MALLOC_ARENA_MAX": given}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == [used], done.stderr
+
+
+def test_a_start_that_hangs_ends_with_a_traceback():
+    """Its parent then starts another one; otherwise nobody would ever answer."""
+    program = """
+import sys, time
+from serving import worker
+def hang(*_):
+    time.sleep(60)
+worker.load_for_process = hang
+worker._START_SECONDS = 0.2
+sys.argv += ["--worker-id", "1"]
+worker.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "in hang" in ended.stderr
+
+
+def test_a_service_that_runs_is_not_ended(zoo, monkeypatch):
+    """Neither after its start nor after its first bundles."""
+    running = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda *_, **__: running.append(True))
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", running.clear)
+    running.append(True)  # as ``serving.worker`` does
+
+    async def live():
+        async with application(zoo):
+            assert not running
+
+    asyncio.run(live())
+    assert not running
