@@ -21,20 +21,25 @@ PLAYERS = ("generator", "discriminator")
 
 
 def penalise(config: Config) -> Settings | None:
-    """Returns a penalty of the discriminator's slope where there is none; for a critic, also where it has only R1."""
-    critic = config.loss == "wasserstein" and not family_of(config.network).normalises_over_batch(config.network)
-    if critic and not config.regularization.gradient_penalty:
+    """Returns a penalty of the discriminator's slope where there is none; for a critic, also where it has only R1.
+
+    None for a discriminator that normalises over the batch: each image's gradient then depends on the others
+    (Gulrajani et al. 2017, section 4).
+    """
+    if family_of(config.network).normalises_over_batch(config.network):
+        return None
+    if config.loss == "wasserstein" and not config.regularization.gradient_penalty:
         return {"regularization.gradient_penalty": FIRST_GRADIENT_PENALTY}
     return None if _penalties(config) else {"regularization.r1": FIRST_R1}
 
 
 def regularise(config: Config) -> Settings | None:
     """Returns a stronger penalty of the discriminator's slope, or a first one."""
-    given = _penalties(config)
     if first := penalise(config):
         return first
+    given = _penalties(config)
     values = {name: max(getattr(config.regularization, name) * STRONGER, _first(name, given)) for name in given}
-    if max(values.values()) > MAX_PENALTY:
+    if not values or max(values.values()) > MAX_PENALTY:
         return None
     return {f"regularization.{name}": value for name, value in values.items()}
 

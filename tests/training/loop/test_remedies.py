@@ -20,6 +20,7 @@ def test_every_condition_names_remedies_that_exist() -> None:
     [
         ("penalise", [], {"regularization.r1": [0.0, 1.0]}),
         ("penalise", ["regularization.r1=2"], None),
+        ("penalise", ["network.discriminator_norm=batch"], None),
         ("regularise", [], {"regularization.r1": [0.0, 1.0]}),
         ("regularise", ["regularization.r1=2"], {"regularization.r1": [2.0, 8.0]}),
         ("regularise", ["regularization.r1=0.000001"], {"regularization.r1": [0.000001, 0.1]}),
