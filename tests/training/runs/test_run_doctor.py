@@ -32,7 +32,10 @@ from training.runs.logit_probe import LogitProbe
 from training.runs.reporter import Reporter
 
 ALONE = Processes(0, 1, torch.device("cpu"))
-SETTINGS = [*TINY, *FAMILIES["dcgan"], "precision=float32", "images=640", "pace.checkpoint=32", "pace.samples=640"]
+SETTINGS = [
+    *TINY, *FAMILIES["dcgan"], "network.discriminator_norm=none", "precision=float32", "images=640",
+    "pace.checkpoint=32", "pace.samples=640",
+]  # fmt: skip
 """40 steps, each of them a row of signals."""
 
 Falls = Callable[..., None]
