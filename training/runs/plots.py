@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from training.files import atomic_file
 from training.objective.losses import LOSSES
 from training.runs.folder import RunFolder
-from training.runs.json_lines import Line, read_lines
-from training.runs.loggers import METRICS_FILE
+from training.runs.json_lines import METRICS_FILE, Line, read_lines
 
 
 def plot_run(run: RunFolder) -> None:
