@@ -17,7 +17,10 @@ from rich.text import Text
 from benchmarks.soak.outcome import Outcome
 from training.files import write_atomic
 
-PROGRAMS: dict[str, str] = {}
+PROGRAMS: dict[str, str] = {
+    "training_faults": "kills, full disks, damaged checkpoints and changing images in fit, export, pack and push",
+    "long_training": "a training of a million images: memory and files",
+}
 """Name of a module in this folder → what it attacks, in one line."""
 
 

@@ -58,7 +58,7 @@ def _files(run: Path) -> set[str]:
 
 def _compare(one: Path, other: Path) -> Iterator[str]:
     if one.suffix == ".pt":
-        yield from _compare_values(read_tensors(one), read_tensors(other), "")
+        yield from value_differences(read_tensors(one), read_tensors(other))
     elif one.name == "metrics.jsonl":
         if _metrics(one) != _metrics(other):
             yield f": {_metrics(other)} instead of {_metrics(one)}"
@@ -74,7 +74,8 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key not in _TIMES} for line in lines]
 
 
-def _compare_values(one: Any, other: Any, where: str) -> Iterator[str]:
+def value_differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
+    """Yields where two nested values differ; tensors bit for bit."""
     if isinstance(one, torch.Tensor):
         if not (isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)):
             yield f" in {where}"
@@ -85,9 +86,9 @@ def _compare_values(one: Any, other: Any, where: str) -> Iterator[str]:
             for key, value in one.items():
                 if "param_groups" in where and key in _SET_EACH_STEP:
                     continue
-                yield from _compare_values(value, other[key], f"{where}.{key}")
+                yield from value_differences(value, other[key], f"{where}.{key}")
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for index, value in enumerate(one):
-            yield from _compare_values(value, other[index], f"{where}.{index}")
+            yield from value_differences(value, other[index], f"{where}.{index}")
     elif one != other:
         yield f" in {where}"

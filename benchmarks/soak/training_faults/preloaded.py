@@ -146,7 +146,7 @@ class Preloaded:
             environment["LD_PRELOAD"] = environment["SHIM"] = str(shim)
         environment["MPLCONFIGDIR"] = str(folder / "matplotlib")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.soak.training_faults.preloaded", *(["exports"] if exports else [])],
+            [sys.executable, "-c", f"from {__name__} import main; main({exports})"],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -193,9 +193,9 @@ class Preloaded:
         return self.start(arguments, cache, aim, fault).wait()
 
 
-def main() -> None:
+def main(exports: bool) -> None:
     """Serves requests from standard input until it ends."""
-    for module in (*_TRAINING, *(_EXPORT if "exports" in sys.argv else ())):
+    for module in (*_TRAINING, *(_EXPORT if exports else ())):
         importlib.import_module(module)
     from matplotlib import pyplot
 
@@ -269,7 +269,3 @@ def _disk_fault(fault: dict[str, Any] | None, folder: Path) -> Iterator[None]:
         raise OSError("the record of the shim cannot be mapped")
     yield
     (folder / "changes").write_text(str(shim.faults_count()))
-
-
-if __name__ == "__main__":
-    main()
