@@ -24,7 +24,8 @@ def run(smoke: bool, work: Path) -> list[Outcome]:
         if smoke:
             return [
                 kill_in_phases(server, work, 1, ("training the judge",), ("writing a checkpoint",)),
-                *fail_each_write(server, work, {"full": 60}),
+                *kill_bundle_commands(server, work, 1, 0, ("push",)),
+                *fail_each_write(server, work, {"full": 150}),
                 *damage_checkpoints(server, work, 8, 20),
                 *change_data(server, work, ("folder",), ("changed",)),
             ]

@@ -128,7 +128,8 @@ class Child:
     @property
     def output(self) -> str:
         """What it has printed so far, on both streams."""
-        return (self._folder / "output").read_text(errors="replace")
+        path = self._folder / "output"
+        return path.read_text(errors="replace") if path.exists() else ""
 
 
 class Preloaded:
