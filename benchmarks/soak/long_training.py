@@ -12,7 +12,7 @@ from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.training_faults.commands import DIGITS
 from benchmarks.soak.training_faults.preloaded import ROOT, child_environment
 
-_IMAGES, _SMOKE_IMAGES = 1_000_000, 40_000
+_IMAGES, _SMOKE_IMAGES = 1_000_000, 6_400
 _TICKS, _PICTURES, _SAVES = 1000, 10, 20
 """Ticks, grids and scores, and checkpoints of the whole run."""
 _SETTINGS = ("network.family=mlp", "network.width=16", "network.depth=1", "network.noise_dim=16", "data.fit=crop")
@@ -20,9 +20,10 @@ _MORE = ("data.resolution=16", "batch_size=64", "judge.samples=500", "ema.half_l
 
 _WARM_UP = 0.1
 """Share of the run after which memory must be flat."""
-_SLACK = 1.02
+_SLACK, _SMOKE_SLACK = 1.02, 1.3
+"""Growth that is allowed: a short run has not drawn and judged often enough to have all that it keeps."""
 _SLACK_BYTES = 8 * 2**20
-"""Growth that is allowed: pages that the allocator keeps differ from moment to moment."""
+"""On top of it: pages that the allocator keeps differ from moment to moment."""
 _LINE_BYTES, _TICK_EVENT_BYTES, _PICTURE_BYTES, _ROW_BYTES = 600, 2000, 200_000, 250
 """Most bytes of a line of metrics, of its events for TensorBoard, of a grid, and of a line of ``doctor.jsonl``."""
 _DOCTOR_ROWS = 1000
@@ -44,12 +45,12 @@ def run(smoke: bool, work: Path) -> list[Outcome]:
         )
         watched = psutil.Process(process.pid)
         while process.poll() is None:
-            time.sleep(0.02 if smoke else 0.2)
+            time.sleep(0.05 if smoke else 0.2)
             if (seen := _images_seen(folder)) and process.poll() is None:
                 readings.append(_Reading(seen, watched.memory_info().rss, watched.num_fds()))
     if process.returncode:
         raise RuntimeError((work / "output").read_text())
-    return [_memory(readings, images), _files(folder, images, ticks)]
+    return [_memory(readings, images, _SMOKE_SLACK if smoke else _SLACK), _files(folder, images, ticks)]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _images_seen(folder: Path) -> int:
     return int(lines[-1].split('"images_seen": ')[1].split(",")[0]) if lines else 0
 
 
-def _memory(readings: list[_Reading], images: int) -> Outcome:
+def _memory(readings: list[_Reading], images: int, slack: float) -> Outcome:
     # The first score trains the judge, and the first grid imports the plots. Both come with the first tenth.
     later = [reading for reading in readings if reading.images_seen > _WARM_UP * images]
     if len(later) < 10:
@@ -80,10 +81,10 @@ def _memory(readings: list[_Reading], images: int) -> Outcome:
     return Outcome(
         fault=f"a training of {images:,} images".replace(",", " "),
         tried=f"once, {len(readings)} readings",
-        promised="memory and open files are flat after the first tenth: within 2 % and 8 MiB of the second tenth",
+        promised=f"memory within {slack - 1:.0%} and 8 MiB of the second tenth, and at most two more open files",
         happened=f"{before / 2**20:.0f} MiB in the second tenth, {most / 2**20:.0f} MiB at most; "
         f"{files[0]} and {files[1]} open files",
-        kept=most <= _SLACK * before + _SLACK_BYTES and files[1] <= files[0] + 1,
+        kept=most <= slack * before + _SLACK_BYTES and files[1] <= files[0] + 2,
     )
 
 

@@ -17,11 +17,15 @@ from training.runs.checkpoints import checkpoints, read_newest
 _STEP = 2**16
 
 
-def damage_checkpoints(server: Preloaded, work: Path, width: int, flips: int) -> list[Outcome]:
-    """Returns a row for cuts and one for flipped bits, on the checkpoints of a network of some width."""
+def damage_checkpoints(server: Preloaded, work: Path, width: int | None, flips: int) -> list[Outcome]:
+    """Returns a row for cuts and one for flipped bits, on the checkpoints of a network of some width.
+
+    Without ``width``, they are those of the run in ``work/whole``.
+    """
     place = Place(work / "damaged")
-    ended = server.run(place.fit(f"network.width={width}", "judge=null", "images=128"), place.cache)
-    if ended.code:
+    if width is None:
+        shutil.copytree(work / "whole", place.root, dirs_exist_ok=True)
+    elif (ended := server.run(place.fit(f"network.width={width}", "judge=null", "images=128"), place.cache)).code:
         raise RuntimeError(ended.output)
     folder = place.run / "checkpoints"
     older, newer = checkpoints(folder)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.training_faults.commands import Place
 from benchmarks.soak.training_faults.compare import damage, differences
 from benchmarks.soak.training_faults.preloaded import ROOT, Preloaded, child_environment
-from benchmarks.soak.training_faults.tally import Tally, plan
+from benchmarks.soak.training_faults.tally import Plan, Tally, plan
 
 _KILLS_A_RUN = 5
 
@@ -20,22 +21,28 @@ PROMISE = "the run goes on and ends bit-equal: weights, scores, best, metrics, p
 
 
 def kill_in_phases(
-    server: Preloaded, work: Path, each: int, fit_phases: Sequence[str] = (), resume_phases: Sequence[str] = ()
+    server: Preloaded, work: Path, each: int, fit_phases: Sequence[str] = (), resume_phases: Sequence[str] | None = ()
 ) -> Outcome:
-    """Kills both commands ``each`` times in every phase, or in the given ones."""
+    """Kills both commands ``each`` times in every phase, or in the given ones; ``resume`` not at all if they are None.
+
+    Leaves the undisturbed run in ``work/whole``.
+    """
     chance, tally = random.Random(each), Tally()
     whole = Place(work / "whole")
     begun = server.run(whole.fit(), whole.cache)
     half = Place(work / "half")
     _copy_half(whole, half)
-    trial = Place(work / "trial")
-    shutil.copytree(half.root, trial.root, dirs_exist_ok=True)
-    resumed = server.run(trial.resume(), trial.cache)
-    for ended in (begun, resumed):
-        if ended.code:
-            raise RuntimeError(ended.output)
+    if begun.code:
+        raise RuntimeError(begun.output)
     fits = plan("fit", begun.segments, each, chance, fit_phases)
-    resumes = plan("resume", resumed.segments, each, chance, resume_phases)
+    resumes = deque[Plan]()
+    if resume_phases is not None:
+        trial = Place(work / "trial")
+        shutil.copytree(half.root, trial.root, dirs_exist_ok=True)
+        resumed = server.run(trial.resume(), trial.cache)
+        if resumed.code:
+            raise RuntimeError(resumed.output)
+        resumes = plan("resume", resumed.segments, each, chance, resume_phases)
     for plans in (fits, resumes):
         tally.expect(plans)
     number = 0
