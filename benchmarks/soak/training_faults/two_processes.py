@@ -20,10 +20,10 @@ def start_twice(server: Preloaded, work: Path, rounds: int) -> list[Outcome]:
     for number in range(rounds):
         place = Place(work / f"twice-{number}")
         child = server.start(place.fit(*_LONG), place.cache)
-        _wait(child, lambda place=place: (place.run / "config.yaml").exists())  # type: ignore[misc]
+        _wait(child, lambda place=place: (place.run / "config.yaml").exists())
         refusals += _refused(server, place, place.fit(*_LONG))
         refusals += _refused(server, place, place.resume())
-        _wait(child, lambda place=place: list(place.run.glob("checkpoints/*.pt")))  # type: ignore[misc]
+        _wait(child, lambda place=place: list(place.run.glob("checkpoints/*.pt")))
         refusals += _refused(server, place, place.resume())
         refusals += _refused(server, place, place.fit(*_LONG))
         ended = server.run(place.export(), place.cache)
@@ -34,7 +34,7 @@ def start_twice(server: Preloaded, work: Path, rounds: int) -> list[Outcome]:
         child.kill()
         child.wait()
         again = server.start(place.resume(), place.cache)
-        _wait(again, lambda again=again: "images/s" in again.output)  # type: ignore[misc]
+        _wait(again, lambda again=again: "images/s" in again.output)
         refusals += [f"after the kill: {again.output[-300:]}"] if again.has_ended else []
         again.kill()
         again.wait()
