@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.training_faults.phases import Aim, Segment
 
-_TRIES = 4
+_TRIES = 8
 """Tries of each planned kill: the speed of the machine varies, and a kill may come too late."""
 
 
