@@ -8,9 +8,7 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, Field, JsonValue, ValidationError
 
+from models.drafts import draft_folder, sync
 from models.onnx_scan import OnnxFileError, check_stands_alone
 from models.strict import StrictModel
 
@@ -393,16 +392,12 @@ def write_bundle(root: Path, card: Card, onnx: bytes, samples_png: bytes) -> Pat
     if target.exists():
         raise BundleError(f"{card.name}/{card.version} exists already")
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{card.version}-", dir=target.parent))
-    try:
-        draft.chmod(0o755)
-        (draft / GENERATOR_FILE).write_bytes(onnx)
-        (draft / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
-        (draft / SAMPLES_FILE).write_bytes(samples_png)
-        draft.rename(target)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    text = (card.model_dump_json(indent=2) + "\n").encode()
+    with draft_folder(target) as draft:
+        for name, content in ((GENERATOR_FILE, onnx), (CARD_FILE, text), (SAMPLES_FILE, samples_png)):
+            with (draft / name).open("wb") as file:
+                file.write(content)
+                sync(file)
     return target
 
 

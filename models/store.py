@@ -10,8 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+from models.drafts import draft_file, remove_abandoned
 
 T = TypeVar("T")
 
@@ -36,6 +39,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
 _DENIED = {"PermissionDeniedError", "UnauthenticatedError", "NoCredentialsError", "GatedRepoError"}
 
 _HTTP = ("http", "https")
+_FOLDERS = ("file", "local")
 
 
 class StoreUrlError(ValueError):
@@ -177,7 +181,13 @@ class Store:
         with self.errors("write", path):
             if self.url.scheme not in _PACKAGES:  # in a bucket, s3fs would create a misspelt bucket
                 self.filesystem.makedirs(place.rpartition("/")[0], exist_ok=True)
-            self.filesystem.pipe_file(place, content)
+            if self.url.scheme in _FOLDERS:
+                folder = Path(place).parent
+                remove_abandoned(folder)
+                with draft_file(Path(place)) as file:
+                    file.write(content)
+            else:  # buckets and the Hub show a file once it is complete
+                self.filesystem.pipe_file(place, content)
 
     def _check_size(self, path: str, size: int, limit: int) -> None:
         if size > limit:

@@ -113,8 +113,8 @@ def main() -> None:
     except TrainingError as error:
         end(error, 1, f"error: {error}")
     except OSError as error:  # such as a full disk, or a folder without write permission
-        about = f" {error.filename}" if error.filename else ""
-        end(error, 1, f"error:{about}: {error.strerror or error}; checkpoints that are there are whole")
+        about = f"{error.filename}: " if error.filename else ""
+        end(error, 1, f"error: {about}{error.strerror or error}; checkpoints that are there are whole")
     except typer.TyperException as error:
         end(error, error.exit_code, f"error: {error.format_message()}")
     except (typer.Abort, KeyboardInterrupt) as error:

@@ -1,13 +1,22 @@
 """Writes files whole or not at all."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from models.drafts import draft_file, sync
 from training.errors import TrainingError
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Adds the path to an ``OSError`` that names none: a failed write knows only its open file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 @contextmanager
@@ -17,22 +26,19 @@ def atomic_file(path: Path, *, one_writer: bool = False) -> Iterator[BinaryIO]:
     The draft lies beside ``path``, under a random name, so several processes may write the same file. With
     ``one_writer`` its name is always ``path`` + ``.tmp``: the next write then replaces a draft that a kill left behind.
     """
-    if one_writer:
-        draft = path.with_name(f"{path.name}.tmp")
-        file: BinaryIO = draft.open("wb")
-    else:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        draft, file = Path(name), os.fdopen(handle, "wb")
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # before the rename, so a power cut leaves the old content or the new
+    with named_errors(path):
         if not one_writer:
-            draft.chmod(0o644)  # mkstemp's 0600 would hide the file from other users
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+            with draft_file(path) as file:
+                yield file
+            return
+        draft = path.with_name(f"{path.name}.tmp")
+        try:
+            with draft.open("wb") as file:
+                yield file
+                sync(file)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -50,6 +50,9 @@ class FileLock:
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, operation)
+            if not os.fstat(file).st_nlink:  # its last holder has removed it: a new one would be another lock
+                os.close(file)
+                return self._lock(operation)
         except BlockingIOError:
             os.close(file)
             return False

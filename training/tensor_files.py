@@ -32,17 +32,23 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Raises ``ValueError`` unless the file is an archive as ``torch.save`` writes it: nothing in it is compressed."""
+    """Raises ``ValueError`` unless the file is an archive as ``torch.save`` writes it.
+
+    Nothing in it is compressed, and every part has its checksum.
+    """
     if not path.is_file():
         raise FileNotFoundError(path) if not path.exists() else ValueError("it is not a regular file")
     if not zipfile.is_zipfile(path):
         raise ValueError("it is cut off, or was not written by torch.save")
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise ValueError("its content is compressed, which torch.save never does")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise ValueError("its parts overlap: they have more bytes than the file")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("its content is compressed, which torch.save never does")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("its parts overlap: they have more bytes than the file")
+        damaged = archive.testzip()  # torch.load compares no checksums: a flipped bit would be another weight
+    if damaged is not None:
+        raise ValueError(f"it is damaged: {damaged} in it does not have its checksum")
 
 
 def _check_tensors(content: Any) -> None:

@@ -3,6 +3,8 @@
 Under torchrun every process runs this. The first one owns the run's folder; the others ask it.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +73,7 @@ def train_new_run(
         check_freezing(config, trained=init_from is not None)
         num_micro_batches(config, processes)  # raises before anything is written
         path = out or processes.from_first(lambda: numbered_folder(config, settings))
+        stop_point.run = path
         with RunLock(path) as lock:
             start = processes.from_first(lambda: _begin(lock, path, config, data, processes.device, init_from))
             stop_point.resumable = path
@@ -108,6 +111,7 @@ def describe_run(
 def resume_run(path: Path, data: str | None, settings: list[str], images: int | None) -> None:
     """Continues a run from its newest checkpoint, exactly; without one, begins it again. Raises ``TrainingError``."""
     with _stoppable() as stop_point, joined_processes() as processes, RunLock(path) as lock:
+        stop_point.run = path
         start = processes.from_first(lambda: _open(lock, path))
         stop_point.resumable = path
         checkpoint = processes.from_first(lambda: resume_point(start))
@@ -135,6 +139,8 @@ def resume_run(path: Path, data: str | None, settings: list[str], images: int | 
 class _StopPoint:
     """What a stop before the training can refer the user to."""
 
+    run: Path | None = None
+    """The run's folder, once it is known."""
     resumable: Path | None = None
     """The run's folder: set once the run can be resumed, None again while it trains."""
 
@@ -146,11 +152,21 @@ def _stoppable() -> Iterator[_StopPoint]:
     with interruptible():
         try:
             yield stop_point
+        except OSError as error:
+            raise TrainingError(_cannot_write(error, stop_point.run)) from error
         except KeyboardInterrupt as stop:
             run = stop_point.resumable
             if run is None:
                 raise
             end(stop, 0, f"{run}: stopped before it trained. Next: python -m training resume {run}", sys.stdout)
+
+
+def _cannot_write(error: OSError, run: Path | None) -> str:
+    """Returns in one sentence what could not be written, and what to do then."""
+    about = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+    again = f"python -m training resume {run}" if run and (run / CONFIG_FILE).is_file() else "the same command again"
+    return f"{about}{error.strerror or error}; what was saved before is whole. To go on, {remedy}, then: {again}"
 
 
 def _budget(images: int | None) -> list[str]:

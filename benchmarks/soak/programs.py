@@ -22,6 +22,8 @@ PROGRAMS: dict[str, str] = {
     "restarts": "rolling restarts of two instances behind nginx and HAProxy",
     "long_serving": "a million mixed requests, and 500 reloads of a bundle",
     "serving_faults": "the service: its engines, bundles, clients, disks, clock, files, memory and ends",
+    "training_faults": "kills, full disks, damaged checkpoints and changing images in fit, export, pack and push",
+    "long_training": "a training of a million images: memory and files",
 }
 """Name of a module in this folder → what it attacks, in one line."""
 

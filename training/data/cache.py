@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 import platformdirs
 
+from models.drafts import remove_abandoned
 from training.errors import TrainingError
 
 IMAGES_FILE = "images.npy"
@@ -273,6 +274,7 @@ def _share_images(draft: Path) -> None:
 
 
 def _remove_abandoned_drafts() -> None:
+    remove_abandoned(judges_folder())
     drafts = [*datasets_folder().glob(f"{_DRAFT}*"), *datasets_folder().glob("tmp*")]  # tmp: of earlier versions
     for draft in drafts:
         with suppress(OSError):

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from training.config.schema import DataConfig
 from training.data.cache import IMAGES_FILE, LABELS_FILE, META_FILE, datasets_folder, mark_in_use
 from training.data.sources.find import ImageSource, find_images
+from training.data.sources.names import printable
+from training.errors import TrainingError
 
 _DECODING_VERSION = 2
 """Increased when the same files decode to other images. Images of an older version are decoded again."""
@@ -60,9 +62,21 @@ def load_images(source: str, config: DataConfig) -> TrainingImages:
     if not mark_in_use(folder, found.name):
         from training.data.decoding import decode  # images in the cache need no decoder
 
-        decode(found.open_rows(), config, folder)
+        decode(found.open_rows(), config, folder, lambda: _check_unchanged(source, found))
         mark_in_use(folder, found.name)
     return _map(found, folder)
+
+
+def _check_unchanged(source: str, found: ImageSource) -> None:
+    """Raises ``TrainingError`` if files of DATA have changed since they were found.
+
+    Some images would be of before and some of after, and the cache would give them to every later run.
+    """
+    if found.identity_now() != found.identity:
+        raise TrainingError(
+            f"the images in {printable(source)} have changed while they were decoded; "
+            "begin again once nothing writes to them"
+        )
 
 
 def _map(source: ImageSource, folder: Path) -> TrainingImages:

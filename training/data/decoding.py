@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +25,7 @@ from training.data.pictures import BrokenPictureError, open_picture
 from training.data.sources.names import printable
 from training.data.sources.rows import Row, Rows
 from training.errors import TrainingError
+from training.files import named_errors
 
 _CHUNK = 32
 """Images that one thread decodes in one go."""
@@ -32,19 +33,20 @@ _WORTH_THREADS = 1e-3
 """Seconds an image from which on it is decoded on all cores."""
 
 
-def decode(rows: Rows, config: DataConfig, folder: Path) -> None:
+def decode(rows: Rows, config: DataConfig, folder: Path, check: Callable[[], None] = lambda: None) -> None:
     """Writes the images, their labels and ``meta.json`` into a new folder, whole or not at all.
 
-    Raises ``TrainingError``.
+    ``check`` is called once all are decoded, and may raise: then nothing is kept. Raises ``TrainingError``.
     """
     if rows.count == 0:
         raise TrainingError("the data holds no images")
     labels, label_names = rows.labels, rows.label_names
     converted: Counter[str] = Counter()
 
-    with new_entry(folder) as draft:
+    with named_errors(folder), new_entry(folder) as draft:
         with stage(f"decoding {rows.count} images"):
             kept, broken = _write_images(rows, config, draft / IMAGES_FILE, converted)
+        check()
         digest = hashlib.sha256()
         images = np.load(draft / IMAGES_FILE, mmap_mode="r")
         for first in range(0, len(images), _CHUNK):

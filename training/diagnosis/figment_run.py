@@ -9,9 +9,9 @@ from typing import Any
 from training.diagnosis.watched_runs import Diagnosis
 from training.doctor.case import Case
 from training.doctor.signals import Signals, known_loss
-from training.runs.doctor_log import DOCTOR_FILE, Replay, replay
+from training.runs.doctor_log import Replay, replay
 from training.runs.folder import RunFolder
-from training.runs.loggers import METRICS_FILE
+from training.runs.json_lines import DOCTOR_FILE, METRICS_FILE
 
 _METRICS = {
     "d_loss": "discriminator_loss",

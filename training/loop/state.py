@@ -96,6 +96,8 @@ class TrainingState:
         """Networks and optimisers of an earlier step, for a treatment; None unless the doctor may treat the run."""
         self.given_up: str | None = None
         """Why the doctor has ended the run. No checkpoint holds it: a run that goes on is not given up."""
+        self.logged: dict[str, int] = {}
+        """File of the run → its lines when the checkpoint was written that this state comes from or has gone into."""
 
     def start_from(self, generator: Weights, discriminator: Weights, emas: Mapping[int, Weights], images: int) -> str:
         """Takes over what fits of networks that have seen ``images`` images; returns in words what does not.
@@ -190,6 +192,7 @@ class TrainingState:
             "images_seen": self.images_seen,
             "images_before": self.images_before,
             "best": asdict(self.best) if self.best else None,
+            "logged": self.logged,
         }
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
@@ -205,6 +208,7 @@ class TrainingState:
         self.images_seen = content["images_seen"]
         self.images_before = content.get("images_before", 0)  # version 0.1 wrote none
         self.best = Best(**content["best"]) if content["best"] else None
+        self.logged = dict(content.get("logged", {}))  # earlier versions wrote none
 
     def _parts(self) -> dict[str, Any]:
         """Returns key in a checkpoint → part of the state."""

@@ -14,6 +14,7 @@ from training.config.schema import Config
 from training.errors import TrainingError
 from training.files import atomic_file
 from training.loop.state import TrainingState
+from training.runs.json_lines import LOG_FILES, count_lines
 from training.tensor_files import read_tensors
 
 KEPT_CHECKPOINTS = 2
@@ -31,9 +32,11 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
     """
     state.check_finite()
     folder.mkdir(exist_ok=True)
+    state.logged = {name: count_lines(folder.parent / name) for name in LOG_FILES}
     content = {**state.state_dict(), "configuration": state.config.model_dump(mode="json")}
     write_tensors(folder / f"{state.images_seen:012d}.pt", content)
-    for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
+    drafts = folder.glob("*.pt.tmp")  # of a killed process whose step this one did not save again
+    for old in (*checkpoints(folder)[:-KEPT_CHECKPOINTS], *drafts):
         old.unlink()
 
 
@@ -62,19 +65,23 @@ def read_newest(folder: Path) -> dict[str, Any]:
 
     Raises ``TrainingError`` if there is none.
     """
-    if not checkpoints(folder):
+    saved: list[Path] = []
+    while saved != (saved := checkpoints(folder)):  # a training process may replace all of them meanwhile
+        for path in reversed(saved):
+            try:
+                content = read_tensors(path)
+                if "configuration" not in content:
+                    raise TrainingError(f"{path} is no checkpoint of a run")
+            except FileNotFoundError:
+                continue
+            except (TrainingError, OSError) as error:
+                print(f"skipping the unreadable checkpoint {path.name}: {_brief(error)}", file=sys.stderr)
+                continue
+            return content
+    if not saved:
         raise TrainingError(
             f"{folder} holds no checkpoint yet; go on with the run: python -m training resume {folder.parent}"
         )
-    for path in reversed(checkpoints(folder)):
-        try:
-            content = read_tensors(path)
-            if "configuration" not in content:
-                raise TrainingError(f"{path} is no checkpoint of a run")
-        except (TrainingError, OSError) as error:
-            print(f"skipping the unreadable checkpoint {path.name}: {_brief(error)}", file=sys.stderr)
-            continue
-        return content
     raise TrainingError(
         f"no checkpoint in {folder} can be read; put back copies of them, or begin anew with another --out: "
         f"python -m training fit {folder.parent / 'config.yaml'}"
@@ -107,13 +114,21 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:  # torch's archive writer raises RuntimeError on a full disk
         raise TrainingError(
-            f"cannot write {path.name} ({_brief(error)}); what was written before is untouched. "
+            f"cannot write {path.name} ({_reason(error)}); what was written before is untouched. "
             "Make room, then resume the run"
         ) from error
 
 
 def _without_data_selection(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "data": {key: value for key, value in settings["data"].items() if key not in DATA_SELECTION}}
+
+
+def _reason(error: BaseException) -> str:
+    """Returns why a file could not be written: torch's own error hides the system's, which came before it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return (cause and cause.strerror) or _brief(error)
 
 
 def _brief(value: object) -> str:

@@ -15,8 +15,8 @@ from training.doctor.case import Case
 from training.doctor.doctor import Finding
 from training.doctor.signals import Signals
 from training.loop.treatment import Treatment
+from training.runs.json_lines import DOCTOR_FILE
 
-DOCTOR_FILE = "doctor.jsonl"
 _SIGNALS = tuple(field.name for field in fields(Signals) if field.name != "step")
 
 

@@ -33,6 +33,7 @@ from training.runs.initial_networks import (
     InitialSource,
     read_source,
 )
+from training.runs.json_lines import SCORES_FILE
 
 RUNS = Path("runs")
 
@@ -87,7 +88,7 @@ class RunFolder:
     @property
     def scores(self) -> Path:
         """The judge's scores, as JSON lines."""
-        return self.path / "scores.jsonl"
+        return self.path / SCORES_FILE
 
     @property
     def labels(self) -> int:
@@ -280,7 +281,9 @@ def _absolute_source(source: str) -> str:
 
 
 def _is_leftover(entry: Path) -> bool:
-    """Whether a start that was killed before it wrote ``config.yaml`` leaves a file of this name."""
+    """Whether a start that was killed before it wrote ``config.yaml``, or while it undid itself, leaves this entry."""
+    if entry.name == "samples" and entry.is_dir():
+        return not any(entry.iterdir())
     return entry.name.removesuffix(".tmp") in {
         CONFIG_FILE, DATA_FILE, ENVIRONMENT_FILE, LOCK_FILE, NETWORKS_FILE, RECORD_FILE
     }  # fmt: skip

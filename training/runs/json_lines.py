@@ -5,7 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from training.files import atomic_file
+from training.files import atomic_file, named_errors
+
+METRICS_FILE = "metrics.jsonl"
+SCORES_FILE = "scores.jsonl"
+DOCTOR_FILE = "doctor.jsonl"
+LOG_FILES = (METRICS_FILE, SCORES_FILE, DOCTOR_FILE)
+"""Files of a run that grow. A checkpoint knows how many lines each had, and a resumed run cuts them to that."""
 
 Line = dict[str, Any]
 
@@ -17,7 +23,7 @@ def read_lines(path: Path) -> list[Line]:
 
 def append_line(path: Path, line: Line) -> None:
     """Adds a line at the end."""
-    with path.open("a") as file:
+    with named_errors(path), path.open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
@@ -27,12 +33,20 @@ def write_lines(path: Path, lines: Iterable[Line]) -> None:
         file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def truncate_after(path: Path, images_seen: int) -> None:
-    """Removes lines from beyond ``images_seen``, and everything from the first torn line on."""
+def count_lines(path: Path) -> int:
+    """Returns the number of whole lines; 0 if the file does not exist."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def truncate_after(path: Path, images_seen: int, lines: int | None = None) -> None:
+    """Removes lines from beyond ``images_seen``, and everything from the first torn line on.
+
+    ``lines`` is the most that are kept: what a killed process has added at ``images_seen`` itself is removed, too.
+    """
     if not path.exists():
         return
     kept = []
-    for text in path.read_text().splitlines():
+    for text in path.read_text().splitlines()[:lines]:
         try:
             line = json.loads(text)
             if line["images_seen"] <= images_seen:

@@ -15,9 +15,8 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from training.console import console
-from training.runs.json_lines import truncate_after
-
-METRICS_FILE = "metrics.jsonl"
+from training.files import named_errors
+from training.runs.json_lines import METRICS_FILE, truncate_after
 
 
 class Logger:
@@ -49,10 +48,15 @@ class Logger:
         """Called once at the end, after an error too."""
 
 
-def run_loggers(folder: Path, images_seen: int, budget: int, quiet: bool = False) -> list[Logger]:
-    """Returns the loggers of a run that continues from ``images_seen``; ``quiet`` omits the lines on the console."""
+def run_loggers(
+    folder: Path, images_seen: int, budget: int, quiet: bool = False, lines: int | None = None
+) -> list[Logger]:
+    """Returns the loggers of a run that continues from ``images_seen``; ``quiet`` omits the lines on the console.
+
+    ``lines`` is how many ``metrics.jsonl`` had when the checkpoint was written; None if the checkpoint does not say.
+    """
     return [
-        JsonLinesLogger(folder, images_seen),
+        JsonLinesLogger(folder, images_seen, lines),
         TensorBoardLogger(folder, images_seen),
         ProgressBar(images_seen, budget),
         *([] if quiet else [ConsoleLogger(budget)]),
@@ -62,48 +66,56 @@ def run_loggers(folder: Path, images_seen: int, budget: int, quiet: bool = False
 class JsonLinesLogger(Logger):
     """Writes metrics into ``metrics.jsonl``."""
 
-    def __init__(self, folder: Path, images_seen: int) -> None:
-        """Removes lines from beyond ``images_seen``: an earlier process wrote them and was killed before saving."""
-        truncate_after(folder / METRICS_FILE, images_seen)
-        self._file = (folder / METRICS_FILE).open("a", buffering=1)
+    def __init__(self, folder: Path, images_seen: int, lines: int | None = None) -> None:
+        """Removes lines from beyond the checkpoint: an earlier process wrote them and was killed before saving."""
+        self._path = folder / METRICS_FILE
+        truncate_after(self._path, images_seen, lines)
+        self._file = self._path.open("a", buffering=1)
 
     def metrics(self, images_seen: int, means: dict[str, float]) -> None:
-        self._file.write(json.dumps({"images_seen": images_seen, **means, "time": time.time()}) + "\n")
+        self._write({"images_seen": images_seen, **means, "time": time.time()})
 
     def diagnosis(self, images_seen: int, event: dict[str, Any], text: str, standing: list[str]) -> None:
         if event:
-            self._file.write(json.dumps({"images_seen": images_seen, **event, "time": time.time()}) + "\n")
+            self._write({"images_seen": images_seen, **event, "time": time.time()})
 
     def close(self) -> None:
-        self._file.close()
+        with named_errors(self._path):
+            self._file.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with named_errors(self._path):
+            self._file.write(json.dumps(line) + "\n")
 
 
 class TensorBoardLogger(Logger):
     """Writes everything into ``tensorboard/``."""
 
     def __init__(self, folder: Path, images_seen: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # imports for half a second, and export needs none of it
+        from training.runs.event_file import EventFile  # imports for half a second, and export needs none of it
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
+        self._file = EventFile(folder / "tensorboard", hide_from=images_seen + 1 if images_seen else None)
 
     def metrics(self, images_seen: int, means: dict[str, float]) -> None:
         for name, value in means.items():
-            self._writer.add_scalar(name, value, images_seen)
+            self._file.add_scalar(name, value, images_seen)
+        self._file.flush()
 
     def diagnosis(self, images_seen: int, event: dict[str, Any], text: str, standing: list[str]) -> None:
-        self._writer.add_scalar("doctor/standing_findings", len(standing), images_seen)
+        self._file.add_scalar("doctor/standing_findings", len(standing), images_seen)
         if event:
-            self._writer.add_text("doctor", text, images_seen)
+            self._file.add_text("doctor", text, images_seen)
 
     def scores(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
         for name, value in scores.items():
-            self._writer.add_scalar(f"{name}/half_life_{half_life}", value, images_seen)
+            self._file.add_scalar(f"{name}/half_life_{half_life}", value, images_seen)
 
     def picture(self, images_seen: int, name: str, picture: Image.Image) -> None:
-        self._writer.add_image(name, np.asarray(picture.convert("RGB")), images_seen, dataformats="HWC")
+        self._file.add_picture(name, np.asarray(picture.convert("RGB")), images_seen)
+        self._file.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        self._file.close()
 
 
 class ProgressBar(Logger):

@@ -6,24 +6,28 @@ In a training of several processes, only the first one reports.
 import copy
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.data.loader import batch_indices
 from training.data.split import training_indices
+from training.files import atomic_file
 from training.loop.callbacks import Callback, passed_multiple
 from training.loop.state import Best, TrainingState
 from training.loop.treatment import Decision
 from training.parallel.stopping import unless_stopped
 from training.runs.checkpoints import read_best, save_checkpoint, write_tensors
 from training.runs.folder import RunFolder
-from training.runs.json_lines import append_line, read_lines, truncate_after
+from training.runs.json_lines import METRICS_FILE, SCORES_FILE, append_line, read_lines, truncate_after
 from training.runs.loggers import run_loggers
 from training.runs.run_doctor import RunDoctor
 from training.runs.sampling import grid_inputs, image_grid, sample, side_by_side
@@ -62,12 +66,13 @@ class Reporter(Callback):
         self._run, self._data, self._state = run, data, state
         self._open_judge = open_judge
         self._judge: Judge | None = None
-        self._loggers = run_loggers(run.path, state.images_seen, run.config.images, quiet)
+        lines = state.logged.get(METRICS_FILE)
+        self._loggers = run_loggers(run.path, state.images_seen, run.config.images, quiet, lines)
         self._doctor = RunDoctor(run, data, state, self._loggers)
         self._noise, self._label = grid_inputs(run.config.network.noise_dim, run.labels)
         self._columns = min(run.labels, 10) or 10
         self._reals = _reals_of_grid(data, run.config, self._label, len(self._noise))
-        truncate_after(run.scores, state.images_seen)
+        truncate_after(run.scores, state.images_seen, state.logged.get(SCORES_FILE))
         self._scored_at = state.images_seen
         self.score_due = self._left_out_a_score()
         """Whether the score of this step is missing: a stop has interrupted the training of the judge."""
@@ -79,7 +84,7 @@ class Reporter(Callback):
             logger.start()
         self._doctor.start()
         if self._state.images_seen == 0:
-            image_grid(self._reals, self._columns).save(self._run.path / "reals.png")
+            _save(image_grid(self._reals, self._columns), self._run.path / "reals.png")
             self._draw(0)
         if self.score_due:
             self._score(self._state.images_seen)
@@ -88,8 +93,9 @@ class Reporter(Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for logger in self._loggers:
-            logger.close()
+        with ExitStack() as closing:  # closes the others, too, if one cannot write its last line
+            for logger in self._loggers:
+                closing.callback(logger.close)
 
     def tick(self, images_seen: int, means: dict[str, float]) -> None:
         """Logs the means since the last tick, and ``judge_share``: the share of that time spent on scoring."""
@@ -140,7 +146,7 @@ class Reporter(Callback):
     def _draw(self, images_seen: int) -> None:
         fakes = image_grid(sample(self._state.ema, self._noise, self._label), self._columns)
         grid = side_by_side(fakes, image_grid(self._reals, self._columns))
-        grid.save(self._run.samples / f"{images_seen:012d}.png")
+        _save(grid, self._run.samples / f"{images_seen:012d}.png")
         for logger in self._loggers:
             logger.picture(images_seen, "samples", grid)
         if images_seen:
@@ -210,6 +216,11 @@ class Reporter(Callback):
             return False
         due = seen >= config.images or passed_multiple(seen - config.batch_size, seen, config.judge.every)
         return due and all(line["images_seen"] != seen for line in read_lines(self._run.scores))
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    with atomic_file(path, one_writer=True) as file:
+        picture.save(file, "PNG")
 
 
 def _scored_by(judge: Judge) -> dict[str, Any]:

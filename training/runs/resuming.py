@@ -16,8 +16,7 @@ from training.errors import TrainingError
 from training.loop.state import Best, TrainingState
 from training.runs.checkpoints import check_same_run, checkpoints, read_best, read_newest
 from training.runs.folder import RunFolder, RunStart, with_config
-from training.runs.json_lines import Line, read_lines, write_lines
-from training.runs.loggers import METRICS_FILE
+from training.runs.json_lines import METRICS_FILE, Line, read_lines, write_lines
 
 CHANGES_FILE = "changes.jsonl"
 

@@ -10,9 +10,9 @@ from training.doctor.signals import Signals
 from training.loop.remedies import changes_of
 from training.loop.state import TrainingState
 from training.loop.treatment import Decision, GiveUp, Treatment
-from training.runs.doctor_log import DOCTOR_FILE, Course, replay, signals_line, treatment_line
+from training.runs.doctor_log import Course, replay, signals_line, treatment_line
 from training.runs.folder import RunFolder
-from training.runs.json_lines import append_line, truncate_after
+from training.runs.json_lines import DOCTOR_FILE, append_line, truncate_after
 from training.runs.loggers import Logger
 from training.runs.logit_probe import LogitProbe
 
@@ -27,7 +27,7 @@ class RunDoctor:
         """Continues from the state: knows of the run what ``doctor.jsonl`` says up to there."""
         self._run, self._state, self._loggers = run, state, loggers
         self._path = run.path / DOCTOR_FILE
-        truncate_after(self._path, state.images_seen)
+        truncate_after(self._path, state.images_seen, state.logged.get(DOCTOR_FILE))
         self._known = replay(run.path, run.config)
         self._probe = LogitProbe(data, run.config, state)
         self._standing = self._names()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +126,22 @@ def test_push_to_a_bucket(bundle, monkeypatch):
         assert [str(found) for found in list_bundles(store).bundles] == ["mlp/1"]
         with pytest.raises(TrainingError, match=r"^not published: .*s3://no-such-bucket/zoo"):
             push(bundle, "s3://no-such-bucket/zoo")
+
+
+def test_a_reader_of_a_folder_never_sees_half_a_file(bundle, tmp_path, monkeypatch):
+    """A web server may serve that folder. Files get their names once they are complete, and a kill's drafts go."""
+    store = tmp_path / "store"
+    push(bundle, f"file://{store}")
+    (store / "mlp" / "1" / ".card.json-abcd1234.draft").write_bytes(b"half")
+    whole, names = {path.name: path.read_bytes() for path in store.rglob("*.*") if path.is_file()}, []
+    original = Path.replace
+
+    def replace(self, target):
+        names.append(Path(target).name)
+        assert Path(target).read_bytes() == whole[Path(target).name], "the old file is there until the new one is"
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    push(bundle, f"file://{store}")
+    assert names == ["generator.onnx", "samples.png", "card.json", "index.json"]
+    assert not list(store.rglob(".*"))

@@ -26,8 +26,8 @@ from training.loop.state import TrainingState
 from training.loop.step import TrainStep
 from training.parallel.distributed import Processes
 from training.runs.checkpoints import checkpoints
-from training.runs.doctor_log import DOCTOR_FILE
 from training.runs.folder import RunFolder
+from training.runs.json_lines import DOCTOR_FILE
 from training.runs.logit_probe import LogitProbe
 from training.runs.reporter import Reporter
 

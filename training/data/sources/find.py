@@ -27,6 +27,8 @@ class ImageSource:
     """Reason → how many files and folders were skipped for it."""
     open_rows: Callable[[], Rows]
     """Opens the images. Raises ``TrainingError``."""
+    identity_now: Callable[[], Any]
+    """Returns ``identity`` as it has become meanwhile. Raises ``TrainingError``."""
 
 
 def find_images(data: str, config: DataConfig) -> ImageSource:
@@ -46,9 +48,21 @@ def find_images(data: str, config: DataConfig) -> ImageSource:
         return _find_on_hub(data, config)
     if path.suffix.lower() != ".parquet":
         raise TrainingError(f"{printable(data)} is neither a folder of images nor a .parquet file")
-    status = path.stat()
-    identity = [[str(path.resolve()), status.st_size, status.st_mtime_ns]]
-    return ImageSource(printable(path.stem), identity, {}, lambda: _open_parquet([path], config))
+    return ImageSource(
+        printable(path.stem),
+        _identity_of_file(path),
+        {},
+        lambda: _open_parquet([path], config),
+        lambda: _identity_of_file(path),
+    )
+
+
+def _identity_of_file(path: Path) -> list[Any]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise TrainingError(f"cannot read {printable(str(path))} ({error.strerror})") from error
+    return [[str(path.resolve()), status.st_size, status.st_mtime_ns]]
 
 
 def _find_in_folder(path: Path, config: DataConfig) -> ImageSource:
@@ -60,7 +74,13 @@ def _find_in_folder(path: Path, config: DataConfig) -> ImageSource:
         chosen = choose_shards([file.path for file in scan.tables], printable(str(path)), scan.skipped)
         files = [path / below for below in chosen]
         identity = _identity(str(root), [file for file in scan.tables if file.path in set(chosen)])
-        return ImageSource(name, identity, scan.skipped.counts(), lambda: _open_parquet(files, config))
+        return ImageSource(
+            name,
+            identity,
+            scan.skipped.counts(),
+            lambda: _open_parquet(files, config),
+            lambda: _find_in_folder(path, config).identity,
+        )
     for file in scan.tables:
         scan.skipped.add(".parquet", file.path)
     found = label_by_folder(scan, config.labels)
@@ -68,7 +88,13 @@ def _find_in_folder(path: Path, config: DataConfig) -> ImageSource:
     if not found.files:
         reasons = f"; passed over: {format_counts(skipped)}" if skipped else ""
         raise TrainingError(f"{printable(str(path))} holds no images{reasons}")
-    return ImageSource(name, _identity(str(root), found.files), skipped, lambda: _open_files(path, found))
+    return ImageSource(
+        name,
+        _identity(str(root), found.files),
+        skipped,
+        lambda: _open_files(path, found),
+        lambda: _find_in_folder(path, config).identity,
+    )
 
 
 def _identity(root: str, files: list[FoundFile] | tuple[FoundFile, ...]) -> list[Any]:
@@ -99,7 +125,8 @@ def _find_on_hub(name: str, config: DataConfig) -> ImageSource:
     from training.data.sources.tables import hub_rows, read_hub
 
     table = read_hub(name)
-    return ImageSource(name, table._fingerprint, {}, lambda: hub_rows(table, config))
+    identity = table._fingerprint
+    return ImageSource(name, identity, {}, lambda: hub_rows(table, config), lambda: identity)
 
 
 def format_counts(counts: Mapping[str, int]) -> str:

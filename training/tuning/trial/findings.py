@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from training.runs.doctor_log import DOCTOR_FILE, replay
+from training.runs.doctor_log import replay
 from training.runs.folder import RunFolder
+from training.runs.json_lines import DOCTOR_FILE
 
 CONDITIONS, TREATMENTS, GIVEN_UP = "conditions", "treatments", "given_up"
 """The keys: names of conditions; condition, remedy and whether it mended the run, of each treatment; the condition for

@@ -22,7 +22,7 @@ from training.parallel.distributed import Processes
 from training.runs.best_checkpoint import load_best_generator
 from training.runs.checkpoints import load_checkpoint
 from training.runs.folder import RunFolder
-from training.runs.json_lines import truncate_after
+from training.runs.json_lines import SCORES_FILE, truncate_after
 from training.runs.reporter import Reporter
 from training.tuning.trial.failures import FailureDetector
 from training.tuning.trial.folder import newest_checkpoint, open_run
@@ -112,7 +112,7 @@ def train(
         state = TrainingState(run.config, labels, context.processes.device)
         if content := newest_checkpoint(run):
             load_checkpoint(state, content)
-    truncate_after(run.scores, state.images_seen)
+    truncate_after(run.scores, state.images_seen, state.logged.get(SCORES_FILE))
     try:
         for line in _best_per_scoring(_score_lines(run)):
             _report_or_prune(report, objective(line, judge), _shared_step(line["images_seen"], run.config))
