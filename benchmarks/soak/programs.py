@@ -17,7 +17,9 @@ from rich.text import Text
 from benchmarks.soak.outcome import Outcome
 from training.files import write_atomic
 
-PROGRAMS: dict[str, str] = {}
+PROGRAMS: dict[str, str] = {
+    "tuning_faults": "tune: kills, a database that is away, a full disk, two at once, a moved folder",
+}
 """Name of a module in this folder → what it attacks, in one line."""
 
 
