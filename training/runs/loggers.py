@@ -3,8 +3,10 @@
 To add a destination, write a ``Logger`` and add it to the list in ``run_loggers``.
 """
 
+import functools
 import json
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -84,6 +86,7 @@ class TensorBoardLogger(Logger):
     def __init__(self, folder: Path, images_seen: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # imports for half a second, and export needs none of it
 
+        _leave_errors_to_the_caller()
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
 
     def metrics(self, images_seen: int, means: dict[str, float]) -> None:
@@ -172,6 +175,18 @@ class ConsoleLogger(Logger):
     def scores(self, images_seen: int, half_life: int, scores: dict[str, float]) -> None:
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         console.print(f"{images_seen} images, half-life {half_life}: {shown}", highlight=False)
+
+
+@functools.cache
+def _leave_errors_to_the_caller() -> None:
+    """Prints no traceback of TensorBoard's thread: the next call of its writer raises the error, as of a full disk."""
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not type(arguments.thread).__module__.startswith("tensorboard."):
+            before(arguments)
+
+    threading.excepthook = hook
 
 
 def _summary(means: dict[str, float], standing: list[str]) -> str:
