@@ -27,7 +27,7 @@ OUTAGE_SECONDS = 60.0
 
 def run(smoke: bool, work: Path) -> list[Outcome]:
     """Runs all attacks. With ``smoke``, ``tune`` is forked from this process, and each fault strikes once or twice."""
-    with own_cache(work / "cache"), server(work / "postgresql") as database:
+    with own_cache(work / "cache"), server() as database:
         setting = Setting(work, fork=smoke)
         attacks = _Attacks(setting, References(setting), database, random.Random(20))
         return list(attacks.short() if smoke else attacks.long())

@@ -4,6 +4,7 @@ import getpass
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,15 +63,18 @@ class Server:
 
 
 @contextmanager
-def server(home: Path) -> Iterator[Server | None]:
-    """Yields a running server that keeps its database in ``home``, or None if PostgreSQL is not installed."""
+def server() -> Iterator[Server | None]:
+    """Yields a running server, or None if PostgreSQL is not installed."""
     folder = programs()
     if folder is None:
         yield None
         return
-    home.mkdir(parents=True)
-    running = Server(folder, home)
+    home = Path(tempfile.mkdtemp())  # not in a folder of this user's: the server may have to run as another one
     try:
-        yield running
+        running = Server(folder, home)
+        try:
+            yield running
+        finally:
+            running.stop("immediate")
     finally:
-        running.stop("immediate")
+        shutil.rmtree(home, ignore_errors=True)

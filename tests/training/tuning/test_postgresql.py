@@ -1,13 +1,9 @@
 """Many machines, one study: three workers share a real PostgreSQL, and one of them is killed."""
 
-import getpass
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +13,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from benchmarks.soak.tuning_faults.database import server
 from training.data.dataset import TrainingImages
 from training.errors import TrainingError
 from training.tuning.study.queue import identity_of
@@ -29,42 +26,12 @@ IMAGES = 960
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """The URL of a PostgreSQL server for these tests."""
-    config = shutil.which("pg_config")
-    folder = Path(subprocess.run([config, "--bindir"], capture_output=True, text=True).stdout.strip() if config else "")
-    if not (folder / "initdb").is_file() and "NOTHING_SKIPPED" not in os.environ:
-        pytest.skip("PostgreSQL is not installed")
-    home = Path(tempfile.mkdtemp())
-    as_user: list[str] = []
-    if getpass.getuser() == "root":  # PostgreSQL refuses to run as root
-        shutil.chown(home, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    subprocess.run(
-        [*as_user, folder / "initdb", "--no-sync", "-A", "trust", "-U", "figment", "-D", home / "data"],
-        check=True,
-        capture_output=True,
-    )
-    server = subprocess.Popen(
-        [*as_user, folder / "postgres", "-D", home / "data", "-p", str(port), "-h", "127.0.0.1", "-k", home],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while subprocess.run(
-            [folder / "pg_isready", "-h", "127.0.0.1", "-p", str(port)], capture_output=True
-        ).returncode:
-            assert time.monotonic() < deadline, "PostgreSQL did not start"
-            time.sleep(0.1)
-        yield f"postgresql://figment:secret@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run(
-            [*as_user, folder / "pg_ctl", "-D", home / "data", "-m", "immediate", "stop"], capture_output=True
-        )
-        server.wait(20)
-        shutil.rmtree(home, ignore_errors=True)
+    with server() as running:
+        if running is None:
+            if "NOTHING_SKIPPED" in os.environ:
+                pytest.fail("PostgreSQL is not installed")
+            pytest.skip("PostgreSQL is not installed")
+        yield running.url
 
 
 def test_three_workers_of_which_one_is_killed(
