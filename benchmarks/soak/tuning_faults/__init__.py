@@ -5,6 +5,7 @@ bits of its best generator.
 """
 
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,13 @@ def run(smoke: bool, work: Path) -> list[Outcome]:
     with own_cache(work / "cache"), server() as database:
         setting = Setting(work, fork=smoke)
         attacks = _Attacks(setting, References(setting), database, random.Random(20))
-        return list(attacks.short() if smoke else attacks.long())
+        return [_told(outcome) for outcome in (attacks.short() if smoke else attacks.long())]
+
+
+def _told(outcome: Outcome) -> Outcome:
+    """Prints an outcome as soon as it is there: the next may take minutes."""
+    print(f"{outcome.fault}: {outcome.happened}", file=sys.stderr, flush=True)
+    return outcome
 
 
 class _Attacks:

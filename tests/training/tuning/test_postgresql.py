@@ -1,12 +1,13 @@
 """Many machines, one study: three workers share a real PostgreSQL, and one of them is killed."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import optuna
@@ -14,11 +15,12 @@ import pytest
 from optuna.trial import TrialState
 
 from benchmarks.soak.tuning_faults.database import server
-from training.data.dataset import TrainingImages
+from training.cli import main
 from training.errors import TrainingError
 from training.tuning.study.queue import identity_of
 from training.tuning.study.storage import PostgreSql, open_storage
 
+CONTEXT = multiprocessing.get_context("fork")
 GRACE = 4
 IMAGES = 960
 
@@ -35,24 +37,24 @@ def database() -> Iterator[str]:
 
 
 def test_three_workers_of_which_one_is_killed(
-    database: str, small_digits: TrainingImages, digits: Path, space_file: Path, tmp_path: Path
+    database: str, tune_arguments: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "shared"
-    command = [sys.executable, "-m", "training", "tune", str(space_file), "--data", str(digits), "--out", str(out)]
-    command += ["--images", str(IMAGES), "--trials", "5", "--seeds", "1", "--storage", database, "--grace", str(GRACE)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    workers = [subprocess.Popen(command, text=True, env=one_thread, **pipes) for _ in range(3)]
+    options = ["--images", str(IMAGES), "--trials", "5", "--storage", database, "--grace", str(GRACE)]
+    monkeypatch.setattr(sys, "argv", ["training", *tune_arguments(out, *options)])
+    workers = [CONTEXT.Process(target=main) for _ in range(3)]
+    for worker in workers:
+        worker.start()
     try:
         study = _study(database, out, workers)
         victim, number = _one_in_the_middle(study, workers, out)
-        victim.send_signal(signal.SIGKILL)
-        outputs = [worker.communicate(timeout=200) for worker in workers]
+        victim.kill()
+        for worker in workers:
+            worker.join(200)
+            assert worker.exitcode == (-signal.SIGKILL if worker is victim else 0)
     finally:
         for worker in workers:
             worker.kill()
-    for worker, (_, errors) in zip(workers, outputs, strict=True):
-        assert worker.returncode == (-signal.SIGKILL if worker is victim else 0), errors
     trials = [trial for trial in study.trials if trial.state != TrialState.FAIL]
     assert all(trial.state.is_finished() for trial in trials)
     assert len(trials) == 5
@@ -91,11 +93,11 @@ def test_a_renamed_folder_finds_its_study_among_those_of_the_database(
     tune(moved, *options)
 
 
-def _study(database: str, out: Path, workers: list[subprocess.Popen[str]]) -> optuna.Study:
+def _study(database: str, out: Path, workers: list[ForkProcess]) -> optuna.Study:
     storage = PostgreSql(database, GRACE).backend
     deadline = time.monotonic() + 100
     while True:
-        assert all(worker.poll() is None for worker in workers)
+        assert all(worker.is_alive() for worker in workers)
         assert time.monotonic() < deadline, "the study did not begin"
         try:
             return optuna.load_study(study_name=out.name, storage=storage)
@@ -103,9 +105,7 @@ def _study(database: str, out: Path, workers: list[subprocess.Popen[str]]) -> op
             time.sleep(0.1)
 
 
-def _one_in_the_middle(
-    study: optuna.Study, workers: list[subprocess.Popen[str]], out: Path
-) -> tuple[subprocess.Popen[str], int]:
+def _one_in_the_middle(study: optuna.Study, workers: list[ForkProcess], out: Path) -> tuple[ForkProcess, int]:
     """A worker in the middle of a trial, and the trial's number."""
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
