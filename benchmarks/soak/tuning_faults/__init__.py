@@ -80,7 +80,7 @@ class _Attacks:
             campaign = Campaign(self._setting, self._references, size, storage, workers, aims, moved)
         name = f"{'moved' if moved else 'killed'}-{'database' if storage else 'file'}-{workers}"
         campaign.run(name, count, self._rng, done, found)
-        aimed = {TRIAL, RESULT} if aims else {STARTING, TRIAL} if moved else {STARTING, TRIAL, RERUN, RESULT, FINAL}
+        aimed = {TRIAL} if aims else {STARTING, TRIAL} if moved else {STARTING, TRIAL, RERUN, RESULT, FINAL}
         missed = sorted(aim for aim in aimed if not done.struck[aim])
         problems = [*done.hangs, *done.errors, *found.problems, *(f"no kill struck a {aim}" for aim in missed)]
         happened = (

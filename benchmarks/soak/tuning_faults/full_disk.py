@@ -90,7 +90,7 @@ def _fill(disk: Path, rng: random.Random) -> bool:
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[Path | None]:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "figment", str(folder)]
     if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode:
         yield None

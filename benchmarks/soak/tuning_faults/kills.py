@@ -143,8 +143,10 @@ def _finished(run: Path) -> bool:
 
 def _offset(aim: str, began: float, fork: bool, rng: random.Random) -> float:
     """Returns how many seconds after the moment the kill follows."""
+    if fork:  # everything is imported, so all moments are short
+        return rng.uniform(0.0, 0.4 if aim == STARTING else 0.05)
     if aim == STARTING:
-        return rng.uniform(0.0, 0.4) if fork else max(0.0, rng.uniform(1.0, 5.0) - (time.time() - began))
+        return max(0.0, rng.uniform(1.0, 5.0) - (time.time() - began))
     return rng.uniform(0.0, 0.6 if aim in (RESULT, BETWEEN) else 0.3)
 
 

@@ -7,10 +7,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import optuna
+import psycopg
 import pytest
 from optuna.trial import TrialState
 
@@ -64,6 +66,19 @@ def test_three_workers_of_which_one_is_killed(
     assert successor.params == study.trials[number].params
     assert successor.user_attrs["worker"] != study.trials[number].user_attrs["worker"]
     assert (out / "report.html").is_file()
+
+
+def test_workers_that_start_together_on_a_new_database_all_begin(database: str) -> None:
+    """Each creates the tables that are missing."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE fresh")
+    url = database.removesuffix("postgres") + "fresh"
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(lambda _: PostgreSql(url, GRACE), range(4)))
+    assert all(optuna.get_all_study_names(storage.backend) == [] for storage in opened)
+    with psycopg.connect(url) as connection:
+        (versions,) = connection.execute("SELECT count(*) FROM alembic_version").fetchone() or (0,)
+    assert versions == 1
 
 
 def test_a_missing_database_is_reported_in_one_sentence(database: str, tmp_path: Path) -> None:

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from training.errors import TrainingError
@@ -27,6 +28,8 @@ from training.tuning.study.outages import RETRY_SECONDS, PatientStorage, root_ca
 
 JOURNAL_FILE = "journal.log"
 CONNECT_SECONDS = 10
+_CREATION_LOCK = 0x6669676D656E74
+"""The number of an advisory lock: ``figment`` in ASCII."""
 WORKER = "worker"
 """The attribute that names a trial's worker, set once the worker's death can be detected."""
 
@@ -100,12 +103,13 @@ class PostgreSql:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                self._database = PatientStorage(
-                    address.render_as_string(hide_password=False),
-                    engine_kwargs=options,
-                    heartbeat_interval=self._interval,
-                    grace_period=grace,
-                )
+                with _one_at_a_time(address, options):
+                    self._database = PatientStorage(
+                        address.render_as_string(hide_password=False),
+                        engine_kwargs=options,
+                        heartbeat_interval=self._interval,
+                        grace_period=grace,
+                    )
         except ImportError as error:
             raise TrainingError("--storage postgresql://… needs psycopg: pip install 'psycopg[binary]'") from error
         except (SQLAlchemyError, StorageInternalError) as error:
@@ -154,6 +158,18 @@ class PostgreSql:
         if WORKER in now.user_attrs or now.datetime_start is None:
             return False
         return datetime.now(UTC) - now.datetime_start.astimezone(UTC) > 10 * self._grace
+
+
+@contextmanager
+def _one_at_a_time(address: URL, options: dict[str, Any]) -> Iterator[None]:
+    """Holds a lock of the database: workers that create its tables at the same moment would fail."""
+    engine = create_engine(address, **options)
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
+            yield
+    finally:
+        engine.dispose()
 
 
 def open_storage(url: str | None, folder: Path, grace: int) -> Storage:
