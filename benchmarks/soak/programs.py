@@ -24,6 +24,7 @@ PROGRAMS: dict[str, str] = {
     "serving_faults": "the service: its engines, bundles, clients, disks, clock, files, memory and ends",
     "training_faults": "kills, full disks, damaged checkpoints and changing images in fit, export, pack and push",
     "long_training": "a training of a million images: memory and files",
+    "tuning_faults": "tune: kills, a database that is away, a full disk, two at once, a moved folder",
 }
 """Name of a module in this folder → what it attacks, in one line."""
 

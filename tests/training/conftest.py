@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from training.cli import app
+from training.runs import plots
+from training.runs.folder import RunFolder
 
 DIGITS = Path(__file__).parents[1] / "data" / "digits.parquet"
 
@@ -38,6 +40,15 @@ def small() -> list[str]:
         "pace.samples=256",
         "pace.checkpoint=256",
     ]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def real_plot_run() -> Iterator[Callable[[RunFolder], None]]:
+    """Leaves ``curves.png`` empty: drawing takes as long as the run. Returns the real function, for its own test."""
+    real = plots.plot_run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "plot_run", lambda run: (run.path / "curves.png").touch())
+        yield real
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,6 +1,5 @@
 """The commands as a person types them: exit codes, one line of error, nothing half-written."""
 
-import os
 import re
 import shutil
 import signal
@@ -8,59 +7,88 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 
+from training.cli import main
 from training.errors import TrainingError
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "training", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command as ``python -m training`` does, in this process: the imports of another would take seconds."""
+
+    def run(*arguments: str | Path, cwd: Path = ROOT) -> Ended:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["python -m training", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Ended(int(ended.value.code or 0), *capfd.readouterr())
+
+    return run
 
 
 @pytest.mark.parametrize("command", ["fit", "resume", "export", "judge", "evaluate", "tune", "diagnose", "push"])
-def test_help_has_an_example(command: str) -> None:
+def test_help_has_an_example(command: str, run: Run) -> None:
     result = run(command, "--help")
-    assert result.returncode == 0
-    assert f"python -m training {command}" in " ".join(result.stdout.split())
+    assert result.code == 0
+    assert f"python -m training {command}" in " ".join(result.out.split())
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["fit"], ["resume"], ["export"], ["judge"], ["evaluate"], ["tune"], ["diagnose"], ["push"]]
-)
-def test_help_imports_nothing_heavy(command: list[str]) -> None:
+def test_help_imports_nothing_heavy() -> None:
     """``--help`` answers in 0.3 s; PyTorch alone would add two seconds."""
     code = (
         "import sys, training.cli\n"
-        f"training.cli.app([*{command}, '--help'], standalone_mode=False)\n"
         "heavy = {'torch', 'datasets', 'optuna', 'onnx', 'onnxruntime', 'matplotlib', 'tensorboard', 'pyarrow'}\n"
-        "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
+        "for command in ['', 'fit', 'resume', 'export', 'judge', 'evaluate', 'tune', 'diagnose', 'push']:\n"
+        "    training.cli.app([*command.split(), '--help'], standalone_mode=False)\n"
+        "    if heavy & sys.modules.keys(): sys.exit(f'{command} imports {heavy & sys.modules.keys()}')"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.stderr == ""
     assert result.returncode == 0
 
 
-def test_a_dry_run_prints_and_writes_nothing(digits: Path, tmp_path: Path) -> None:
+def test_an_error_of_the_process_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    """The others here run in this process."""
+    command = [sys.executable, "-m", "training", "resume", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == f"error: {tmp_path} is not the folder of a run: it has no config.yaml\n"
+
+
+def test_a_dry_run_prints_and_writes_nothing(digits: Path, tmp_path: Path, run: Run) -> None:
     result = run("fit", "digits", "--data", digits, "--dry-run", "--set", "network.width=8", cwd=tmp_path)
-    assert result.returncode == 0
-    assert "width: 8" in result.stdout
-    assert "ConvTranspose2d" in result.stdout
+    assert result.code == 0
+    assert "width: 8" in result.out
+    assert "ConvTranspose2d" in result.out
     assert list(tmp_path.iterdir()) == []
 
 
-def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: list[str]) -> None:
+def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: list[str], run: Run) -> None:
     settings = [f"--set={setting}" for setting in [*small, "images=32"]]
     for number in (0, 1):
         result = run("fit", "digits", "--data", digits, *settings, cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
+        assert result.code == 0, result.err
         (folder,) = (tmp_path / "runs").glob(f"{number:05d}-*")
         assert re.match(rf"{number:05d}-digits-network\.width=8", folder.name)
 
@@ -92,15 +120,17 @@ def test_runs_without_a_name_are_numbered(digits: Path, tmp_path: Path, small: l
         (["export", "EMPTY", "--to", "zoo"], 1, "is not the folder of a run: it has no config.yaml"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], code: int, sentence: str, digits: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_line(
+    arguments: list[str], code: int, sentence: str, digits: Path, tmp_path: Path, run: Run
+) -> None:
     for folder in ("empty", "flat", "cwd"):
         (tmp_path / folder).mkdir()
     for name in "abcd":
         Image.new("L", (28, 28)).save(tmp_path / "flat" / f"{name}.png")
     places = {"DIGITS": str(digits), "EMPTY": str(tmp_path / "empty"), "FLAT": str(tmp_path / "flat")}
     result = run(*[places.get(argument, argument) for argument in arguments], cwd=tmp_path / "cwd")
-    assert result.returncode == code
-    *found, error = result.stderr.strip().splitlines()
+    assert result.code == code
+    *found, error = result.err.strip().splitlines()
     assert sentence in error
     stages = [line for line in found if re.match(r"(decoding|opening|reading|precision)\b", line)]
     told = [line for line in found if line not in stages]
@@ -109,11 +139,11 @@ def test_bad_input_is_one_line(arguments: list[str], code: int, sentence: str, d
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
-def test_a_run_is_never_overwritten(finished_run: Path, digits: Path) -> None:
+def test_a_run_is_never_overwritten(finished_run: Path, digits: Path, run: Run) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")}
     result = run("fit", "digits", "--data", digits, "--out", finished_run)
-    assert result.returncode == 1
-    assert "is there already; choose another --out, or go on with: python -m training resume" in result.stderr
+    assert result.code == 1
+    assert "is there already; choose another --out, or go on with: python -m training resume" in result.err
     assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")} == before
 
 

@@ -19,7 +19,9 @@ def plot_run(run: RunFolder) -> None:
     metrics, scores = read_lines(run.path / METRICS_FILE), read_lines(run.scores)
     if not metrics:
         return
-    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), layout="constrained", sharex=True)
+    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), sharex=True)
+    # Not a constrained layout: it draws everything twice, and all of these panels need the same room.
+    figure.subplots_adjust(left=0.08, right=0.985, top=0.9, bottom=0.08, hspace=0.22, wspace=0.14)
     try:
         losses, logits, gradients, distances = axes.flat
         _plot_curves(losses, metrics, {"discriminator_loss": "discriminator", "generator_loss": "generator"}, "loss")

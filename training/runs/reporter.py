@@ -120,17 +120,21 @@ class Reporter(Callback):
         return self._doctor.diverged(images_seen)
 
     def step(self, before: int, images_seen: int) -> None:
-        """Draws, scores and saves when an interval has passed."""
+        """Draws, scores and saves when an interval has passed; at the end ``finish`` draws and saves."""
         config = self._run.config
+        last = images_seen >= config.images
         for logger in self._loggers:
             logger.step(images_seen)
-        if passed_multiple(before, images_seen, config.pace.samples):
+        if passed_multiple(before, images_seen, config.pace.samples) and not last:
             self._draw(images_seen)
         if config.judge and passed_multiple(before, images_seen, config.judge.every):
             self._score(images_seen)
         if passed_multiple(before, images_seen, config.pace.checkpoint):
             self._doctor.saving()
-            save_checkpoint(self._state, self._run.checkpoints)
+            # The last score is still to come, and a checkpoint must not lack the score of its step: a run that resumes
+            # would find that score's line in scores.jsonl, and keep a best.pt of an earlier one.
+            if not last:
+                save_checkpoint(self._state, self._run.checkpoints)
 
     def scored(self, images_seen: int, scores: list[dict[str, Any]]) -> None:
         """Receives the scores of every EMA generator, as in ``scores.jsonl``. By default does nothing."""

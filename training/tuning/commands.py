@@ -70,8 +70,9 @@ def tune(
     from training.parallel.distributed import joined_processes
     from training.tuning.space.reading import read_space
     from training.tuning.space.validation import validation_errors
+    from training.tuning.study.outages import root_cause
     from training.tuning.study.plan import StudyPlan
-    from training.tuning.study.storage import open_storage, root_cause
+    from training.tuning.study.storage import open_storage
     from training.tuning.study.study import Study
     from training.tuning.trial.run import Stopped, TrialContext
     from training.tuning.worker import work

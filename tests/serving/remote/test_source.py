@@ -251,10 +251,10 @@ def test_disk_without_space(web, publish, follow, monkeypatch):
 
 
 def test_other_objects_of_a_bucket_do_not_matter(s3, publish, follow):
-    """More than one page of a listing (1000): files beside the bundles, in a folder, and folders like models."""
+    """Files beside the bundles, more than one page of a listing (1000); files in a folder, and folders like models."""
     publish(s3)
     store = open_store(StoreUrl.parse(s3))
-    paths = [f"{number}.png" for number in range(1100)] + [f"photos/{number}" for number in range(1100)]
+    paths = [f"{number}.png" for number in range(1001)] + [f"photos/{number}" for number in range(20)]
     paths += [f"run-{number}/config.yaml" for number in range(25)]
     paths += [f"Bilder {number}/1/card.json" for number in range(25)]
     store.filesystem.pipe({f"{store.root}/{path}": b"" for path in paths}, batch_size=64)

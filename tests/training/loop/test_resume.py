@@ -93,7 +93,7 @@ def test_sigkills_at_random_moments_change_nothing(tmp_path: Path, train: Callab
         time.sleep(chance.random() * 0.5)
         process.kill()
         process.wait()
-    subprocess.run([*command, "resume", run], env=environment, check=True, capture_output=True)
+    train("resume", run)
     assert_same_weights(tmp_path / "whole", run)
 
 

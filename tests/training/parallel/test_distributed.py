@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import torch
 from tests.training.tiny_runs import FAMILIES, OBJECTIVES, TINY, arguments, newest_weights
 from training.config.files import load_config
 from training.runs.folder import begin_run
+
+Train = Callable[..., None]
 
 
 def launch(processes: int, *command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -33,16 +36,16 @@ def launch(processes: int, *command: str | Path) -> subprocess.CompletedProcess[
     [("r3gan", "relativistic", ["data.balance=true"]), ("mlp", "lazy", ["micro_batch=4"])],
 )
 def test_two_processes_take_the_steps_of_one(
-    tmp_path: Path, digits: Path, family: str, objective: str, more: list[str]
+    tmp_path: Path, digits: Path, train: Train, family: str, objective: str, more: list[str]
 ) -> None:
     settings = arguments(*TINY, *FAMILIES[family], *OBJECTIVES[objective], "precision=float32", "pace.tick=16", *more)
-    curves = []
-    for processes in (1, 2):
-        run = tmp_path / str(processes)
-        done = launch(processes, "fit", "digits", "--data", digits, "--out", run, *settings)
-        assert done.returncode == 0, done.stderr
-        assert len(re.findall("trained on 128 images", done.stdout)) == 1, "one process prints"
-        curves.append([json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()])
+    train("fit", "digits", "--data", digits, "--out", tmp_path / "1", *settings)
+    done = launch(2, "fit", "digits", "--data", digits, "--out", tmp_path / "2", *settings)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall("trained on 128 images", done.stdout)) == 1, "one process prints"
+    curves = [
+        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()] for run in ("1", "2")
+    ]
     assert len(curves[0]) == len(curves[1]) == 8
     for one, two in zip(*curves, strict=True):
         for name in one.keys() - {"images_per_second", "data_wait_share", "judge_share", "time"}:
@@ -51,19 +54,19 @@ def test_two_processes_take_the_steps_of_one(
     assert one.keys() == two.keys()
 
 
-def test_two_processes_resume_the_run_of_one(tmp_path: Path, digits: Path) -> None:
+def test_two_processes_resume_the_run_of_one(tmp_path: Path, digits: Path, train: Train) -> None:
     settings = arguments(*TINY, *FAMILIES["dcgan"], "images=64")
     run = tmp_path / "run"
-    assert launch(1, "fit", "digits", "--data", digits, "--out", run, *settings).returncode == 0
+    train("fit", "digits", "--data", digits, "--out", run, *settings)
     done = launch(2, "resume", run, "--images", "128")
     assert done.returncode == 0, done.stderr
     assert "trained on 128 images" in done.stdout
 
 
-def test_two_processes_start_from_another_run(tmp_path: Path, digits: Path) -> None:
+def test_two_processes_start_from_another_run(tmp_path: Path, digits: Path, train: Train) -> None:
     settings = arguments(*TINY, *FAMILIES["mlp"], "precision=float32", "images=64")
     source, run = tmp_path / "source", tmp_path / "run"
-    assert launch(1, "fit", "digits", "--data", digits, "--out", source, *settings).returncode == 0
+    train("fit", "digits", "--data", digits, "--out", source, *settings)
     frozen = ["--init-from", source, "--set=freeze_discriminator=1"]
     done = launch(2, "fit", "digits", "--data", digits, "--out", run, *settings, *frozen)
     assert done.returncode == 0, done.stderr

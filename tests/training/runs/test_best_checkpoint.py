@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,12 +13,13 @@ from torch import nn
 from tests.training.tiny_runs import FAMILIES, TINY
 from training.config.files import load_config
 from training.data.dataset import load_images
+from training.errors import TrainingError
 from training.export import export
 from training.loop.fit import fit
 from training.loop.state import Best, TrainingState
 from training.parallel.distributed import Processes
 from training.runs.best_checkpoint import load_best_generator
-from training.runs.checkpoints import checkpoints, load_checkpoint, read_newest
+from training.runs.checkpoints import checkpoints, load_checkpoint, read_newest, write_tensors
 from training.runs.folder import RunFolder
 from training.runs.reporter import Reporter
 
@@ -40,8 +42,8 @@ class Scripted:
         return {"fxd": self._distances.pop(0), "coverage": 0.5}
 
 
-def begin(folder: Path, digits: Path) -> tuple[RunFolder, TrainingState]:
-    settings = [*TINY, *FAMILIES["mlp"], "ema.half_lives=[20,200]", "judge.every=32"]
+def begin(folder: Path, digits: Path, judge_every: int = 32) -> tuple[RunFolder, TrainingState]:
+    settings = [*TINY, *FAMILIES["mlp"], "ema.half_lives=[20,200]", f"judge.every={judge_every}"]
     config = load_config("digits", [setting for setting in settings if setting != "judge=null"])
     data = load_images(str(digits), config.data)
     return RunFolder.create(folder, config, str(digits), data), TrainingState(config, 10, CPU)
@@ -87,6 +89,40 @@ def test_a_killed_run_reaches_the_same_best(tmp_path: Path, digits: Path) -> Non
         assert torch.equal(value, other[name]), name
 
 
+@pytest.mark.parametrize("scored", [0, 1])
+def test_a_run_that_dies_in_its_last_score_is_scored_whole_when_it_resumes(
+    scored: int, tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the budget is a moment of a checkpoint, and no moment of a score but for the last one."""
+    whole, state = begin(tmp_path / "whole", digits, judge_every=96)
+    train(whole, state, Scripted(9, 8, 3, 2))
+    run, state = begin(tmp_path / "killed", digits, judge_every=96)
+    if not scored:  # a full disk at best.pt, when the line in scores.jsonl is there
+        monkeypatch.setattr("training.runs.reporter.write_tensors", _not_at_the_end(write_tensors))
+    with pytest.raises((IndexError, TrainingError)):
+        train(run, state, Scripted(9, 8, 3))
+    monkeypatch.undo()
+    assert len(run.scores.read_text().splitlines()) == 3
+    state = TrainingState(run.config, run.labels, CPU)
+    load_checkpoint(state, read_newest(run.checkpoints))
+    train(run, state, Scripted(9, 8, 3, 2) if state.images_seen < 96 else Scripted(3, 2))
+    assert run.scores.read_text() == whole.scores.read_text(), "no score twice, none lost"
+    assert load_best_generator(run).images_seen == 128
+    one, other = (torch.load(each.best, weights_only=True)["generator"] for each in (run, whole))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def _not_at_the_end(write: Callable[..., None]) -> Callable[..., None]:
+    """Returns a function that writes best.pt, and ends with a full disk at the last score."""
+
+    def run(path: Path, content: dict[str, object]) -> None:
+        if content["images_seen"] == 128:
+            raise TrainingError("cannot write best.pt")
+        write(path, content)
+
+    return run
+
+
 def test_without_a_judge_the_newest_is_taken(finished_run: Path) -> None:
     run = RunFolder.open(finished_run)
     assert not run.best.exists()
@@ -95,8 +131,6 @@ def test_without_a_judge_the_newest_is_taken(finished_run: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["config.yaml", "data.json"])
 def test_a_folder_that_is_no_run_is_reported(finished_run: Path, tmp_path: Path, missing: str) -> None:
-    from training.errors import TrainingError
-
     shutil.copytree(finished_run, tmp_path / "run")
     (tmp_path / "run" / missing).unlink()
     with pytest.raises(TrainingError, match=f"has no {missing}"):

@@ -1,27 +1,28 @@
 """Many machines, one study: three workers share a real PostgreSQL, and one of them is killed."""
 
-import getpass
+import multiprocessing
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import optuna
+import psycopg
 import pytest
 from optuna.trial import TrialState
 
-from training.data.dataset import TrainingImages
+from benchmarks.soak.tuning_faults.database import server
+from training.cli import main
 from training.errors import TrainingError
 from training.tuning.study.queue import identity_of
 from training.tuning.study.storage import PostgreSql, open_storage
 
+CONTEXT = multiprocessing.get_context("fork")
 GRACE = 4
 IMAGES = 960
 
@@ -29,63 +30,33 @@ IMAGES = 960
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """The URL of a PostgreSQL server for these tests."""
-    config = shutil.which("pg_config")
-    folder = Path(subprocess.run([config, "--bindir"], capture_output=True, text=True).stdout.strip() if config else "")
-    if not (folder / "initdb").is_file() and "NOTHING_SKIPPED" not in os.environ:
-        pytest.skip("PostgreSQL is not installed")
-    home = Path(tempfile.mkdtemp())
-    as_user: list[str] = []
-    if getpass.getuser() == "root":  # PostgreSQL refuses to run as root
-        shutil.chown(home, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    subprocess.run(
-        [*as_user, folder / "initdb", "--no-sync", "-A", "trust", "-U", "figment", "-D", home / "data"],
-        check=True,
-        capture_output=True,
-    )
-    server = subprocess.Popen(
-        [*as_user, folder / "postgres", "-D", home / "data", "-p", str(port), "-h", "127.0.0.1", "-k", home],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while subprocess.run(
-            [folder / "pg_isready", "-h", "127.0.0.1", "-p", str(port)], capture_output=True
-        ).returncode:
-            assert time.monotonic() < deadline, "PostgreSQL did not start"
-            time.sleep(0.1)
-        yield f"postgresql://figment:secret@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run(
-            [*as_user, folder / "pg_ctl", "-D", home / "data", "-m", "immediate", "stop"], capture_output=True
-        )
-        server.wait(20)
-        shutil.rmtree(home, ignore_errors=True)
+    with server() as running:
+        if running is None:
+            if "NOTHING_SKIPPED" in os.environ:
+                pytest.fail("PostgreSQL is not installed")
+            pytest.skip("PostgreSQL is not installed")
+        yield running.url
 
 
 def test_three_workers_of_which_one_is_killed(
-    database: str, small_digits: TrainingImages, digits: Path, space_file: Path, tmp_path: Path
+    database: str, tune_arguments: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "shared"
-    command = [sys.executable, "-m", "training", "tune", str(space_file), "--data", str(digits), "--out", str(out)]
-    command += ["--images", str(IMAGES), "--trials", "5", "--seeds", "1", "--storage", database, "--grace", str(GRACE)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    workers = [subprocess.Popen(command, text=True, env=one_thread, **pipes) for _ in range(3)]
+    options = ["--images", str(IMAGES), "--trials", "5", "--storage", database, "--grace", str(GRACE)]
+    monkeypatch.setattr(sys, "argv", ["training", *tune_arguments(out, *options)])
+    workers = [CONTEXT.Process(target=main) for _ in range(3)]
+    for worker in workers:
+        worker.start()
     try:
         study = _study(database, out, workers)
         victim, number = _one_in_the_middle(study, workers, out)
-        victim.send_signal(signal.SIGKILL)
-        outputs = [worker.communicate(timeout=200) for worker in workers]
+        victim.kill()
+        for worker in workers:
+            worker.join(200)
+            assert worker.exitcode == (-signal.SIGKILL if worker is victim else 0)
     finally:
         for worker in workers:
             worker.kill()
-    for worker, (_, errors) in zip(workers, outputs, strict=True):
-        assert worker.returncode == (-signal.SIGKILL if worker is victim else 0), errors
     trials = [trial for trial in study.trials if trial.state != TrialState.FAIL]
     assert all(trial.state.is_finished() for trial in trials)
     assert len(trials) == 5
@@ -95,6 +66,19 @@ def test_three_workers_of_which_one_is_killed(
     assert successor.params == study.trials[number].params
     assert successor.user_attrs["worker"] != study.trials[number].user_attrs["worker"]
     assert (out / "report.html").is_file()
+
+
+def test_workers_that_start_together_on_a_new_database_all_begin(database: str) -> None:
+    """Each creates the tables that are missing."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE fresh")
+    url = database.removesuffix("postgres") + "fresh"
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(lambda _: PostgreSql(url, GRACE), range(4)))
+    assert all(optuna.get_all_study_names(storage.backend) == [] for storage in opened)
+    with psycopg.connect(url) as connection:
+        (versions,) = connection.execute("SELECT count(*) FROM alembic_version").fetchone() or (0,)
+    assert versions == 1
 
 
 def test_a_missing_database_is_reported_in_one_sentence(database: str, tmp_path: Path) -> None:
@@ -124,11 +108,11 @@ def test_a_renamed_folder_finds_its_study_among_those_of_the_database(
     tune(moved, *options)
 
 
-def _study(database: str, out: Path, workers: list[subprocess.Popen[str]]) -> optuna.Study:
+def _study(database: str, out: Path, workers: list[ForkProcess]) -> optuna.Study:
     storage = PostgreSql(database, GRACE).backend
     deadline = time.monotonic() + 100
     while True:
-        assert all(worker.poll() is None for worker in workers)
+        assert all(worker.is_alive() for worker in workers)
         assert time.monotonic() < deadline, "the study did not begin"
         try:
             return optuna.load_study(study_name=out.name, storage=storage)
@@ -136,9 +120,7 @@ def _study(database: str, out: Path, workers: list[subprocess.Popen[str]]) -> op
             time.sleep(0.1)
 
 
-def _one_in_the_middle(
-    study: optuna.Study, workers: list[subprocess.Popen[str]], out: Path
-) -> tuple[subprocess.Popen[str], int]:
+def _one_in_the_middle(study: optuna.Study, workers: list[ForkProcess], out: Path) -> tuple[ForkProcess, int]:
     """A worker in the middle of a trial, and the trial's number."""
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline:

@@ -2,12 +2,9 @@
 
 import base64
 import json
-import os
 import re
 import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -288,17 +285,14 @@ def test_a_full_disk_is_reported_in_one_sentence_and_loses_nothing(tune: Tune, t
 
 
 def test_several_workers_share_a_study(
-    small_digits: TrainingImages, digits: Path, space_file: Path, tmp_path: Path
+    tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = [sys.executable, "-m", "training", "tune", space_file, "--data", digits, "--out", tmp_path / "study"]
-    options = ["--images", str(IMAGES), "--trials", "4", "--seeds", "0", "--workers", "2"]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, env=one_thread)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    tune(tmp_path / "study", "--trials", "4", "--seeds", "0", "--workers", "2")
     trials = counted(tmp_path / "study")
     assert [identity_of(trial) for trial in trials] == [0, 1, 2, 3]
     assert len({trial.user_attrs["worker"] for trial in trials}) == 2
-    assert "Report:" in done.stdout
+    assert "Report:" in capfd.readouterr().out
 
 
 def test_a_study_measures_its_precision_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,26 +5,31 @@ the system releases the lock when the worker dies. PostgreSQL serves many machin
 """
 
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from training.errors import TrainingError
 from training.locks import FileLock
+from training.tuning.study.outages import RETRY_SECONDS, PatientStorage, root_cause
 
 JOURNAL_FILE = "journal.log"
 CONNECT_SECONDS = 10
+_CREATION_LOCK = 0x6669676D656E74
+"""The number of an advisory lock: ``figment`` in ASCII."""
 WORKER = "worker"
 """The attribute that names a trial's worker, set once the worker's death can be detected."""
 
@@ -98,30 +103,34 @@ class PostgreSql:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                self.backend: BaseStorage = RDBStorage(
-                    address.render_as_string(hide_password=False),
-                    engine_kwargs=options,
-                    heartbeat_interval=self._interval,
-                    grace_period=grace,
-                )
+                with _one_at_a_time(address, options):
+                    self._database = PatientStorage(
+                        address.render_as_string(hide_password=False),
+                        engine_kwargs=options,
+                        heartbeat_interval=self._interval,
+                        grace_period=grace,
+                    )
         except ImportError as error:
             raise TrainingError("--storage postgresql://… needs psycopg: pip install 'psycopg[binary]'") from error
         except (SQLAlchemyError, StorageInternalError) as error:
             raise TrainingError(f"the storage {self.name} does not answer: {root_cause(error)}") from error
+        self.backend: BaseStorage = self._database
 
     @contextmanager
     def alive(self, trial: optuna.Trial) -> Iterator[None]:
-        """Sends a heartbeat from a thread four times per grace period, also after a failed one."""
-        assert isinstance(self.backend, RDBStorage)
-        storage, stop = self.backend, threading.Event()
-        storage.record_heartbeat(trial._trial_id)
+        """Sends a heartbeat from a thread four times per grace period; after a failed one, every second."""
+        storage, stop = self._database, threading.Event()
+        storage.until_answered(lambda: storage.record_heartbeat(trial._trial_id))
 
         def beat() -> None:
-            while not stop.wait(self._interval):
+            answers = True
+            while not stop.wait(self._interval if answers else RETRY_SECONDS):
                 try:
                     storage.record_heartbeat(trial._trial_id)
+                    answers = True
                 except (SQLAlchemyError, StorageInternalError):
-                    continue
+                    answers = False
+                storage.noticed(answers)
             storage.remove_session()
 
         thread = threading.Thread(target=beat, daemon=True)
@@ -133,7 +142,13 @@ class PostgreSql:
             thread.join()
 
     def lost_worker(self, study: optuna.Study, trial: FrozenTrial, lock: FileLock) -> bool:
-        """Returns whether heartbeats have stopped, or never began."""
+        """Returns whether heartbeats have stopped, or never began.
+
+        After an outage of the database none has, for a grace period: no worker could send heartbeats.
+        """
+        outage_ended = self._database.answers_since
+        if outage_ended is not None and time.monotonic() - outage_ended < self._grace.total_seconds():
+            return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             optuna.storages.fail_stale_trials(study)
@@ -145,16 +160,21 @@ class PostgreSql:
         return datetime.now(UTC) - now.datetime_start.astimezone(UTC) > 10 * self._grace
 
 
+@contextmanager
+def _one_at_a_time(address: URL, options: dict[str, Any]) -> Iterator[None]:
+    """Holds a lock of the database: workers that create its tables at the same moment would fail."""
+    engine = create_engine(address, **options)
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
+            yield
+    finally:
+        engine.dispose()
+
+
 def open_storage(url: str | None, folder: Path, grace: int) -> Storage:
     """Opens the storage at a URL, or else the journal in the study's folder. Raises ``TrainingError``."""
     return PostgreSql(url, grace) if url else Journal(folder)
-
-
-def root_cause(error: BaseException) -> str:
-    """Returns the first line of the innermost error: the database's own message."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class _RepairingLock(FileLock):

@@ -1,0 +1,15 @@
+"""The short form of the attacks on ``tune``: each keeps its promise, and none passes without having struck."""
+
+import os
+from pathlib import Path
+
+from benchmarks.soak import tuning_faults
+from benchmarks.soak.tuning_faults.database import programs
+
+
+def test_nothing_is_lost(tmp_path: Path) -> None:
+    if "NOTHING_SKIPPED" in os.environ:
+        assert programs(), "PostgreSQL is not installed"
+    outcomes = tuning_faults.run(smoke=True, work=tmp_path)
+    assert all(outcome.kept for outcome in outcomes), "\n".join(outcome.happened for outcome in outcomes)
+    assert len(outcomes) >= 1 + bool(programs())
