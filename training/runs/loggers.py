@@ -3,7 +3,6 @@
 To add a destination, write a ``Logger`` and add it to the list in ``run_loggers``.
 """
 
-import functools
 import json
 import sys
 import time
@@ -187,7 +186,6 @@ class ConsoleLogger(Logger):
         console.print(f"{images_seen} images, half-life {half_life}: {shown}", highlight=False)
 
 
-@functools.cache
 def _summary(means: dict[str, float], standing: list[str]) -> str:
     """Returns the balance of generator and discriminator in one line: losses, logits, gradient norms, findings."""
     parts = [
