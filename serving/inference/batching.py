@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 _MAX_PADDING = 1 / 8  # of a batch on a CPU
 _SLOWDOWN = 4 / 3  # by which the device may fall behind its measured pace before a request expires
-_RECENT_BATCHES = 32
+_RECENT_BATCHES = 16
 
 
 class QueueFullError(Exception):

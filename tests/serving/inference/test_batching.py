@@ -216,7 +216,7 @@ def test_throughput_follows_the_device():
     assert throughput.seconds_for(50) is None
     throughput.record(10, 1.0)
     assert throughput.seconds_for(50) == pytest.approx(5.0)
-    for _ in range(32):
+    for _ in range(16):
         throughput.record(10, 0.1)
     assert throughput.seconds_for(50) == pytest.approx(0.5)
 
@@ -224,7 +224,7 @@ def test_throughput_follows_the_device():
 def test_throughput_is_that_of_the_large_batches_while_they_are_recent():
     throughput = Throughput(64)
     throughput.record(64, 1.0)
-    for _ in range(31):
+    for _ in range(15):
         throughput.record(1, 0.5)
     assert throughput.seconds_for(64) == pytest.approx(1.0)
     throughput.record(1, 0.5)
