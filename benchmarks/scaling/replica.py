@@ -12,6 +12,7 @@ from serving.inference.batching import (
     QueuedRequest,
     QueueFullError,
     RequestSlice,
+    Throughput,
     can_take,
     next_batch,
     padded_size,
@@ -119,8 +120,10 @@ class Replica:
         self._device = device
         self._deadline_seconds = deadline_seconds
         self._finished = finished
-        self._queue = BatchQueue[Request](queue_images)
+        self._throughput = Throughput(device.max_batch)
+        self._queue = BatchQueue[Request](queue_images, self._throughput)
         self._in_flight = 0
+        self._running_images = 0  # taken, and not finished
         self._running = 0
         self._formed: list[Batch] = []
         self._was_idle = True
@@ -139,11 +142,11 @@ class Replica:
         return not self._in_flight and not self._queue.images
 
     def arrive(self, images: int = 1) -> None:
-        """Takes a request now, or rejects it if the queue is full."""
+        """Takes a request now, or rejects it if the queue is full or a deadline would be missed."""
         now = self._clock.now
         request = Request(images, now + self._deadline_seconds, now)
         try:
-            self._queue.add(request)
+            self._queue.add(request, now, self._running_images)
         except QueueFullError:
             self._finished(request, float("inf"))
             return
@@ -160,6 +163,7 @@ class Replica:
             if not selection.slices:
                 continue
             self._in_flight += 1
+            self._running_images += selection.images
             self._formed.append(selection.slices)
             self._start_batches()
 
@@ -172,13 +176,15 @@ class Replica:
                     self.wait_counts[bisect_left(DURATION_SECONDS, now - part.request.arrived)] += 1
             images = sum(part.images for part in batch)
             seconds = self._device.batch_seconds(images)
-            self._clock.call_at(now + seconds, self._end_batch, (batch, self._device.cpu_seconds(images, seconds)))
+            self._clock.call_at(now + seconds, self._end_batch, (batch, images, seconds))
 
-    def _end_batch(self, ended: tuple[Batch, float]) -> None:
-        batch, cpu_seconds = ended
+    def _end_batch(self, ended: tuple[Batch, int, float]) -> None:
+        batch, images, seconds = ended
         self._running -= 1
         self._in_flight -= 1
-        self.cpu_seconds += cpu_seconds
+        self._running_images -= images
+        self._throughput.record(images, seconds / self._device.parallel_batches)
+        self.cpu_seconds += self._device.cpu_seconds(images, seconds)
         for part in batch:
             request = part.request
             request.unfinished -= part.images

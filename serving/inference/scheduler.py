@@ -74,12 +74,13 @@ class Scheduler:
         self._encoder = encoder
         self._deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
-        self._queue = BatchQueue[PendingRequest](queue_images)
-        self._throughput = Throughput()
+        self._throughput = Throughput(engine.max_batch)
+        self._queue = BatchQueue[PendingRequest](queue_images, self._throughput)
         self._lock = threading.Lock()
         self._device_free = threading.Condition(self._lock)  # awaited by one thread for each batch on the device
         self._batch_full = threading.Condition(self._lock)  # awaited by the thread that forms a batch ahead
         self._in_flight = 0  # batches that are taken and whose outcomes are not delivered yet
+        self._running_images = 0  # in these batches
         self._was_idle = True  # no image waited when the last batch had finished
         self._device = FifoSemaphore(engine.parallel_batches)
         self._closed = False
@@ -107,21 +108,29 @@ class Scheduler:
     @property
     def is_full(self) -> bool:
         """Returns whether the queue has no room for a single image."""
-        return not self._queue.has_capacity(1)
+        return not self._has_room(1)
 
     def ensure_capacity(self, images: int) -> None:
-        """Raises ``ApiError`` if the queue has no room for this number of images.
+        """Raises ``ApiError`` if the queue has no room for this number of images, or no time for them.
 
         Call it early: a rejected request then needs no noise.
         """
-        if not self._queue.has_capacity(images):
+        if not self._has_room(images):
             raise self._queue_full(images)
+
+    def _has_room(self, images: int) -> bool:
+        """Returns whether the queue would take a request now. ``submit`` decides: threads may take images meanwhile."""
+        now = time.monotonic()
+        return self._queue.has_capacity(images) and self._queue.keeps_deadlines(
+            images, now, now + self._deadline_seconds, self._running_images
+        )
 
     def submit(self, inputs: Inputs, postprocess: Callable[[InferenceResult], Any] | None = None) -> PendingRequest:
         """Queues a request. Its ``future`` gets the ``InferenceResult`` or an ``ApiError``.
 
         With ``postprocess``, the future gets what that returns for the result, in an encoder thread. The result goes
-        there straight from the device, which saves a turn of the event loop. Raises ``ApiError`` if the queue is full.
+        there straight from the device, which saves a turn of the event loop. Raises ``ApiError`` if the queue is full,
+        or if the request, or one that waits, would not be finished within the deadline.
         """
         now = time.monotonic()
         request = PendingRequest(
@@ -129,7 +138,7 @@ class Scheduler:
         )
         with self._lock:
             try:
-                self._queue.add(request)
+                self._queue.add(request, now, self._running_images)
             except QueueFullError:
                 raise self._queue_full(len(inputs)) from None
         if not self._wake_scheduled:
@@ -144,8 +153,11 @@ class Scheduler:
 
     def _queue_full(self, images: int) -> ApiError:
         self._count_dropped["queue_full"](images)
-        wait = max(1, math.ceil(self._throughput.seconds_for(self._queue.images)))
-        sentence = f"{self._queue.images} images wait already; try again in {wait} s."
+        waiting = self._queue.images + self._running_images
+        # Whatever waits now has ended when its deadline has passed.
+        seconds = min(self._throughput.seconds_for(waiting) or 0.0, self._deadline_seconds)
+        wait = max(1, math.ceil(seconds))
+        sentence = f"{waiting} images wait already; try again in {wait} s."
         return retry_later(ErrorCode.QUEUE_FULL, sentence, wait)
 
     def _drop_expired(self) -> None:
@@ -238,6 +250,7 @@ class Scheduler:
             with self._lock:
                 # No notification: this thread itself looks at the queue next.
                 self._in_flight -= 1
+                self._running_images -= selection.images
                 self._was_idle = not self._in_flight and not self._queue.images
 
     def _can_take(self) -> bool:
@@ -256,6 +269,7 @@ class Scheduler:
         images, device_idle = next_batch(self._engine, self._queue.images, self._in_flight, self._was_idle)
         selection = self._queue.take(time.monotonic(), images)
         self._in_flight += 1
+        self._running_images += selection.images
         self._update_queue_gauge()
         return selection, device_idle
 
@@ -319,7 +333,8 @@ class Scheduler:
             return self._retry_halves(formed, error)
         finished = time.monotonic()
         seconds = finished - started
-        self._throughput.record(count, seconds if device_idle else seconds / self._engine.parallel_batches)
+        with self._lock:
+            self._throughput.record(count, seconds if device_idle else seconds / self._engine.parallel_batches)
         self._inference.observe(seconds)
         self._batch_images.observe(count)
         if padding := self._engine.padding(count):

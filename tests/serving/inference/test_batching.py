@@ -9,12 +9,23 @@ from serving.inference.batching import BatchQueue, QueuedRequest, QueueFullError
 NEVER = float("inf")
 
 
+def queue_for(limit, throughput=None):
+    return BatchQueue(limit, throughput or Throughput(16))
+
+
+def paced(images_per_second, batch=16):
+    """The throughput of a device that has run one batch."""
+    throughput = Throughput(16)
+    throughput.record(batch, batch / images_per_second)
+    return throughput
+
+
 def taken(batch):
     return [(part.request, part.start, part.stop) for part in batch.slices]
 
 
 def test_takes_all_waiting_images_at_once():
-    queue = BatchQueue(100)
+    queue = queue_for(100)
     first, second = QueuedRequest(2, NEVER), QueuedRequest(3, NEVER)
     queue.add(first)
     queue.add(second)
@@ -24,7 +35,7 @@ def test_takes_all_waiting_images_at_once():
 
 
 def test_a_large_request_does_not_starve_small_ones():
-    queue = BatchQueue(1000)
+    queue = queue_for(1000)
     large, small = QueuedRequest(256, NEVER), [QueuedRequest(1, NEVER) for _ in range(20)]
     queue.add(large)
     for request in small:
@@ -38,7 +49,7 @@ def test_a_large_request_does_not_starve_small_ones():
 
 
 def test_a_full_queue_rejects_and_a_cancelled_request_makes_room():
-    queue = BatchQueue(4)
+    queue = queue_for(4)
     first, second = QueuedRequest(3, NEVER), QueuedRequest(2, NEVER)
     queue.add(first)
     with pytest.raises(QueueFullError):
@@ -50,14 +61,14 @@ def test_a_full_queue_rejects_and_a_cancelled_request_makes_room():
 
 
 def test_an_empty_queue_accepts_a_request_larger_than_itself():
-    queue = BatchQueue(4)
+    queue = queue_for(4)
     queue.add(QueuedRequest(9, NEVER))
     with pytest.raises(QueueFullError):
         queue.add(QueuedRequest(1, NEVER))
 
 
 def test_an_expired_request_is_dropped_and_its_neighbour_is_not():
-    queue = BatchQueue(10)
+    queue = queue_for(10)
     late, timely = QueuedRequest(2, 5.0), QueuedRequest(1, 5.1)
     queue.add(late)
     queue.add(timely)
@@ -68,7 +79,7 @@ def test_an_expired_request_is_dropped_and_its_neighbour_is_not():
 
 
 def test_the_rest_of_a_request_is_dropped_when_it_is_cancelled_between_batches():
-    queue = BatchQueue(100)
+    queue = queue_for(100)
     request = QueuedRequest(10, NEVER)
     queue.add(request)
     assert taken(queue.take(0, 4)) == [(request, 0, 4)]
@@ -87,7 +98,7 @@ ACTIONS = st.one_of(
 @given(st.lists(ACTIONS, max_size=60), st.integers(1, 80))
 def test_every_image_is_taken_once_or_dropped(actions, limit):
     """In any order of actions, no image is taken twice, lost, late, or beyond the limits."""
-    queue, clock = BatchQueue(limit), 0
+    queue, clock = queue_for(limit), 0
     requests, progress, ended = [], {}, set()
 
     def take(max_images):
@@ -132,7 +143,7 @@ def test_every_image_is_taken_once_or_dropped(actions, limit):
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=20), st.integers(1, 40))
 def test_shares_are_fair(sizes, max_images):
-    queue = BatchQueue(10_000)
+    queue = queue_for(10_000)
     for size in sizes:
         queue.add(QueuedRequest(size, NEVER))
     shares = {part.request: part.images for part in queue.take(0, max_images).slices}
@@ -142,11 +153,81 @@ def test_shares_are_fair(sizes, max_images):
         assert sum(shares.values()) == max_images
 
 
+def test_a_request_is_rejected_if_one_that_waits_would_expire():
+    """At 10 images a second, 20 s remain: 120 images and a third more take 16 s, so 4 s are left for others."""
+    queue = queue_for(1000, paced(10))
+    queue.add(QueuedRequest(120, 20.0), now=0.0)
+    assert queue.keeps_deadlines(40, now=0.0, deadline=30.0)
+    assert not queue.keeps_deadlines(41, now=0.0, deadline=30.0)
+    assert not queue.keeps_deadlines(1, now=0.0, deadline=15.0), "its own deadline counts, too"
+    assert not queue.keeps_deadlines(1, now=0.0, deadline=30.0, running=40), "and batches that the device has not run"
+    with pytest.raises(QueueFullError):
+        queue.add(QueuedRequest(41, 30.0), now=0.0)
+    assert queue.images == 120
+    queue.add(QueuedRequest(40, 30.0), now=0.0)
+
+
+def test_a_request_that_was_taken_or_cancelled_holds_nobody_up():
+    for leave in (lambda queue, request: queue.cancel(request), lambda queue, request: queue.take(0.0, 16)):
+        queue = queue_for(1000, paced(10))
+        urgent = QueuedRequest(8, 2.0)
+        queue.add(urgent, now=0.0)
+        assert not queue.keeps_deadlines(100, now=0.0, deadline=30.0)
+        leave(queue, urgent)
+        queue.add(QueuedRequest(8, 30.0), now=0.0)
+        assert queue.keeps_deadlines(100, now=0.0, deadline=30.0)
+
+
+def test_without_a_measured_pace_only_the_limit_rejects():
+    queue = queue_for(1000)
+    for _ in range(10):
+        queue.add(QueuedRequest(100, 0.001), now=0.0)
+    assert not queue.has_capacity(1)
+
+
+def test_an_idle_device_takes_any_request_and_a_busy_one_only_those_that_are_in_time():
+    queue = queue_for(10_000, paced(10))
+    assert queue.keeps_deadlines(5000, now=0.0, deadline=30.0)
+    assert not queue.keeps_deadlines(5000, now=0.0, deadline=30.0, running=1)
+    assert queue.keeps_deadlines(295, now=0.0, deadline=30.0, running=1), (
+        "a large one, if hardly any image is before it"
+    )
+
+
+def test_batches_much_smaller_than_a_request_do_not_reject_it():
+    """A GPU takes about as long for one image as for a batch of them."""
+    queue = queue_for(1000, paced(1, batch=1))
+    assert queue.keeps_deadlines(64, now=0.0, deadline=30.0, running=1)
+    queue = queue_for(1000, paced(1, batch=8))
+    assert not queue.keeps_deadlines(64, now=0.0, deadline=30.0, running=1)
+
+
+def test_a_request_that_will_be_late_does_not_keep_others_out():
+    queue = queue_for(10_000, paced(10))
+    queue.add(QueuedRequest(5000, 30.0), now=0.0)
+    assert queue.keeps_deadlines(64, now=0.0, deadline=30.0), "its share of the batches is no larger than the others'"
+    assert not queue.keeps_deadlines(130, now=0.0, deadline=30.0)
+    queue.take(0.0, 4990)
+    assert queue.keeps_deadlines(130, now=0.0, deadline=30.0), "it has few images left"
+
+
 def test_throughput_follows_the_device():
-    throughput = Throughput()
-    assert throughput.seconds_for(50) == 1.0
+    throughput = Throughput(64)
+    assert throughput.seconds_for(50) is None
     throughput.record(10, 1.0)
     assert throughput.seconds_for(50) == pytest.approx(5.0)
-    for _ in range(100):
+    for _ in range(16):
         throughput.record(10, 0.1)
-    assert throughput.seconds_for(50) == pytest.approx(0.5, rel=0.01)
+    assert throughput.seconds_for(50) == pytest.approx(0.5)
+
+
+def test_throughput_is_that_of_the_large_batches_while_they_are_recent():
+    throughput = Throughput(64)
+    throughput.record(64, 1.0)
+    for _ in range(15):
+        throughput.record(1, 0.5)
+    assert throughput.seconds_for(64) == pytest.approx(1.0)
+    throughput.record(1, 0.5)
+    assert throughput.seconds_for(64) == pytest.approx(32.0)
+    assert throughput.has_run_like(2)
+    assert not throughput.has_run_like(3)

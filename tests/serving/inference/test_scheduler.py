@@ -146,6 +146,42 @@ def test_a_full_queue_rejects_with_a_time_to_retry():
     assert run_scenario(steps, queue_images=3).dropped("queue_full") == 2
 
 
+def test_what_cannot_be_generated_in_time_is_rejected_at_once():
+    """The alternative is that all requests expire together: none is answered, and each waits for a whole deadline."""
+
+    async def steps(scheduler, engine):
+        scheduler._throughput.record(4, 4.0)
+        first = await occupy(scheduler, engine)
+        others = [scheduler.submit(inputs(value)) for value in range(1, 7)]
+        assert scheduler.is_full
+        for reject in (lambda: scheduler.submit(inputs(7)), lambda: scheduler.ensure_capacity(1)):
+            with pytest.raises(ApiError) as rejected:
+                reject()
+            assert rejected.value.status == 429
+            assert rejected.value.sentence == "7 images wait already; try again in 7 s."
+            assert dict(rejected.value.headers)["Retry-After"] == "7"
+        engine.gate.set()
+        assert [values(await request.future) for request in (first, *others)] == [[value] for value in range(7)]
+        assert not scheduler.is_full
+        scheduler.ensure_capacity(1)
+
+    assert run_scenario(steps, deadline=10.0).dropped("queue_full") == 2
+
+
+def test_nobody_is_told_to_wait_for_longer_than_the_deadline():
+    """Whatever waits has ended by then."""
+
+    async def steps(scheduler, engine):
+        scheduler._throughput.record(4, 400.0)
+        await occupy(scheduler, engine)
+        with pytest.raises(ApiError) as rejected:
+            scheduler.submit(inputs(1))
+        assert dict(rejected.value.headers)["Retry-After"] == "10"
+        engine.gate.set()
+
+    run_scenario(steps, deadline=10.0)
+
+
 def test_a_cancelled_request_never_reaches_the_device_and_its_neighbours_do():
     async def steps(scheduler, engine):
         await occupy(scheduler, engine)
