@@ -111,7 +111,7 @@ class Case:
         """
         self._stuck = (
             noise_score is not None
-            and score > limit.STUCK_SCORE * noise_score
+            and min(score, self.best) > limit.STUCK_SCORE * noise_score
             and score > limit.STUCK_CHANGE * self.best
         )
         recovers = score < limit.RECOVERING * self.latest

@@ -71,8 +71,8 @@ WORSE_SCORE = 1.1
 """Score over the best one so far from which the judge confirms a finding.
 A choice, below ``DEGRADED``."""
 STUCK_SCORE, STUCK_CHANGE = 0.5, 0.9
-"""Score over that of noise, and over the best one before, above both of which a run gets nowhere, which confirms a
-finding, too."""
+"""The best score over that of noise, and the latest over the best, above both of which a run gets nowhere, which
+confirms a finding, too."""
 RECOVERING = 0.95
 """Score over the one before it, below which a bad run recovers: it is left alone."""
 TREATED_SCORES, LOST_SCORES = 3, 4

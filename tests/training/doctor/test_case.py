@@ -92,6 +92,8 @@ def test_a_run_that_never_was_good_is_stuck() -> None:
     improving.observe(Signals(900, score=80.0, noise_score=NOISE))
     improving.observe(Signals(FOUND, 1.0, 1.0))
     assert not improving.to_treat(score(improving, 70.0, 61.0))
+    once_good = sick(judged=True)
+    assert not once_good.to_treat(score(once_good, 79.0, 79.0)), "it has a best score to lose"
 
 
 def test_without_a_judge_a_finding_must_stand_for_a_share_of_the_run() -> None:
