@@ -59,7 +59,7 @@ def _fail(server: Preloaded, work: Path, whole: Place, changes: int, kind: str, 
         ended = server.run(place.fit(*_SMALL), place.cache, fault=fault)
         if ended.struck:
             struck[ended.struck.split()[0]] += 1
-        found = [*_not_one_sentence(ended), *damage(place.run), *_go_on(server, whole, place)]
+        found = [*_not_one_sentence(ended), *damage(place.run), *_go_on(server, whole, place, ended)]
         problems += [f"{ended.struck}: {problem}" for problem in found]
         shutil.rmtree(place.root)
     if struck.total() < 0.9 * len(tried):
@@ -85,11 +85,9 @@ def _not_one_sentence(ended: Ended) -> list[str]:
     return []
 
 
-def _go_on(server: Preloaded, whole: Place, place: Place) -> list[str]:
-    """Lets the run go on with room, and returns what is wrong with it."""
-    command = place.resume() if (place.run / "config.yaml").is_file() else place.fit(*_SMALL)
-    if not (place.run / "checkpoints").exists() or differences(whole.run, place.run):
+def _go_on(server: Preloaded, whole: Place, place: Place, ended: Ended) -> list[str]:
+    """Lets a run that has failed go on with room, and returns what is wrong with it."""
+    if ended.code:
+        command = place.resume() if (place.run / "config.yaml").is_file() else place.fit(*_SMALL)
         ended = server.run(command, place.cache)
-        if ended.code:
-            return [f"cannot go on: {ended.last_line}"]
-    return differences(whole.run, place.run)
+    return [f"cannot go on: {ended.last_line}"] if ended.code else differences(whole.run, place.run)
