@@ -8,7 +8,7 @@ comes no later than the first score after the best that is over 1.3 × the best;
 
 Leaving out: thresholds are chosen anew on all other runs, or on all other losses, and tried on what was left out.
 
-``doctor_runs.csv`` beside this file holds runs of ``doctor_runs.py``: half 0 for choosing, half 1 for the figure.
+``doctor_runs.csv`` beside this file holds runs of ``doctor_runs.py``.
 """
 
 import argparse
@@ -241,13 +241,9 @@ def main() -> None:
     """Prints every run that went wrong or raised an alarm, and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("logs", type=Path, nargs="+", metavar="LOGS.csv")
-    parser.add_argument("--half", type=int, choices=(0, 1), help="only every second run of the last log")
     parser.add_argument("--no-choosing", action="store_true", help="leave out what chooses thresholds, which is slow")
     options = parser.parse_args()
-    logs = [read_runs(path) for path in options.logs]
-    if options.half is not None:
-        logs[-1] = logs[-1][options.half :: 2]
-    runs = [run for log in logs for run in log]
+    runs = [run for path in options.logs for run in read_runs(path)]
     alarms, simple = [doctor_alarm(run) for run in runs], [simple_alarm(run) for run in runs]
     print("| run | loss | best at | too late after | doctor | simple rule |\n|---|---|---|---|---|---|")
     for run, alarm, other in zip(runs, alarms, simple, strict=True):
