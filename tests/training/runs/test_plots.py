@@ -1,5 +1,6 @@
 """The curves of a run, drawn from what it has logged."""
 
+import gc
 import json
 import shutil
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from training.runs.folder import RunFolder
@@ -46,3 +48,15 @@ def test_a_run_without_metrics_has_no_curves(run: RunFolder, real_plot_run: Call
     (run.path / "curves.png").unlink()
     real_plot_run(run)
     assert not (run.path / "curves.png").exists()
+
+
+def test_drawing_keeps_no_earlier_figure(run: RunFolder, real_plot_run: Callable[[RunFolder], None]) -> None:
+    """Kept figures made the memory of long runs grow with each grid."""
+    gc.disable()
+    try:
+        for _ in range(3):
+            real_plot_run(run)
+        # Matplotlib itself keeps the last one.
+        assert sum(type(each) is Figure for each in gc.get_objects()) <= 1
+    finally:
+        gc.enable()
