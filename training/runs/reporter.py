@@ -131,10 +131,7 @@ class Reporter(Callback):
             self._score(images_seen)
         if passed_multiple(before, images_seen, config.pace.checkpoint):
             self._doctor.saving()
-            # The last score is still to come, and a checkpoint must not lack the score of its step: a run that resumes
-            # would find that score's line in scores.jsonl, and keep a best.pt of an earlier one.
-            if not last:
-                save_checkpoint(self._state, self._run.checkpoints)
+            save_checkpoint(self._state, self._run.checkpoints)
 
     def scored(self, images_seen: int, scores: list[dict[str, Any]]) -> None:
         """Receives the scores of every EMA generator, as in ``scores.jsonl``. By default does nothing."""
