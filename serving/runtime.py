@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+import weakref
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -30,6 +31,8 @@ _RETRY_LOADING_SECONDS = 2
 
 # A start must not depend on the network in one moment. Without anything to serve, a store is asked until it answers.
 _RETRY_STORE_SECONDS = 10.0
+
+_LAST_REFERENCE_CHECKS = 100  # for a second
 
 
 class Phase(enum.Enum):
@@ -137,7 +140,13 @@ class Runtime:
     async def _retire(self, engine: Engine) -> None:
         """Unloads a removed engine after one deadline, and returns its memory to the system."""
         await self._served.retire(engine)
-        del engine  # the last reference
+        reference = weakref.ref(engine)
+        del engine
+        # A thread that has used it may refer to it for a moment longer than it works.
+        for _ in range(_LAST_REFERENCE_CHECKS):
+            if reference() is None:
+                break
+            await asyncio.sleep(0.01)
         await _release_free_memory()
 
     def _log_readiness(self, loaded: LoadResult) -> None:
