@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.soak.tuning_faults.checks import Found, backend_of, check, trials_of
 from benchmarks.soak.tuning_faults.references import References, score_lines
 from benchmarks.soak.tuning_faults.setting import Process, Setting, Size, kill, wait, workers_of
 from training.tuning.study.folder import FINALS, RERUNS
-from training.tuning.study.study import BUDGET, OF
+from training.tuning.study.storage import WORKER
+from training.tuning.study.study import BUDGET
 
 LONGEST_SECONDS = 240.0
 """A start of ``tune`` that takes longer counts as a hang."""
@@ -94,15 +95,19 @@ class Campaign:
                 return
             time.sleep(POLL_SECONDS)
         time.sleep(_offset(aim, began, self.setting.fork, rng))
-        workers = workers_of(process.pid) if self.workers > 1 else []
-        victim = rng.choice(workers) if workers and done.count % 2 else process.pid
-        # A parent's workers go on for a moment: what it strikes is what the first of them does.
-        worker = victim if victim != process.pid or not workers else workers[0]
         backend = backend_of(out, self.storage) if (out / "study.json").exists() else None
+        workers = workers_of(process.pid) if self.workers > 1 else []
+        victim = process.pid
+        if workers and done.count % 2:
+            victim = rng.choice([pid for pid in workers if _run_of(backend, name, pid)] or workers)
         if not kill(victim) or process.code() not in (None, -9):
             return
         done.victims["a worker" if victim != process.pid else "tune itself"] += 1
-        done.struck[_struck(backend, name, out, worker, self.size, began)] += 1
+        if backend is None or (out / "space.yaml").stat().st_mtime < began:
+            done.struck[STARTING] += 1
+        else:  # a parent takes its workers with it
+            struck = workers if workers and victim == process.pid else [victim]
+            done.struck[next(filter(None, (_struck(backend, name, pid, self.size) for pid in struck)), BETWEEN)] += 1
         if victim == process.pid:
             wait(process, 10)
 
@@ -150,20 +155,26 @@ def _offset(aim: str, began: float, fork: bool, rng: random.Random) -> float:
     return rng.uniform(0.0, 0.6 if aim in (RESULT, BETWEEN) else 0.3)
 
 
-def _struck(backend: BaseStorage | None, name: str, out: Path, worker: int, size: Size, began: float) -> str:
-    """Returns what a killed worker was doing, as the storage and the folder say afterwards."""
-    if backend is None or (out / "space.yaml").stat().st_mtime < began:
-        return STARTING
+def _run_of(backend: BaseStorage | None, name: str, worker: int) -> tuple[str, FrozenTrial] | None:
+    """Returns the run that a worker has not ended, with the suffix of its queue; None if it has none."""
+    if backend is None:
+        return None
     for suffix in ("", RERUNS, FINALS):
         for trial in trials_of(backend, name + suffix):
-            if trial.state != TrialState.RUNNING or not trial.user_attrs.get("worker", "").endswith(f":{worker}"):
-                continue
-            of = trial.user_attrs.get(OF)
-            images = trial.user_attrs.get(BUDGET, size.images)
-            if max(trial.intermediate_values, default=0) >= images:
-                return RESULT
-            return TRIAL if of is None else RERUN if suffix == RERUNS else FINAL
-    return BETWEEN
+            if trial.state == TrialState.RUNNING and trial.user_attrs.get(WORKER, "").endswith(f":{worker}"):
+                return suffix, trial
+    return None
+
+
+def _struck(backend: BaseStorage, name: str, worker: int, size: Size) -> str | None:
+    """Returns what a killed worker was doing, as the storage says afterwards; None between two runs."""
+    found = _run_of(backend, name, worker)
+    if found is None:
+        return None
+    suffix, trial = found
+    if max(trial.intermediate_values, default=0) >= trial.user_attrs.get(BUDGET, size.images):
+        return RESULT
+    return {"": TRIAL, RERUNS: RERUN, FINALS: FINAL}[suffix]
 
 
 def _last_line(log: Path) -> str:
