@@ -3,7 +3,7 @@
 #   make test    installs everything, runs the whole test suite
 #   make bench   measures the tables of docs/performance.md on this machine (needs wrk and a C compiler)
 #   make gpu-check   checks service and trainer on this machine's NVIDIA GPU, in less than three minutes
-#   make soak    runs the long fault and load tests, for hours (needs nginx or HAProxy for some)
+#   make soak    runs the long fault and load tests, for hours (some need nginx, HAProxy and PostgreSQL)
 #   make lock    writes the hashes of the image's packages, after a change of constraints.txt
 #   make audit   asks PyPI for known vulnerabilities of the image's packages
 #   make install installs what training, tests and lint need, and runs nothing

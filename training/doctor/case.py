@@ -107,7 +107,7 @@ class Case:
     def _compare(self, step: int, score: float, noise_score: float | None) -> None:
         """Takes a score. One that is neither bad nor a new best only interrupts a series of bad ones.
 
-        So does a bad one that is better than the one before: the run recovers.
+        So does a bad one that is clearly better than the one before (``RECOVERING``): the run recovers.
         """
         self._stuck = (
             noise_score is not None
