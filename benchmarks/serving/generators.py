@@ -106,14 +106,16 @@ def write_generators(root: Path) -> None:
         write_generator(root, build.__name__, 1, *build())
 
 
-def write_generator(root: Path, name: str, version: int, onnx_bytes: bytes, image: ImageSpec) -> None:
+def write_generator(
+    root: Path, name: str, version: int, onnx_bytes: bytes, image: ImageSpec, noise_dim: int = NOISE_DIM
+) -> None:
     """Writes a generator below ``root`` as a bundle of this name and version."""
     card = Card(
         name=name,
         version=version,
         created=datetime(2026, 1, 1, tzinfo=UTC),
         architecture="benchmark",
-        noise_dim=NOISE_DIM,
+        noise_dim=noise_dim,
         labels=None,
         image=image,
         sha256=hashlib.sha256(onnx_bytes).hexdigest(),

@@ -3,8 +3,6 @@
 All are the same perceptron, 16×16 grey. A first noise number above ``TRIGGER`` makes it fail; seeds draw none above 6.
 """
 
-import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models.bundle import Card, DatasetRecord, ImageSpec, Parity, TrainingRecord, read_bundle, write_bundle
+from benchmarks.serving.generators import write_generator
+from models.bundle import ImageSpec, read_bundle
 from models.noise import noise_for_seeds
 
 NOISE_DIM = 32
@@ -42,29 +41,7 @@ def write_zoo(root: Path, *names: str, version: int = 1, rounds: int = 0, tiles:
     for name in names:
         graph = _graph(name if name in FAULTS else None, version, rounds, tiles)
         image = ImageSpec(height=SIDE * tiles, width=SIDE * tiles, channels=1)
-        card = Card(
-            name=name,
-            version=version,
-            created=datetime(2026, 1, 1, tzinfo=UTC),
-            architecture="fault",
-            noise_dim=NOISE_DIM,
-            labels=None,
-            image=image,
-            sha256=hashlib.sha256(graph).hexdigest(),
-            opset=17,
-            precision="fp32",
-            training=TrainingRecord(
-                dataset=DatasetRecord(name="none", fingerprint="0" * 64, images=1),
-                configuration={},
-                seed=0,
-                images_seen=0,
-                source_revision=None,
-            ),
-            parity=Parity(max_difference=0, batch_sizes=(1,)),
-            licence="none",
-            intended_use="fault tests",
-        )
-        write_bundle(root, card, graph, b"")
+        write_generator(root, name, version, graph, image, NOISE_DIM)
 
 
 def reference(bundle: Path, seeds: int, truncation: float = 1.0) -> NDArray[np.uint8]:
