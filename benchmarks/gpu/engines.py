@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks.gpu.rows import SkippedError
 from benchmarks.gpu.target import Target
-from models.bundle import Bundle, Card, find_bundles, read_bundle
+from models.bundle import Bundle, Card, read_bundle
+from models.find import find_bundles
 from models.noise import labels_for_seeds, noise_for_seeds
 from models.transparency import premultiply
 from serving.config.cores import usable_cores

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from models.bundle import FoundBundles, find_bundles
+from models.find import FoundBundles, find_bundles
 from models.store import StoreUrl
 
 

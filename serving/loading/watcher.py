@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError, FoundBundles
+from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError
+from models.find import FoundBundles
 from serving.loading.source import BundleSource
 
 # Per relevant file: modification and change time in nanoseconds, size, inode. A swapped file may have the same time and

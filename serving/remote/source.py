@@ -5,7 +5,8 @@ import logging
 import time
 from pathlib import Path
 
-from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError, FoundBundles, parse_card
+from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError, parse_card
+from models.find import FoundBundles
 from models.published import MAX_CARD_BYTES, Listing, PublishedBundle, list_bundles
 from models.store import STALL_SECONDS, Store, StoreDeniedError, StoreNotFoundError, StoreUrl, open_store
 from serving.remote.cache import BundleCache

@@ -14,7 +14,8 @@ from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.training_faults.commands import Place
 from benchmarks.soak.training_faults.preloaded import ROOT, Preloaded, child_environment
 from benchmarks.soak.training_faults.tally import Tally, plan
-from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError, find_bundles, read_bundle
+from models.bundle import CARD_FILE, GENERATOR_FILE, BundleError, read_bundle
+from models.find import find_bundles
 from models.published import INDEX_FILE, MAX_CARD_BYTES, BundleIndex, list_bundles
 from models.store import StoreError, StoreNotFoundError, StoreUrl, open_store
 

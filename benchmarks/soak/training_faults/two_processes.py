@@ -7,7 +7,8 @@ from pathlib import Path
 from benchmarks.soak.outcome import Outcome
 from benchmarks.soak.training_faults.commands import Place
 from benchmarks.soak.training_faults.preloaded import Child, Preloaded
-from models.bundle import find_bundles, read_bundle
+from models.bundle import read_bundle
+from models.find import find_bundles
 
 _LONG = ("images=100000", "judge=null", "pace.tick=2000", "pace.samples=100000", "pace.checkpoint=200")
 """Trains until it is killed, and replaces its checkpoints all the time."""
