@@ -47,8 +47,8 @@ FACES = seen(20_000, (178, 218))
         (PHOTOS, 80, "photos 256 3 crop"),
         (seen(800, (100, 100)), 80, "photos 64 3 crop"),
         (seen(800, (250, 250)), 80, "photos 256 3 crop"),
-        (EMOJI_64, None, "sprites 64 4 as-it-is"),
-        (EMOJI_64, 80, "sprites 64 4 as-it-is"),
+        (EMOJI_64, None, "sprites 64 4 as-it-is conditional"),
+        (EMOJI_64, 80, "sprites 64 4 as-it-is conditional"),
         (seen(500, (128, 128), transparent=0.4), 80, "photos 128 3 as-it-is"),
         (seen(500, (48, 48), drawn=0.9), None, "sprites 32 3 crop"),
         (seen(500, (16, 16), transparent=1.0), None, "sprites 16 4 as-it-is"),
@@ -63,6 +63,8 @@ FACES = seen(20_000, (178, 218))
         (seen(900, (64, 64), labels={"a": 100, "b": 800}), None, "photos 64 3 as-it-is conditional"),
         (seen(1200, (64, 64), labels={"a": 100, "b": 1000}), None, "photos 64 3 as-it-is conditional balanced"),
         (seen(899, (64, 64), labels={"a": 99, "b": 800}), None, "photos 64 3 as-it-is"),
+        (seen(1980, (64, 64), labels={"a": 99, "b": 1881}), None, "photos 64 3 as-it-is conditional"),
+        (seen(1979, (64, 64), labels={"a": 99, "b": 1880}), None, "photos 64 3 as-it-is"),
         (seen(900, (64, 64), labels={"a": 900}), None, "photos 64 3 as-it-is"),
         (seen(10**6, (64, 64), labels={str(n): 900 for n in range(1001)}), None, "photos 64 3 as-it-is"),
         (seen(900, (64, 64), labels={"test": 400, "train": 500}), None, "photos 64 3 as-it-is"),
@@ -86,12 +88,13 @@ def test_images_and_device_decide(survey: Survey, gpu: int | None, expected: str
         (PHOTOS, None, ["for fewer than 10000 photographs", "at 64 × 64 pixels, the most for a CPU"]),
         (PHOTOS, 8, ["for fewer than 10000 photographs", "at 128 × 128 pixels, the most for this GPU"]),
         (FACES, 80, ["for 10000 images and more on a GPU", "at 64 × 64 pixels, the most for faces64"]),
+        (EMOJI_64, None, ["for drawings on transparency"]),
         (
-            EMOJI_64,
+            seen(899, (64, 64), labels={"a": 99, "b": 800}),
             None,
             [
-                "for drawings on transparency",
-                "without labels, since 'component' has 5 images and every label needs 100",
+                "for fewer than 10000 photographs",
+                "without labels, since 11% of the images have one of fewer than 100 images, such as 'a' with 99",
             ],
         ),
         (
@@ -124,8 +127,8 @@ def test_the_choice_is_told_with_the_command_that_names_it(tmp_path: Path, capsy
     seen, command = capsys.readouterr().err.splitlines()
     assert seen == (
         "no preset is named; my icons holds 20 images (16 × 16 pixels, 100% transparent, 2 labels) and this machine no "
-        "GPU, so the preset is sprites, for drawings on transparency; without labels, since 'disc' has 10 images and "
-        "every label needs 100"
+        "GPU, so the preset is sprites, for drawings on transparency; without labels, since 100% of the images have "
+        "one of fewer than 100 images, such as 'disc' with 10"
     )
     prefix = "the same run by name: python -m training "
     assert command.startswith(prefix)
