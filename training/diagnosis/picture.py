@@ -1,5 +1,6 @@
 """Draws a run's signals, and the moments at which findings began."""
 
+import math
 from pathlib import Path
 
 import matplotlib
@@ -11,20 +12,22 @@ from matplotlib.lines import Line2D
 
 from training.diagnosis.watched_runs import Diagnosis
 from training.doctor.signals import Signals
+from training.doctor.thresholds import WARM_UP_ROWS
 from training.files import atomic_file
 from training.runs.doctor_log import Replay
 
 _PANELS = (
-    ("losses", (("d_loss", "discriminator"), ("g_loss", "generator")), "linear"),
+    ("losses", (("d_loss", "discriminator"), ("g_loss", "generator")), "linear", True),
     (
         "logits of the discriminator",
         (("train_logit", "trained on"), ("held_out_logit", "held out"), ("probe_fake_logit", "generated")),
         "linear",
+        True,
     ),
-    ("gradient of the generator", (("g_gradient", "norm"),), "log"),
-    ("judge", (("score", "distance"),), "linear"),
+    ("gradient of the generator", (("g_gradient", "norm"),), "log", False),
+    ("judge", (("score", "distance"),), "linear", False),
 )
-"""Title → signals with their legends, scale."""
+"""Title → signals with their legends, scale, whether the first rows may lie outside."""
 
 
 def draw(known: Replay, diagnosis: Diagnosis, path: Path) -> Path:
@@ -38,12 +41,14 @@ def draw(known: Replay, diagnosis: Diagnosis, path: Path) -> Path:
         len(panels), 1, figsize=(9, 2.4 * len(panels)), layout="constrained", sharex=True, squeeze=False
     )
     try:
-        for axes, (title, signals, scale) in zip(grid[:, 0], panels, strict=True):
+        for axes, (title, signals, scale, settled) in zip(grid[:, 0], panels, strict=True):
             axes.set_title(title, fontsize="medium")
             axes.set_yscale(scale)
             for signal, legend in signals:
                 if points := _points(rows, signal):
                     axes.plot(*zip(*points, strict=True), label=legend, linewidth=1, marker="." * (len(points) < 40))
+            if settled:
+                _fit_to_settled(axes, rows, [signal for signal, _ in signals])
             _mark(axes, diagnosis, known)
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small", loc="upper left")
@@ -57,6 +62,15 @@ def draw(known: Replay, diagnosis: Diagnosis, path: Path) -> Path:
     finally:
         pyplot.close(figure)
     return path
+
+
+def _fit_to_settled(axes: Axes, rows: list[Signals], signals: list[str]) -> None:
+    """Fits the vertical axis to the values after the first rows, whose swings would flatten all others."""
+    settled = [value for signal in signals for _, value in _points(rows[WARM_UP_ROWS:], signal) if math.isfinite(value)]
+    if settled:
+        low, high = min(settled), max(settled)
+        margin = (high - low or abs(high) or 1) * pyplot.rcParams["axes.ymargin"]
+        axes.set_ylim(low - margin, high + margin)
 
 
 def _mark(axes: Axes, diagnosis: Diagnosis, known: Replay) -> None:

@@ -119,9 +119,12 @@ CONDITIONS = {
         Condition(
             "data_fault",
             "nothing changes",
-            "Both losses stay exactly the same, which no training does. Look at the real images of the first grid, and "
-            "check that the log is the one of this run.",
-            (),
+            "Both losses stay exactly the same. Either the discriminator is dead: since a step that was too large, its "
+            "rectifiers pass on nothing, and every image gets one logit (Lu et al. 2019). Then go back to a checkpoint "
+            "before this step, and lower both learning rates. Or the images or the log are at fault: look at the real "
+            "images of the first grid.",
+            ("discriminator_optimizer.learning_rate=0.0001", "generator_optimizer.learning_rate=0.0001"),
+            ("slow_down", "regularise"),
         ),
     )
 }

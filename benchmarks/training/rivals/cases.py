@@ -22,7 +22,7 @@ class Case:
     """Whether the StyleGAN2-ADA-like rival gets the labels."""
     preset: str
     preset_settings: tuple[str, ...] = ()
-    """What is laid over the preset: its images must be as large as those of ``data``."""
+    """What is laid over the preset. Its images must be as large as those of ``data``."""
     images: int | None = None
     """How many images the contenders train on; None = all. They are judged by all images in any case."""
 
@@ -42,7 +42,15 @@ CASES = {
             ("data.resolution=32",),
             images=2000,
         ),
-        Case("emoji", "emoji", "emoji", DataConfig(resolution=64, channels=3, fit="crop"), False, "sprites"),
+        Case(
+            "emoji",
+            "emoji",
+            "emoji",
+            DataConfig(resolution=64, channels=3, fit="crop"),
+            True,
+            "sprites",
+            ("conditional=true",),  # as ``fit`` chooses where most folders hold 100 images or more
+        ),
     )
 }
 
