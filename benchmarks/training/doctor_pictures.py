@@ -1,8 +1,8 @@
 r"""Trains one small run for each symptom of ``docs/troubleshooting.md``, and writes what ``diagnose`` draws and says.
 
-    python -m benchmarks.training.doctor_pictures --mnist MNIST.parquet --out runs/symptoms
+    python -m benchmarks.training.doctor_pictures --mnist MNIST.parquet --cifar10 CIFAR10.parquet --out runs/symptoms
 
-Runs that are there already are not trained again. Seven runs take about three minutes of one core.
+Runs that are there already are not trained again. Nine runs take about four minutes of one core.
 """
 
 import argparse
@@ -28,6 +28,7 @@ class Symptom:
     name: str
     images: int
     settings: tuple[str, ...]
+    dataset: str = "mnist"
 
 
 MOMENTUM = (
@@ -46,6 +47,21 @@ SYMPTOMS = (
     Symptom("slow-discriminator", 40_000, ("loss=hinge", "discriminator_optimizer.learning_rate=0.000001", JUDGE)),
     Symptom("momentum", 60_000, (*MOMENTUM, JUDGE)),
     Symptom("momentum-treated", 60_000, (*MOMENTUM, JUDGE, "doctor=treat")),
+    Symptom(
+        "oscillation", 60_000,
+        (
+            "data.channels=3", "loss=minimax", "network.discriminator_norm=none",
+            "discriminator_optimizer.learning_rate=0.001", "seed=4", JUDGE,
+        ),
+        "cifar10",
+    ),
+    Symptom(
+        "dead-discriminator", 40_000,
+        (
+            "loss=hinge", "network.family=sngan", "network.generator_width=16", "network.discriminator_width=16",
+            "discriminator_optimizer.learning_rate=0.1", "generator_optimizer.learning_rate=0.1", JUDGE,
+        ),
+    ),
 )  # fmt: skip
 
 SHARED = [
@@ -60,7 +76,8 @@ SHARED = [
 def main() -> None:
     """Trains the runs that are missing, and prints and draws each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mnist", required=True, help="training images, as for fit")
+    for name in ("mnist", "cifar10"):
+        parser.add_argument(f"--{name}", required=True, help="training images, as for fit")
     parser.add_argument("--out", type=Path, required=True, help="a folder for runs and pictures")
     parser.add_argument("--only", default="", help="only symptoms whose name contains this text")
     options = parser.parse_args()
@@ -71,7 +88,9 @@ def main() -> None:
         run = options.out / symptom.name
         if not run.exists():
             try:
-                train_new_run("digits", options.mnist, [*SHARED, *symptom.settings], symptom.images, run)
+                train_new_run(
+                    "digits", getattr(options, symptom.dataset), [*SHARED, *symptom.settings], symptom.images, run
+                )
             except DivergenceError as error:
                 print(f"error: {error}")
         known, diagnosis = read_run(run)
