@@ -13,7 +13,7 @@ from benchmarks.scaling.replica import Device
 from benchmarks.scaling.tuning import TOO_MUCH, choose, cpu_rules, safety_rules, try_rules
 from serving.config.cores import usable_cores
 
-_SMOKE_SLOWER = 20
+_SMOKE_SLOWER = 100
 """Fewer requests for the same replicas."""
 
 

@@ -148,7 +148,7 @@ def test_a_page_without_a_place_for_a_table_is_refused():
 
 
 def test_the_benchmark_runs(tmp_path):
-    """In smoke mode, with a replica twenty times slower."""
+    """In smoke mode, with replicas a hundred times slower."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "scaling", "--smoke", "--out", str(tmp_path)],
         cwd=ROOT,

@@ -11,14 +11,15 @@ from benchmarks.soak.serving_faults.graphs import FAULTS, SEEDS, reference, writ
 from benchmarks.soak.serving_faults.leaving import clients_that_leave
 from benchmarks.soak.serving_faults.service import serving
 
-_SLOW_ROUNDS = 2_000  # so slow that rejections and the clients themselves cost little beside it
+_SLOW_ROUNDS = 8_000  # so slow that rejections and the clients themselves cost little beside it
+_SMOKE_SLOW_ROUNDS = 2_000
 
 
 def run(smoke: bool, work: Path) -> list[Outcome]:
     """Runs all of them on one service, which reloads its bundles and has a clock that can be shifted."""
     base = work / "base"
     write_zoo(base, "plain", *FAULTS)
-    write_zoo(base, "slow", rounds=_SLOW_ROUNDS)
+    write_zoo(base, "slow", rounds=_SMOKE_SLOW_ROUNDS if smoke else _SLOW_ROUNDS)
     write_zoo(base, "large", tiles=16)
     known = {f"{name}/1": reference(base / name / "1", SEEDS) for name in ("plain", "slow", "raises", "nan")}
     plain, slow = {"plain/1": known["plain/1"]}, {"slow/1": known["slow/1"]}

@@ -44,14 +44,14 @@ def test_service_is_ready_only_when_all_is_there(serve, web, publish, tmp_path):
     publish(to(web))
     publish(to(web), "other")
     web.faults["/other/1/generator.onnx"] = web.hang
-    settings = READY | {"models": web.url, "models_cache": tmp_path / "cache"}
+    settings = READY | {"models": web.url, "models_cache": tmp_path / "cache", "reload_seconds": 0.2}
     with serve(**settings) as server:
         server.until(lambda: "/zoo/other/1/generator.onnx" in web.requests, 40)
         answer = httpx.get(f"{server.url}/readyz")
         assert (answer.status_code, answer.json()["status"]) == (503, "loading")
         assert httpx.get(f"{server.url}/images/mlp/7.png").status_code == 503
         web.faults.clear()
-        web.released.set()  # the connection ends in the middle of the file: it is tried again, without reloading
+        web.released.set()  # the connection ends in the middle of the file, and the next poll tries again
         assert loaded(server.wait(is_ready)) == ["mlp/1", "other/1"]
 
 
@@ -113,6 +113,7 @@ def test_withdrawn_bundle_is_unloaded(serve, web, publish, tmp_path):
 
 
 def test_store_that_is_down_at_the_start_is_tried_again(serve, web, publish, tmp_path):
+    """Without reloading, too."""
     publish(to(web))
     web.faults["index.json"] = lambda content: 503
     settings = READY | {"models": web.url, "models_cache": tmp_path / "cache"}
