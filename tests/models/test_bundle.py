@@ -1,10 +1,8 @@
 """A bundle reads back as it was written, or is rejected with a sentence that names the mismatch."""
 
 import errno
-import hashlib
 import json
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,11 +11,8 @@ from models.bundle import (
     BundleError,
     BundleUnreadableError,
     Card,
-    DatasetRecord,
     ImageSpec,
-    Parity,
     Tensor,
-    TrainingRecord,
     check_signature,
     expected_inputs,
     expected_outputs,
@@ -25,6 +20,7 @@ from models.bundle import (
     read_bundle,
     write_bundle,
 )
+from tests import cards
 
 TEXT = b"not a graph, but these very bytes"
 GRAPH = b"\x12" + bytes([len(TEXT)]) + TEXT
@@ -32,29 +28,10 @@ GRAPH = b"\x12" + bytes([len(TEXT)]) + TEXT
 
 
 def make_card(**changes: object) -> Card:
-    values = {
-        "name": "shapes",
-        "version": 1,
-        "created": datetime(2026, 1, 1, tzinfo=UTC),
-        "architecture": "dcgan",
-        "noise_dim": 8,
-        "labels": ("round", "square"),
-        "image": ImageSpec(height=16, width=16, channels=3),
-        "sha256": hashlib.sha256(GRAPH).hexdigest(),
-        "opset": 20,
-        "precision": "fp32",
-        "training": TrainingRecord(
-            dataset=DatasetRecord(name="shapes", fingerprint="0" * 64, images=10),
-            configuration={"seed": 0},
-            seed=0,
-            images_seen=100,
-            source_revision=None,
-        ),
-        "parity": Parity(max_difference=0, batch_sizes=(1, 2)),
-        "licence": "CC0",
-        "intended_use": "tests",
-    }
-    return Card.model_validate(values | changes)
+    """Returns the card of a generator with labels, ``shapes/1``."""
+    image = ImageSpec(height=16, width=16, channels=3)
+    fields = {"name": "shapes", "noise_dim": 8, "labels": ("round", "square"), "image": image}
+    return cards.make_card(GRAPH, **fields | changes)
 
 
 def test_a_bundle_reads_back_as_written(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Small generators as bundles, and the service that serves them in its own process."""
 
-import hashlib
 import os
 import signal
 import socket
@@ -9,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +18,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.bundle import Card, DatasetRecord, ImageSpec, Parity, TrainingRecord, write_bundle
+from models.bundle import ImageSpec, write_bundle
+from tests.cards import make_card
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,28 +133,8 @@ def conv_generator(width=32, size=16, repeat=0):
 def ship(root, name, version, generator, precision="fp32"):
     """Writes a bundle of a generator and returns its folder."""
     graph, noise_dim, labels, image = generator
-    card = Card(
-        name=name,
-        version=version,
-        created=datetime(2026, 1, 1, tzinfo=UTC),
-        architecture="test",
-        noise_dim=noise_dim,
-        labels=labels,
-        image=image,
-        sha256=hashlib.sha256(graph).hexdigest(),
-        opset=17,
-        precision=precision,
-        training=TrainingRecord(
-            dataset=DatasetRecord(name="none", fingerprint="0" * 64, images=1),
-            configuration={},
-            seed=0,
-            images_seen=0,
-            source_revision=None,
-        ),
-        parity=Parity(max_difference=0, batch_sizes=(1,)),
-        licence="none",
-        intended_use="tests",
-    )
+    fields = {"noise_dim": noise_dim, "labels": labels, "image": image, "precision": precision}
+    card = make_card(graph, name=name, version=version, **fields)
     return write_bundle(root, card, graph, b"")
 
 
