@@ -61,8 +61,9 @@ def fit(config: Config, data: TrainingImages, state: TrainingState, processes: P
             saves = passed_multiple(before, seen, intervals.checkpoint)
             decision: Decision | None = None
             try:
-                # The tick checks for NaN, so it comes before every checkpoint: only usable weights go to disk.
-                if saves or passed_multiple(before, seen, intervals.tick):
+                # The tick checks for NaN, so it comes before every score and checkpoint: only usable weights go to
+                # disk. A failed score saves a checkpoint, too, and the metrics up to there must be written by then.
+                if saves or scores or passed_multiple(before, seen, intervals.tick):
                     callback.tick(seen, metrics.pop_means(seen, loader.waited))
                 if config.doctor == "treat" and (saves or scores):
                     state.check_finite()

@@ -17,13 +17,18 @@ _SET_EACH_STEP = {"lr", "betas"}
 """Of an optimiser: every step sets them by its schedule, so a run that has ended may hold either value."""
 
 
-def differences(whole: Path, run: Path) -> list[str]:
+def differences(whole: Path, run: Path, all_checkpoints: bool = True) -> list[str]:
     """Returns what differs between two runs that have both spent their budget; an empty list if they are equal.
 
     Weights, optimisers, scores, the best generator, the doctor's signals and pictures are compared bit for bit, and
     metrics as numbers. A file that one of them does not have is a difference, so drafts of a killed process are.
+    Without ``all_checkpoints``, only the newest checkpoint must be equal, and as many be there.
     """
     expected, found = _files(whole), _files(run)
+    if not all_checkpoints:
+        older = [sorted(name for name in names if name.startswith("checkpoints/"))[:-1] for names in (expected, found)]
+        if len(older[0]) == len(older[1]):
+            expected, found = expected.difference(older[0]), found.difference(older[1])
     problems = [f"{name} is missing" for name in sorted(expected - found)]
     problems += [f"{name} is left over" for name in sorted(found - expected)]
     for name in sorted(expected & found):
