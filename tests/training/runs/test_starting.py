@@ -157,6 +157,8 @@ def test_an_error_of_the_judge_costs_no_steps(
     with pytest.raises(TrainingError, match="the disk is full"):
         train("fit", "digits", "--data", digits, "--out", run, *JUDGED)
     assert [int(path.stem) for path in checkpoints(run / "checkpoints")] == [32]
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["images_seen"] == 32, "the metrics of these steps are written"
 
 
 def test_a_run_that_begins_again_keeps_the_precision_that_was_measured(
