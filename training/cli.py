@@ -92,6 +92,9 @@ def export(
     to: Annotated[Path, typer.Option(help="The folder of bundles, such as models/zoo.")],
     name: Annotated[str | None, typer.Option(help="The generator's name; by default the preset's.")] = None,
     precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="The precision of the exported graph.")] = "fp32",
+    last: Annotated[
+        bool, typer.Option("--last", help="The newest generator, not the one with the best score so far.")
+    ] = False,
 ) -> None:
     """Writes the run's generator as a bundle that the service can load.
 
@@ -100,7 +103,7 @@ def export(
     from training.export import export
     from training.runs.folder import RunFolder
 
-    print(export(RunFolder.open(run), to, name, precision))
+    print(export(RunFolder.open(run), to, name, precision, last=last))
 
 
 def main() -> None:

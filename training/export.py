@@ -28,16 +28,17 @@ def export(
     precision: Precision = "fp32",
     tuning: TuningRecord | None = None,
     scores: tuple[Score, ...] = (),
+    last: bool = False,
 ) -> Path:
     """Writes the run's best EMA generator as the next version of a bundle below ``to``, and returns its folder.
 
-    ``fp16`` halves the file, and the time on a GPU with tensor cores; inputs stay float32. The card records ``tuning``
-    and ``scores``.
+    With ``last``, it writes the newest one. ``fp16`` halves the file, and the time on a GPU with tensor cores; inputs
+    stay float32. The card records ``tuning`` and ``scores``.
 
     Raises ``TrainingError`` if the name is invalid, if ONNX Runtime and PyTorch differ, or if writing fails.
     """
     name = check_name(name or run.config.name)
-    best = load_best_generator(run)
+    best = load_best_generator(run, last=last)
     network = ImageGenerator(best.network).eval()
     noise_dim = run.config.network.noise_dim
 

@@ -21,13 +21,17 @@ class BestGenerator:
     half_life: int
 
 
-def load_best_generator(run: RunFolder, device: torch.device = torch.device("cpu")) -> BestGenerator:  # noqa: B008
+def load_best_generator(
+    run: RunFolder,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+    last: bool = False,
+) -> BestGenerator:
     """Returns the EMA generator with the best score; for a run without a judge, the newest of the first half-life.
 
-    Raises ``TrainingError`` if the run has no checkpoint.
+    With ``last``, it is the newest one in any case. Raises ``TrainingError`` if the run has no checkpoint.
     """
     state = TrainingState(run.config, run.labels, device)
-    if run.best.exists():
+    if run.best.exists() and not last:
         best = read_best(run.best)
         network = state.emas[best["half_life"]]
         network.load_state_dict(best["generator"])

@@ -63,6 +63,10 @@ def test_the_best_of_all_times_and_half_lives_is_kept_and_exported(tmp_path: Pat
     assert (trained.images_seen, trained.half_life) == (64, 20)
     for name, value in trained.network.state_dict().items():
         assert torch.equal(value, judge.seen[2][name]), name
+    newest = load_best_generator(run, last=True)
+    assert (newest.images_seen, newest.half_life) == (128, 20)
+    for name, value in newest.network.state_dict().items():
+        assert torch.equal(value, judge.seen[6][name]), name
     lines = [json.loads(line) for line in run.scores.read_text().splitlines()]
     assert [(line["images_seen"], line["half_life"]) for line in lines] == [
         (seen, half_life) for seen in (32, 64, 96, 128) for half_life in (20, 200)
