@@ -25,7 +25,8 @@ STARTING, TRIAL, RERUN, FINAL, RESULT, BETWEEN = "start", "trial", "re-run", "fi
 """What a kill strikes: the start, the training of a run, the writing of its result, or none of these: a choice of the
 next run, the report, the export."""
 AIMS = (STARTING, TRIAL, RESULT, RERUN, STARTING, FINAL, RESULT, BETWEEN)
-"""The moments that are aimed at, in turn. A trial is always there; what the others need may have passed."""
+"""The moments that are aimed at, first all in turn, then those that no kill has struck. A trial is always there; what
+the others need may have passed."""
 
 
 @dataclass
@@ -88,8 +89,12 @@ class Campaign:
         check(out, self.storage, name, self.size, self.references, found)
         shutil.rmtree(out)
 
+    def _aim(self, done: Kills) -> str:
+        missed = [aim for aim in self.aims if not done.struck[aim]] if done.count >= len(self.aims) else []
+        return missed[0] if missed else self.aims[done.count % len(self.aims)]
+
     def _kill_once(self, process: Process, out: Path, name: str, began: float, rng: random.Random, done: Kills) -> None:
-        aim = self.aims[done.count % len(self.aims)]
+        aim = self._aim(done)
         while not _reached(aim, out, began):
             if process.code() is not None:
                 return
