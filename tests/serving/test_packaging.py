@@ -82,7 +82,7 @@ def test_a_built_bento_serves_elsewhere(tmp_path, serve):
     bento.rename(moved)
     with serve(start_in=elsewhere, project=moved, max_batch=2, intra_op_threads=1) as server:
         ready = server.wait(lambda answer: answer.status_code == 200, seconds=90)
-        assert {model["model"] for model in ready.json()["models"]} == {"cifar10", "digits"}
+        assert {model["model"] for model in ready.json()["models"]} == {"cifar10", "digits", "emoji"}
         image = httpx.get(server.url + "/images/digits/7.png")
         assert (image.status_code, image.headers["x-figment-model"]) == (200, "digits")
         (worker,) = psutil.Process(server.process.pid).children()
