@@ -176,6 +176,13 @@ def test_a_name_that_is_neither_here_nor_on_the_hub_is_one_sentence(monkeypatch:
         load_images("nobody/nothing", PAD)
 
 
+@pytest.mark.parametrize("path", ["nothing.parquet", "/nothing", "./nothing", "~nobody/nothing", "nothing/", "a/b/no"])
+def test_what_can_only_be_a_path_is_not_asked_for_on_the_hub(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked"))
+    with pytest.raises(TrainingError, match=f"^{re.escape(path)} is no folder or file here$"):
+        load_images(path, PAD)
+
+
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize("cores", [1, 4])
 def test_threads_change_neither_the_order_nor_the_error(

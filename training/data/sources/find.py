@@ -45,6 +45,8 @@ def find_images(data: str, config: DataConfig) -> ImageSource:
     if path.is_dir():
         return _find_in_folder(path, config)
     if not path.exists():
+        if _can_only_be_a_path(data):
+            raise TrainingError(f"{printable(data)} is no folder or file here")
         return _find_on_hub(data, config)
     if path.suffix.lower() != ".parquet":
         raise TrainingError(f"{printable(data)} is neither a folder of images nor a .parquet file")
@@ -55,6 +57,11 @@ def find_images(data: str, config: DataConfig) -> ImageSource:
         lambda: _open_parquet([path], config),
         lambda: _identity_of_file(path),
     )
+
+
+def _can_only_be_a_path(data: str) -> bool:
+    """Returns whether DATA is no name of the Hub, which is ``NAME`` or ``OWNER/NAME``: asking there may take long."""
+    return data.startswith(("/", ".", "~")) or data.endswith(("/", ".parquet")) or data.count("/") > 1
 
 
 def _identity_of_file(path: Path) -> list[Any]:
