@@ -157,8 +157,7 @@ class Scheduler:
         # Whatever waits now has ended when its deadline has passed.
         seconds = min(self._throughput.seconds_for(waiting) or 0.0, self._deadline_seconds)
         wait = max(1, math.ceil(seconds))
-        sentence = f"{waiting} images wait already; try again in {wait} s."
-        return retry_later(ErrorCode.QUEUE_FULL, sentence, wait)
+        return retry_later(ErrorCode.QUEUE_FULL, f"{waiting} images wait already; try again in {wait} s.", wait)
 
     def _drop_expired(self) -> None:
         """Drops expired requests, since the device may be busy or stuck beyond their deadlines.

@@ -59,7 +59,7 @@ def _fail(server: Preloaded, work: Path, whole: Place, changes: int, kind: str, 
         ended = server.run(place.fit(*_SMALL), place.cache, fault=fault)
         if ended.struck:
             struck[ended.struck.split()[0]] += 1
-        found = [*_not_one_sentence(ended), *damage(place.run), *_go_on(server, whole, place, ended)]
+        found = [*_not_one_sentence(ended), *damage(place.run), *_go_on(server, whole, place, ended, lasting)]
         problems += [f"{ended.struck}: {problem}" for problem in found]
         shutil.rmtree(place.root)
     if struck.total() < 0.9 * len(tried):
@@ -85,12 +85,13 @@ def _not_one_sentence(ended: Ended) -> list[str]:
     return []
 
 
-def _go_on(server: Preloaded, whole: Place, place: Place, ended: Ended) -> list[str]:
+def _go_on(server: Preloaded, whole: Place, place: Place, ended: Ended, lasting: bool) -> list[str]:
     """Lets a run that has failed go on with room, and returns what is wrong with it."""
     if ended.code:
         command = place.resume() if (place.run / "config.yaml").is_file() else place.fit(*_SMALL)
         ended = server.run(command, place.cache)
     if ended.code:
         return [f"cannot go on: {ended.last_line}"]
-    # A score that fails saves a checkpoint of its own, so the older of the two may be of another step.
-    return differences(whole.run, place.run, all_checkpoints=False)
+    # A score that fails saves a checkpoint of its own, so the older of the two may be of another step. On a full
+    # disk it cannot.
+    return differences(whole.run, place.run, all_checkpoints=lasting)
