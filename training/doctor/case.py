@@ -1,6 +1,7 @@
 """A run under observation: what was found, whether the judge confirms it, and what became of it after a treatment."""
 
 import math
+from statistics import median
 
 from training.doctor import thresholds as limit
 from training.doctor.doctor import NOT_FINITE, Doctor, Finding
@@ -20,6 +21,7 @@ class Case:
         self._doctor = Doctor(loss)
         self._signals: list[Signals] = []
         self._open: list[Finding] = []
+        self._scores: list[tuple[int, float]] = []
         self._bad_scores: list[int] = []
         self._stuck = False
         self._treated_at = 0
@@ -69,6 +71,7 @@ class Case:
         if returned_to is None:
             return
         self._open.clear()
+        self._scores = [(scored, score) for scored, score in self._scores if scored <= returned_to]
         self._signals = [signals for signals in self._signals if signals.step <= returned_to]
         self._doctor = Doctor(self._loss)
         for signals in self._signals:
@@ -107,18 +110,28 @@ class Case:
     def _compare(self, step: int, score: float, noise_score: float | None) -> None:
         """Takes a score. One that is neither bad nor a new best only interrupts a series of bad ones.
 
-        So does a bad one that is clearly better than the one before (``RECOVERING``): the run recovers.
+        So does one that is far from the best while the run recovers.
         """
-        self._stuck = (
-            noise_score is not None
-            and min(score, self.best) > limit.STUCK_SCORE * noise_score
-            and score > limit.STUCK_CHANGE * self.best
-        )
-        recovers = score < limit.RECOVERING * self.latest
-        if (score > limit.WORSE_SCORE * self.best or self._stuck) and not recovers:
+        self._stuck = self._gets_nowhere(score, noise_score)
+        if self._stuck or (score > limit.WORSE_SCORE * self.best and not self._recovers(score)):
             self._bad_scores.append(step)
         else:
             self._bad_scores.clear()
         if score < self.best and not self._stuck:
             self._open.clear()
+        self._scores.append((step, score))
         self.best, self.latest = min(self.best, score), score
+
+    def _gets_nowhere(self, score: float, noise_score: float | None) -> bool:
+        if noise_score is None or min(score, self.best) <= limit.STUCK_SCORE * noise_score:
+            return False
+        before = [known for _, known in self._scores[-limit.STUCK_SPAN :]]
+        return bool(before) and score > limit.STUCK_CHANGE * before[0]
+
+    def _recovers(self, score: float) -> bool:
+        """Returns whether a score is clearly better than the one before, or better than most since the best one."""
+        best = min(range(len(self._scores)), key=lambda index: self._scores[index][1], default=0)
+        since = [known for _, known in self._scores[best + 1 :]]
+        return score < limit.RECOVERING * self.latest or (
+            len(since) >= limit.RECOVERING_SCORES and score < median(since)
+        )

@@ -20,8 +20,8 @@ MAX_PENALTY, MIN_RATE = 100.0, 1e-6
 PLAYERS = ("generator", "discriminator")
 
 
-def penalise(config: Config) -> Settings | None:
-    """Returns a penalty of the discriminator's slope where there is none; for a critic, also where it has only R1.
+def regularise(config: Config) -> Settings | None:
+    """Returns a stronger penalty of the discriminator's slope, or a first one; a critic with only R1 gets its own.
 
     None for a discriminator that normalises over the batch: each image's gradient then depends on the others
     (Gulrajani et al. 2017, section 4).
@@ -30,18 +30,11 @@ def penalise(config: Config) -> Settings | None:
         return None
     if config.loss == "wasserstein" and not config.regularization.gradient_penalty:
         return {"regularization.gradient_penalty": FIRST_GRADIENT_PENALTY}
-    return None if _penalties(config) else {"regularization.r1": FIRST_R1}
-
-
-def regularise(config: Config) -> Settings | None:
-    """Returns a stronger penalty of the discriminator's slope, or a first one."""
-    if first := penalise(config):
-        return first
     given = _penalties(config)
+    if not given:
+        return {"regularization.r1": FIRST_R1}
     values = {name: max(getattr(config.regularization, name) * STRONGER, _first(name, given)) for name in given}
-    if not values or max(values.values()) > MAX_PENALTY:
-        return None
-    return {f"regularization.{name}": value for name, value in values.items()}
+    return None if max(values.values()) > MAX_PENALTY else {f"regularization.{name}": values[name] for name in values}
 
 
 def _penalties(config: Config) -> list[str]:
@@ -54,10 +47,12 @@ def _first(name: str, given: list[str]) -> float:
 
 
 def slow_down(config: Config) -> Settings | None:
-    """Returns a lower learning rate of the faster network; of both where neither is twice as fast as the other."""
-    rates = {f"{name}_optimizer.learning_rate": getattr(config, f"{name}_optimizer").learning_rate for name in PLAYERS}
-    slower = {key: SLOWER * rate for key, rate in rates.items() if 2 * rate > max(rates.values())}
-    return slower if min(slower.values()) >= MIN_RATE else None
+    """Returns lower learning rates of both networks. Their ratio stays: a balance that works depends on it."""
+    rates = {
+        f"{name}_optimizer.learning_rate": SLOWER * getattr(config, f"{name}_optimizer").learning_rate
+        for name in PLAYERS
+    }
+    return rates if min(rates.values()) >= MIN_RATE else None
 
 
 def slow_discriminator(config: Config) -> Settings | None:
@@ -80,7 +75,7 @@ def roll_back(config: Config) -> Settings | None:
 
 
 REMEDIES: dict[str, Callable[[Config], Settings | None]] = {
-    remedy.__name__: remedy for remedy in (penalise, regularise, slow_down, slow_discriminator, augment, roll_back)
+    remedy.__name__: remedy for remedy in (regularise, slow_down, slow_discriminator, augment, roll_back)
 }
 """Name → remedy. It returns None where it cannot be applied, or has reached its bound."""
 

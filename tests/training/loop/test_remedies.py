@@ -18,9 +18,6 @@ def test_every_condition_names_remedies_that_exist() -> None:
 @pytest.mark.parametrize(
     ("remedy", "settings", "changes"),
     [
-        ("penalise", [], {"regularization.r1": [0.0, 1.0]}),
-        ("penalise", ["regularization.r1=2"], None),
-        ("penalise", ["network.discriminator_norm=batch"], None),
         ("regularise", [], {"regularization.r1": [0.0, 1.0]}),
         ("regularise", ["regularization.r1=2"], {"regularization.r1": [2.0, 8.0]}),
         ("regularise", ["regularization.r1=0.000001"], {"regularization.r1": [0.000001, 0.1]}),
@@ -40,11 +37,7 @@ def test_every_condition_names_remedies_that_exist() -> None:
             {"regularization.gradient_penalty": [0.0, 10.0]},
         ),
         ("regularise", [f"regularization.r1={MAX_PENALTY / 2}"], None),
-        (
-            "slow_down",
-            [RATES[0].format(0.004), RATES[1].format(0.0002)],
-            {"discriminator_optimizer.learning_rate": [0.004, 0.001]},
-        ),
+        ("regularise", ["network.discriminator_norm=batch"], None),
         (
             "slow_down",
             [RATES[0].format(0.004), RATES[1].format(0.003)],
