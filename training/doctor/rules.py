@@ -204,6 +204,24 @@ def _cannot_tell(now: Moment) -> Reason | None:
     return None
 
 
+def _worse_than_chance(now: Moment) -> Reason | None:
+    # Where the discriminator's loss has more terms, such as a classifier's, it is high and the generator's is not low.
+    if not (now.scales and now.positive):
+        return None
+    discriminator, generator = now.d_loss.recent, now.g_loss.recent
+    chance, lost = max(scale.d_loss for scale in now.scales), min(abs(scale.g_loss) for scale in now.scales)
+    if discriminator.low < limit.WORSE_THAN_CHANCE * chance:
+        return None
+    if max(abs(generator.low), abs(generator.high)) > limit.GENERATOR_WINS * lost:
+        return None
+    return Reason(
+        f"the discriminator's loss is {discriminator.median:.3g}, above the {chance:.3g} of one that cannot tell, and "
+        f"the generator's is {generator.median:.3g}: it takes generated images for real ones, and does not learn",
+        {"d_loss": discriminator.median, "g_loss": generator.median},
+        _margin(discriminator.low, limit.WORSE_THAN_CHANCE * chance),
+    )
+
+
 def _vanished(now: Moment) -> Reason | None:
     if now.g_gradient is None:
         return None
@@ -245,6 +263,7 @@ RULES = (
     Rule("critic_drift", _inverted_critic),
     Rule("oscillation", _oscillates),
     Rule("discriminator_too_weak", _cannot_tell),
+    Rule("discriminator_too_weak", _worse_than_chance),
 )
 """Every rule over windows, the most specific first: conditions that begin at once are reported in this order."""
 

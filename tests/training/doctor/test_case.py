@@ -64,6 +64,17 @@ def test_a_run_that_swings_back_is_left_alone() -> None:
         assert case.lost(step) is None
 
 
+def test_a_run_that_is_better_than_most_scores_since_its_best_recovers() -> None:
+    """It falls from 40 to 20 by too little at a time to be better than the score before."""
+    case = sick(judged=True)
+    falling = [40.0, 36.0, 32.0, 28.0, 27.0, 26.0, 25.5, 25.0, 24.5, 24.0]
+    for number, value in enumerate(falling):
+        step = score(case, value, start=1_100 + 100 * number)
+        assert not case.to_treat(step)
+        assert case.lost(step) is None
+    assert case.to_treat(score(case, 30.0, 31.0, 32.0, start=3_000)), "and then it does not"
+
+
 def test_a_new_best_score_ends_a_finding() -> None:
     case = sick(judged=True)
     step = score(case, 12.0, 9.9, 12.0, 13.0, 14.0)
@@ -91,7 +102,11 @@ def test_a_run_that_never_was_good_is_stuck() -> None:
     improving = Case("hinge", judged=True)
     improving.observe(Signals(900, score=80.0, noise_score=NOISE))
     improving.observe(Signals(FOUND, 1.0, 1.0))
-    assert not improving.to_treat(score(improving, 70.0, 61.0))
+    assert not improving.to_treat(score(improving, 63.0, 50.0))
+    swinging = Case("hinge", judged=True)
+    swinging.observe(Signals(900, score=80.0, noise_score=NOISE))
+    swinging.observe(Signals(FOUND, 1.0, 1.0))
+    assert swinging.to_treat(score(swinging, 78.0, 90.0, 75.0)), "a new best, but hardly better than long before"
     once_good = sick(judged=True)
     assert not once_good.to_treat(score(once_good, 79.0, 79.0)), "it has a best score to lose"
 

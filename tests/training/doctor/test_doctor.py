@@ -126,6 +126,16 @@ def test_losses_of_a_coin_toss_are_a_weak_discriminator_only_where_the_score_is_
     assert [found.condition.name for found in doctor.findings] == ["discriminator_too_weak"] * reported
 
 
+@pytest.mark.parametrize(("g_loss", "named"), [(0.02, ["discriminator_too_weak"]), (0.9, [])])
+def test_a_discriminator_worse_than_chance_is_weak_only_where_the_generator_has_no_loss_left(
+    g_loss: float, named: list[str]
+) -> None:
+    """A classifier's loss, which some GANs add, is no error of the discriminator's."""
+    rows = [(step, 2 * math.log(2) + 2 + 0.1 * d_loss, g_loss + 0.001 * rise) for step, d_loss, rise in healthy()]
+    assert [found.condition.name for found in findings(rows)] == named
+    assert findings(rows, "unknown") == []
+
+
 def critic(early: float, late: float) -> Losses:
     """Returns a critic's losses, which are above 0 in these shares of rows in the first half and the second."""
     random = np.random.RandomState(0)
