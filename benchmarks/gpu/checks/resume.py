@@ -51,12 +51,17 @@ def _compare(preset: str, precision: str, source: str, folder: Path, target: Tar
     expected = newest_weights(whole)
     difference = relative_difference(expected, newest_weights(resumed))
     noise = relative_difference(expected, newest_weights(again))
+    return verdict(f"{preset}, {precision}", difference, noise, target.training_steps)
+
+
+def verdict(of: str, difference: float, noise: float, steps: int) -> Row:
+    """Returns the row for the difference of a resumed run from a whole one, beside that of two whole runs."""
     found = "equal bit for bit" if difference == 0 else f"differs by {difference:.1e} of the weights' norm"
     two = "are equal bit for bit" if noise == 0 else f"differ by {noise:.1e}"
     return judged(
-        f"{preset}, {precision}",
+        of,
         difference <= ALLOWED * noise,
-        f"resumed at half: {found}; two whole runs {two} ({target.training_steps} steps)",
+        f"resumed at half: {found}; two whole runs {two} ({steps} steps)",
         difference=difference,
         difference_of_whole_runs=noise,
     )
