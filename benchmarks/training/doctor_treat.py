@@ -5,7 +5,8 @@ r"""Trains small sick and healthy runs twice, with ``doctor: watch`` and with ``
 
 Each run is one file in OUT's folder ``parts``, and the same command goes on where it stopped. One process on one core
 trains one run after the other, about a minute each. OUT's ``table.md`` compares the scores: fxd of the data set's own
-judge, smaller is better. A run is *rescued* if its last score is below 0.8 × that of the same run without treatment.
+judge, smaller is better. A run is *rescued* if it was treated to its end, and its last score is below 0.8 × that of the same
+run without treatment.
 """
 
 import argparse
@@ -168,7 +169,7 @@ def best(run: dict[str, Any]) -> float:
 def table(runs: list[dict[str, Any]]) -> str:
     """Returns the comparison as Markdown."""
     known = {(run["case"], run["seed"], run["mode"]): run for run in runs}
-    columns = ["case", "named in", "conditions", "treated in"]
+    columns = ["case", "named in", "conditions", "treated in", "ended early"]
     columns += [*(f"{score}, {mode}" for score in ("last", "best") for mode in MODES), "rescued"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for case in CASES:
@@ -178,13 +179,17 @@ def table(runs: list[dict[str, Any]]) -> str:
         if not seeds:
             continue
         conditions = sorted({name for run in watched for name, _ in run["findings"]})
-        rescued = sum(last(one) < RESCUED * last(other) for other, one in zip(watched, treated, strict=True))
+        rescued = sum(
+            not one["given_up"] and last(one) < RESCUED * last(other)
+            for other, one in zip(watched, treated, strict=True)
+        )
         figures = [_spread([figure(run) for run in group]) for figure in (last, best) for group in (watched, treated)]
         cells = [
             case.name,
             f"{sum(bool(run['findings']) for run in watched)} of {len(seeds)}",
             ", ".join(conditions) or "–",
             f"{sum(bool(run['treatments']) for run in treated)} of {len(seeds)}",
+            f"{sum(bool(run['given_up']) for run in treated)} of {len(seeds)}",
             *figures,
             f"{rescued} of {len(seeds)}" if case.sick else "–",
         ]
