@@ -5,7 +5,7 @@ r"""Trains small sick and healthy runs twice, with ``doctor: watch`` and with ``
 
 Each run is one file in OUT's folder ``parts``, and the same command goes on where it stopped. One process on one core
 trains one run after the other, about a minute each. OUT's ``table.md`` compares the scores: fxd of the data set's own
-judge, smaller is better. A run is *rescued* if it was treated to its end, and its last score is below 0.8 × that of the same
+judge, smaller is better. A run is *rescued* if it was not given up, and its last score is below 0.8 × that of the same
 run without treatment.
 """
 
