@@ -32,9 +32,7 @@ def regularise(config: Config) -> Settings | None:
         return {"regularization.gradient_penalty": FIRST_GRADIENT_PENALTY}
     given = _penalties(config)
     if not given:
-        # Under the relativistic loss, R1 alone does not converge (Huang et al. 2024, section 2).
-        first = ("r1", "r2") if config.loss == "relativistic" else ("r1",)
-        return {f"regularization.{name}": FIRST_R1 for name in first}
+        return {"regularization.r1": FIRST_R1}
     values = {name: max(getattr(config.regularization, name) * STRONGER, _first(name, given)) for name in given}
     return None if max(values.values()) > MAX_PENALTY else {f"regularization.{name}": values[name] for name in values}
 

@@ -23,11 +23,6 @@ def test_every_condition_names_remedies_that_exist() -> None:
         ("regularise", ["regularization.r1=0.000001"], {"regularization.r1": [0.000001, 0.1]}),
         (
             "regularise",
-            ["loss=relativistic"],
-            {"regularization.r1": [0.0, 1.0], "regularization.r2": [0.0, 1.0]},
-        ),
-        (
-            "regularise",
             ["loss=relativistic", "regularization.r1=0.1", "regularization.r2=0.1"],
             {"regularization.r1": [0.1, 0.4], "regularization.r2": [0.1, 0.4]},
         ),
