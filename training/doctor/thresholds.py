@@ -77,7 +77,7 @@ WORSE_SCORE = 1.1
 A choice, below ``DEGRADED``."""
 STUCK_SCORE, STUCK_CHANGE, STUCK_SPAN = 0.4, 0.8, 3
 """The best score over that of noise, and the latest over that of three scorings before, above both of which a run gets
-nowhere, which confirms a finding, too. Chosen on 64 runs of ``doctor_treat.py``: two such scores in a row, while a
+nowhere, which confirms a finding, too. Chosen on 66 runs of ``doctor_treat.py``: two such scores in a row, while a
 finding stood, came in 13 runs that never became good, and in no healthy one."""
 RECOVERING, RECOVERING_SCORES = 0.95, 3
 """Score over the one before it, below which a bad run recovers: it is left alone. So is one whose score is below the
