@@ -12,7 +12,8 @@ class Case:
     """Follows one run through its treatments.
 
     A finding by losses alone may be a false alarm. So where the run has a judge, a finding counts once the scores since
-    it began confirm it, and a new best score ends it. Without a judge it counts once it has stood for long enough.
+    it began confirm it, and a new best score ends it unless that is near noise. Without a judge it counts once it has
+    stood for long enough.
     """
 
     def __init__(self, loss: str, judged: bool) -> None:
@@ -112,19 +113,18 @@ class Case:
 
         So does one that is far from the best while the run recovers.
         """
-        self._stuck = self._gets_nowhere(score, noise_score)
+        far = noise_score is not None and min(score, self.best) > limit.STUCK_SCORE * noise_score
+        self._stuck = far and self._stands_still(score)
         if self._stuck or (score > limit.WORSE_SCORE * self.best and not self._recovers(score)):
             self._bad_scores.append(step)
         else:
             self._bad_scores.clear()
-        if score < self.best and not self._stuck:
+        if score < self.best and not far:
             self._open.clear()
         self._scores.append((step, score))
         self.best, self.latest = min(self.best, score), score
 
-    def _gets_nowhere(self, score: float, noise_score: float | None) -> bool:
-        if noise_score is None or min(score, self.best) <= limit.STUCK_SCORE * noise_score:
-            return False
+    def _stands_still(self, score: float) -> bool:
         before = [known for _, known in self._scores[-limit.STUCK_SPAN :]]
         return bool(before) and score > limit.STUCK_CHANGE * before[0]
 

@@ -56,9 +56,8 @@ AT_EQUILIBRIUM = 0.02
 """Relative distance of both losses from the values at which the discriminator cannot tell. The thirty: never near."""
 WORSE_THAN_CHANCE, GENERATOR_WINS = 1.3, 0.3
 """Recent loss of the discriminator over its value where it cannot tell, and of the generator over its own: a
-discriminator that is wrong most of the time and does not follow. One of fifty runs of ``doctor_runs.csv`` has both, with
-2.8 and 0.04. Seven of the thirty have the first alone, because a classifier's loss is in it.
-"""
+discriminator that is wrong most of the time and does not follow. One of fifty runs of ``doctor_runs.csv`` has both,
+with 2.8 and 0.04. Seven of the thirty have the first alone, because a classifier's loss is in it."""
 
 DEGRADED = 1.3
 """Score over the best one so far. The definition of a run that went wrong in ``docs/troubleshooting.md``."""

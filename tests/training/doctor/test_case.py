@@ -99,6 +99,10 @@ def test_a_run_that_never_was_good_is_stuck() -> None:
     case.observe(Signals(FOUND, 1.0, 1.0))
     assert case.to_treat(score(case, 79.0, 78.0)), "near noise, and hardly better: it has nothing to lose"
     assert not case.worse
+    slow = Case("hinge", judged=True)
+    slow.observe(Signals(900, score=80.0, noise_score=NOISE))
+    slow.observe(Signals(FOUND, 1.0, 1.0))
+    assert slow.to_treat(score(slow, 63.0, 60.0, 58.0, 55.0, 54.0)), "a better score near noise ends no finding"
     improving = Case("hinge", judged=True)
     improving.observe(Signals(900, score=80.0, noise_score=NOISE))
     improving.observe(Signals(FOUND, 1.0, 1.0))
