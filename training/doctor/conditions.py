@@ -56,7 +56,7 @@ CONDITIONS = {
             "it sees (Zhao et al. 2020), or lower its learning rate.",
             (
                 "regularization.r1=1",
-                "augmentation.diff_augment=[color,translation,cutout]",
+                "augmentation.diff_augment=[translation]",
                 "discriminator_optimizer.learning_rate=0.0001",
             ),
             ("regularise", "slow_discriminator", "augment"),
@@ -68,7 +68,7 @@ CONDITIONS = {
             "nothing (Karras et al. 2020). A larger R1 or more images help, too.",
             (
                 "augmentation.adaptive.target=0.6",
-                "augmentation.diff_augment=[color,translation,cutout]",
+                "augmentation.diff_augment=[translation]",
                 "regularization.r1=1",
             ),
             ("augment", "regularise", "slow_discriminator"),

@@ -49,7 +49,7 @@ class ScoreWatch:
 def overfitting(signals: Signals) -> Reason | None:
     """Returns why the discriminator overfits, by its logits (r_v of Karras et al. 2020, equation 1); None if not."""
     train, held_out, fake = signals.train_logit, signals.held_out_logit, signals.fake_logit
-    if train is None or held_out is None or fake is None or train <= fake:
+    if train is None or held_out is None or fake is None or train - fake < limit.TOLD_APART:
         return None
     gap = (train - held_out) / (train - fake)
     if gap <= limit.GENERALISATION_GAP:

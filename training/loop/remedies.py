@@ -62,11 +62,14 @@ def slow_discriminator(config: Config) -> Settings | None:
 
 
 def augment(config: Config) -> Settings | None:
-    """Returns differentiable augmentation, which has no state (Zhao et al. 2020), where there is none yet."""
+    """Returns differentiable augmentation, which has no state (Zhao et al. 2020), where there is none yet.
+
+    Translation alone: for photographs, changes of colour cost more than they taught (``docs/small-data.md``).
+    """
     augmentation = config.augmentation
     if augmentation.diff_augment or augmentation.adaptive or augmentation.scheduled:
         return None
-    return {"augmentation.diff_augment": ["color", "translation", "cutout"]}
+    return {"augmentation.diff_augment": ["translation"]}
 
 
 def roll_back(config: Config) -> Settings | None:

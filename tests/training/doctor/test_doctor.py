@@ -230,6 +230,14 @@ def test_held_out_logits_near_those_of_generated_images_are_overfitting(held_out
     assert [found.condition.name for found in doctor.findings] == ["discriminator_overfits"] * reported
 
 
+def test_a_discriminator_that_tells_nothing_apart_has_memorised_nothing() -> None:
+    """The ratio of two differences near 0 is noise."""
+    doctor = Doctor("vanilla")
+    for step in range(3):
+        doctor.observe(Signals(step, train_logit=0.052, held_out_logit=0.048, fake_logit=0.049))
+    assert doctor.findings == []
+
+
 def test_a_generator_without_gradient_is_reported() -> None:
     doctor = Doctor("minimax")
     for step, d_loss, g_loss in healthy():

@@ -48,7 +48,7 @@ def test_every_condition_names_remedies_that_exist() -> None:
         ),
         ("slow_down", [RATES[0].format(0.000001), RATES[1].format(0.000001)], None),
         ("slow_discriminator", [RATES[0].format(0.002)], {"discriminator_optimizer.learning_rate": [0.002, 0.0005]}),
-        ("augment", [], {"augmentation.diff_augment": [[], ["color", "translation", "cutout"]]}),
+        ("augment", [], {"augmentation.diff_augment": [[], ["translation"]]}),
         ("augment", ["augmentation.adaptive.target=0.6"], None),
         ("roll_back", [], {}),
     ],

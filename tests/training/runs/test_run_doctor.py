@@ -155,7 +155,7 @@ def test_stop_ends_a_lost_run_and_changes_no_step(
         (
             "discriminator_overfits",
             "augment",
-            {"augmentation.diff_augment": [[], ["color", "translation", "cutout"]]},
+            {"augmentation.diff_augment": [[], ["translation"]]},
         ),
         ("mode_collapse", "roll_back", {}),
     ],
