@@ -14,11 +14,7 @@ class Condition:
     settings: tuple[str, ...]
     """Values for ``--set`` of ``fit`` and ``resume``, the first to try first."""
     remedies: tuple[str, ...] = ()
-    """Names of ``training/loop/remedies.py`` for ``doctor: treat``, the first to try first.
-
-    None for a condition that only says how the images are: the best checkpoint is kept, and in
-    ``benchmarks/training/doctor_treat.py`` no remedy against ``late_degradation`` reached a better one.
-    """
+    """Names of ``training/loop/remedies.py`` for ``doctor: treat``, the first to try first."""
 
 
 CONDITIONS = {
@@ -118,6 +114,7 @@ CONDITIONS = {
             "Export the best checkpoint, not the last. To train longer, let the learning rates fall, and augment if "
             "the images are few.",
             ("generator_optimizer.schedule=cosine", "discriminator_optimizer.schedule=cosine"),
+            ("slow_down",),
         ),
         Condition(
             "data_fault",

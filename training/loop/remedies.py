@@ -47,7 +47,10 @@ def _first(name: str, given: list[str]) -> float:
 
 
 def slow_down(config: Config) -> Settings | None:
-    """Returns lower learning rates of both networks. Their ratio stays: a balance that works depends on it."""
+    """Returns lower learning rates of both networks.
+
+    Their ratio stays. With the faster one slowed alone, two of four good runs of ``doctor_treat.py`` broke.
+    """
     rates = {
         f"{name}_optimizer.learning_rate": SLOWER * getattr(config, f"{name}_optimizer").learning_rate
         for name in PLAYERS
