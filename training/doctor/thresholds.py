@@ -89,7 +89,7 @@ TREATED_SCORES, LOST_SCORES = 3, 4
 that gets nowhere, which has nothing to lose. With two, ``benchmarks/training/doctor_treat.py`` treated runs that swung
 back by themselves within three scores, and made two of them worse."""
 TREATED_SHARE, LOST_SHARE = 0.1, 0.3
-"""Without a judge: the share of the run so far for which a finding stands before the same. All seven are choices: a
+"""Without a judge: the share of the run so far for which a finding stands before the same. All are choices: a
 healthy run should neither be treated nor given up for a false alarm."""
 AFTER_TREATMENT = 2
 """How many times as many scores are needed once a run has been treated: a discriminator with a new penalty needs some
