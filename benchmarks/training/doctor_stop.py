@@ -9,23 +9,14 @@ score until then over its best score in the whole run (1 = nothing lost), the ga
 import argparse
 import csv
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from training.doctor.case import Case
 from training.doctor.signals import Signals
 
-SIGNALS = {
-    "d_loss": "d_loss",
-    "g_loss": "g_loss",
-    "g_gradient": "g_gradient",
-    "train_logit": "train_logit",
-    "held_out_logit": "held_out_logit",
-    "fake_logit": "fake_logit",
-    "score": "score",
-    "noise_score": "noise_score",
-}
-"""Name in ``Signals`` → column."""
+SIGNALS = tuple(field.name for field in fields(Signals) if field.name != "step")
+"""Columns of a log, named as in ``Signals``; it need not have them all."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ def stop_of(run: str, rows: list[dict[str, str]]) -> Stop | None:
     """Returns where the doctor gives a run up; None if it never does."""
     case = Case(rows[0]["adv_loss"], judged=True)
     for number, row in enumerate(rows, 1):
-        values = {name: float(row[column]) for name, column in SIGNALS.items() if row.get(column)}
+        values = {name: float(row[name]) for name in SIGNALS if row.get(name)}
         case.observe(Signals(int(row["step"]), **values))
         if finding := case.lost(int(row["step"])):
             best_of_all = min(float(row["score"]) for row in rows if row["score"])

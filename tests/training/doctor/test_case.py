@@ -65,7 +65,7 @@ def test_a_run_that_swings_back_is_left_alone() -> None:
 
 
 def test_a_run_that_is_better_than_most_scores_since_its_best_recovers() -> None:
-    """It falls from 40 to 20 by too little at a time to be better than the score before."""
+    """It falls from 40 to 24, by too little at a time to be better than the score before."""
     case = sick(judged=True)
     falling = [40.0, 36.0, 32.0, 28.0, 27.0, 26.0, 25.5, 25.0, 24.5, 24.0]
     for number, value in enumerate(falling):
