@@ -3,10 +3,13 @@
 fsspec and its packages are imported when a store is opened: a service with a folder of bundles starts without them.
 """
 
+import atexit
 import importlib.util
 import os
 import re
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -267,8 +270,24 @@ def open_store(url: StoreUrl, stall_seconds: float = STALL_SECONDS) -> Store:
         from obstore.fsspec import register
 
         register(url.scheme)
+        atexit.unregister(_await_native_threads)  # one wait is enough for all stores
+        atexit.register(_await_native_threads)
     try:
         filesystem, root = fsspec.url_to_fs(url.secret, **options)
     except (ImportError, ValueError) as error:
         raise StoreUrlError(f"{url} cannot be opened: {url.without_password(str(error))}") from error
     return Store(url, filesystem, root.rstrip("/"), stall_seconds)
+
+
+def _await_native_threads(limit_seconds: float = 1.0) -> None:
+    """Waits until only threads that Python started run Python code, for ``limit_seconds`` at most.
+
+    obstore hands its results over from threads of Rust. Python before 3.14 unwinds a thread that is still doing so when
+    the interpreter ends. Rust does not allow that: the process aborts, although its work is done
+    (https://github.com/PyO3/pyo3/pull/4874).
+    """
+    end = time.monotonic() + limit_seconds
+    while time.monotonic() < end:
+        if sys._current_frames().keys() <= {thread.ident for thread in threading.enumerate()}:
+            return
+        time.sleep(0.001)

@@ -1,5 +1,8 @@
 """URLs of stores: their form, their packages, and what is never shown."""
 
+import subprocess
+import sys
+
 import pytest
 
 from models.store import Store, StoreDeniedError, StoreError, StoreNotFoundError, StoreUrl, StoreUrlError, check_package
@@ -94,3 +97,26 @@ def test_each_listing_is_a_new_one():
     assert store.list() == {"a": True}
     filesystem.names = ["a", "b"]
     assert store.list() == {"a": True, "b": True}
+
+
+LEAVE_WITH_A_THREAD = """
+import _thread, time
+from models.store import StoreUrl, open_store
+
+def hand_over(seconds):
+    time.sleep(seconds)
+    print("handed over", flush=True)
+
+open_store(StoreUrl.parse("s3://bucket/zoo"))
+_thread.start_new_thread(hand_over, ({seconds},))  # as a thread of a library: threading does not know it
+time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "printed"), [(0.4, "handed over\n"), (60, "")])
+def test_the_end_waits_for_threads_of_libraries_but_not_for_ever(seconds, printed):
+    """Else a process that has used a bucket aborts now and then, with all its work done."""
+    pytest.importorskip("obstore")
+    script = LEAVE_WITH_A_THREAD.format(seconds=seconds)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
