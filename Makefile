@@ -1,6 +1,6 @@
 # On a fresh machine with Python 3.11 or newer:
 #   make serve   starts the service on port 3000, with the bundles that ship (installs no torch)
-#   make test    installs everything, runs the whole test suite
+#   make test    installs everything, runs the test suite
 #   make bench   measures the tables of docs/performance.md on this machine (needs wrk and a C compiler)
 #   make gpu-check   checks service and trainer on this machine's NVIDIA GPU, in less than three minutes
 #   make soak    runs the long fault and load tests, for hours (some need nginx, HAProxy and PostgreSQL)

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -132,7 +131,7 @@ def test_a_machine_without_a_gpu_is_told_so_in_one_sentence(
     assert not (tmp_path / "gpu.json").exists()
 
 
-@pytest.mark.skipif("SLOW_PROOFS" not in os.environ, reason="takes half a minute of every core; .ci/run runs it alone")
+@pytest.mark.slow_proof
 def test_every_check_runs_on_the_cpu_in_place_of_the_gpu(tmp_path: Path) -> None:
     """On a CPU images, resumed runs and CUDA graphs (which it ignores) are exact, so every figure has one value."""
     file = tmp_path / "gpu.json"

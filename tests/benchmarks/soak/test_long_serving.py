@@ -20,6 +20,7 @@ def _wrk():
     assert shutil.which("wrk"), "wrk is not installed: apt-get install wrk"
 
 
+@pytest.mark.slow_proof
 def test_every_promise_is_kept(tmp_path):
     for outcome in run(True, tmp_path):
         assert outcome.kept, outcome

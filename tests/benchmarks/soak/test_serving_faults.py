@@ -15,6 +15,7 @@ def can_mount() -> bool:
     return shutil.which("unshare") is not None and not subprocess.run(command, capture_output=True).returncode
 
 
+@pytest.mark.slow_proof
 def test_every_promise_is_kept(tmp_path):
     missing = [name for name, there in (("cc", shutil.which("cc")), ("the right to mount", can_mount())) if not there]
     if missing and not os.environ.get("NOTHING_SKIPPED"):

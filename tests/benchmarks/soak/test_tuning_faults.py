@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from benchmarks.soak import tuning_faults
 from benchmarks.soak.tuning_faults.database import programs
 
 
+@pytest.mark.slow_proof
 def test_nothing_is_lost(tmp_path: Path) -> None:
     if "NOTHING_SKIPPED" in os.environ:
         assert programs(), "PostgreSQL is not installed"

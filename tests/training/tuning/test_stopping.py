@@ -157,6 +157,7 @@ def test_a_worker_gets_a_stop_request_when_its_parent_dies(
         os._exit(1)
 
     def parent() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
         os.environ[PARENT_VARIABLE] = str(os.getpid())
         CONTEXT.Process(target=child).start()
         time.sleep(60)
