@@ -104,7 +104,7 @@ def _checkpoint(server: Server) -> _Checkpoint:
 
 
 def _files_held(server: Server) -> int:
-    """Returns the fewest open files of half a second: one more may be a folder that is listed, or a closing connection."""
+    """Returns the fewest open files of half a second: others are folders that are listed, and closing connections."""
     counts = []
     for _ in range(20):
         counts.append(server.open_files)
