@@ -23,7 +23,7 @@ _SCALED = {KERNEL: 1000}
 
 
 class Report:
-    """What is known of a comparison on one clock; cells without a result show a dash."""
+    """What is known of a comparison on one clock. A table shows a dash where there is no result."""
 
     def __init__(self, results: Results, entries: Sequence[Entry], clock: str) -> None:
         self._results, self._entries = results, list(entries)
@@ -109,14 +109,15 @@ class Report:
         return notes
 
     def _picture(self, case: Case) -> Image.Image:
-        """Draws the samples: a row per contender, a column per mark."""
+        """Draws the samples: a row per contender that has a result, a column per mark."""
         marks, step = self._marks(case), CELL_SIDE + _GAP
-        canvas = Image.new("RGB", (_LABELS + step * len(marks), _TITLES + step * len(self._entries)), "white")
+        entries = [entry for entry in self._entries if any(self._line(case, entry.name, minutes) for minutes in marks)]
+        canvas = Image.new("RGB", (_LABELS + step * len(marks), _TITLES + step * len(entries)), "white")
         draw = ImageDraw.Draw(canvas)
         for column, minutes in enumerate(marks):
             centre = _LABELS + step * column + CELL_SIDE // 2
             draw.text((centre, _TITLES // 2), f"{minutes:g} min", fill="black", anchor="mm", font_size=14)
-        for row, entry in enumerate(self._entries):
+        for row, entry in enumerate(entries):
             top = _TITLES + step * row
             draw.multiline_text(
                 (6, top + CELL_SIDE // 2), entry.title.replace(" ", "\n"), fill="black", anchor="lm", font_size=14
@@ -136,7 +137,7 @@ class Report:
         line = self._line(case, entry.name, minutes)
         path = self._results.samples(Cell(case.name, entry.name, minutes, self._clock))
         if line is None:
-            return "–"
+            return "not run"
         if "scores" not in line:
             return "diverged"
         # Lines of another machine are easily copied without its pictures.

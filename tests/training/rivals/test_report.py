@@ -101,3 +101,9 @@ def test_the_picture_has_a_row_per_contender(tmp_path: Path) -> None:
     with Image.open(tmp_path / "mnist.png") as picture:
         rows = [picture.getpixel((280, 150 + 262 * row)) for row in range(4)]
     assert rows == [(40, 40, 40)] * 3 + [(255, 255, 255)]
+
+
+def test_the_picture_leaves_out_whoever_was_not_run(tmp_path: Path) -> None:
+    report(write(tmp_path, {"tutorial": {"fxd": 1.0}, "preset": {"fxd": 1.0}}), tmp_path)
+    with Image.open(tmp_path / "mnist.png") as picture:
+        assert picture.height == 24 + 2 * 262
