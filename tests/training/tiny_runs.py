@@ -29,7 +29,7 @@ TINY = [
 
 FAMILIES = {
     "mlp": ["network.family=mlp", "network.width=32", "network.depth=2"],
-    "dcgan": ["network.width=8", "network.discriminator_norm=batch"],
+    "dcgan": ["network.width=8", "network.upsampling=nearest", "network.discriminator_norm=batch"],
     "sngan": ["network.family=sngan", "network.generator_width=8", "network.discriminator_width=8"],
     "biggan": ["network.family=biggan", "network.width=4", "network.embedding_dim=8", "network.attention=8"],
     "stylegan2": [
