@@ -29,7 +29,7 @@ TINY = [
 
 FAMILIES = {
     "mlp": ["network.family=mlp", "network.width=32", "network.depth=2"],
-    "dcgan": ["network.width=8", "network.upsampling=nearest", "network.discriminator_norm=batch"],
+    "dcgan": ["network.width=8", "network.discriminator_norm=batch"],
     "sngan": ["network.family=sngan", "network.generator_width=8", "network.discriminator_width=8"],
     "biggan": ["network.family=biggan", "network.width=4", "network.embedding_dim=8", "network.attention=8"],
     "stylegan2": [
@@ -83,11 +83,12 @@ OBJECTIVES = {
     "wasserstein": [
         "loss=wasserstein",
         "network.discriminator_norm=none",
+        "network.upsampling=nearest",
         "regularization.gradient_penalty=10",
         "generator_optimizer.clip_norm=1",
     ],
 }
-"""Together these use every kind of loss, regularizer, augmentation and schedule."""
+"""Together these use every kind of loss, regularizer, augmentation and schedule. The last one is for ``dcgan``."""
 
 
 def arguments(*settings: str) -> list[str]:
