@@ -25,6 +25,10 @@ class Contender(Protocol):
     def images_seen(self) -> int:
         """Real images that the discriminator has seen."""
 
+    @property
+    def precision(self) -> str:
+        """``float32`` or ``bfloat16``: what the steps compute in. Equal settings may differ in it between machines."""
+
     def train(self, after_step: Callable[[], None]) -> None:
         """Takes steps, and calls ``after_step`` after each; passes on what that raises.
 
@@ -52,7 +56,9 @@ class Model(Protocol):
 
 
 class ModelContender:
-    """Trains a ``Model`` on shuffled epochs of images."""
+    """Trains a ``Model`` on shuffled epochs of images, in float32 as PyTorch does by itself."""
+
+    precision = "float32"
 
     def __init__(self, model: Model, images: NDArray[np.uint8]) -> None:
         """Takes images uint8 [N, H, W, C]."""

@@ -38,6 +38,11 @@ class FigmentContender:
         """Real images that the discriminator has seen."""
         return self._state.images_seen
 
+    @property
+    def precision(self) -> str:
+        """What the steps compute in, as decided for this run."""
+        return self._config.precision
+
     def train(self, after_step: Callable[[], None]) -> None:
         """Trains until the budget is spent or ``after_step`` raises. Raises ``KeyboardInterrupt`` after Ctrl-C."""
         if not fit(self._config, self._data, self._state, Processes(0, 1, _CPU), _AfterStep(after_step)):

@@ -120,6 +120,7 @@ class _Run:
             "seconds": round(seconds, 2),
             "images": contender.images_seen,
             "images_per_second": round(contender.images_seen / seconds, 2),
+            "precision": contender.precision,
             **outcome,
             "samples": self.judges.count,
             "floor": self.judges.floor,

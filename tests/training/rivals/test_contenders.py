@@ -82,6 +82,7 @@ def test_nan_is_not_shown_as_black() -> None:
 
 def test_the_preset_runs_to_its_budget(digits: Path) -> None:
     contender = entries(smoke=True)[PRESET].start(CASES["mnist"], str(digits), 16)
+    assert contender.precision == "float32", "of the smoke run; otherwise it is measured"
     steps: list[int] = []
     contender.train(lambda: steps.append(contender.images_seen))
     assert steps == [8, 16]

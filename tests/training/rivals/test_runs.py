@@ -56,6 +56,8 @@ class World:
 class StandIn:
     """Generates images whose level is the number of its steps."""
 
+    precision = "float32"
+
     def __init__(self, world: World, budget: int) -> None:
         self._world, self._budget, self.images_seen = world, budget, 0
 
@@ -86,6 +88,7 @@ def test_constant_rates_take_one_run_that_is_judged_at_every_mark(world: World) 
     # The hour at the first mark has not counted.
     assert (second["minutes"], second["seconds"], second["images"], second["scores"]) == (1, 60, 1200, {"fxd": 120})
     assert second["images_per_second"] == 20
+    assert second["precision"] == "float32"
     assert second["settings"] == {"rate": 1}
     assert "PyTorch" in second["machine"]
 
