@@ -87,9 +87,15 @@ CONDITIONS = {
         Condition(
             "oscillation",
             "the players swing around each other",
-            "Momentum drives the swings: set beta1 to 0 (Gidel et al. 2019) and halve both learning rates. R1 damps "
-            "them (Mescheder et al. 2018), and a longer EMA averages them out.",
-            ("generator_optimizer.beta1=0", "discriminator_optimizer.beta1=0", "regularization.r1=1"),
+            "Momentum drives the swings: set beta1 to 0 (Gidel et al. 2019) and halve both learning rates. Where it is "
+            "0 and one swing broke the run, a beta2 of 0.99 lets Adam's steps shrink in time. R1 damps swings "
+            "(Mescheder et al. 2018), and a longer EMA averages them out.",
+            (
+                "generator_optimizer.beta1=0",
+                "discriminator_optimizer.beta1=0",
+                "discriminator_optimizer.beta2=0.99",
+                "regularization.r1=1",
+            ),
             ("regularise", "slow_down"),
         ),
         Condition(
