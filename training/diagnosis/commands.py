@@ -98,6 +98,6 @@ def describe(diagnosis: Diagnosis) -> str:
             f"(from {finding.began}, reported at {finding.step}, {finding.confidence})",
             f"  {finding.evidence}",
             f"  {finding.condition.advice}",
-            *(f"    --set {setting}" for setting in finding.condition.settings),
+            *(f"    {attempt}" for attempt in diagnosis.attempts(finding.condition)),
         ]
     return "\n".join(lines if diagnosis.findings else [f"{diagnosis.run}: {diagnosis.summary()}"])

@@ -3,12 +3,15 @@
 import json
 import math
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from training.diagnosis.watched_runs import Diagnosis
 from training.doctor.case import Case
 from training.doctor.signals import Signals, known_loss
+from training.loop.treatment import treated_config
+from training.runs.advice import fitting_attempts
 from training.runs.doctor_log import Replay, replay
 from training.runs.folder import RunFolder
 from training.runs.json_lines import DOCTOR_FILE, METRICS_FILE
@@ -30,7 +33,9 @@ def read_run(path: Path) -> tuple[Replay, Diagnosis]:
     run = RunFolder.open(path)
     known = replay(run.path, run.config) if (run.path / DOCTOR_FILE).exists() else _from_metrics(run)
     name, loss, case = run.path.resolve().name, run.config.loss, known.case
-    return known, Diagnosis(name, case.rows, known_loss(loss) is not None, loss, tuple(case.findings))
+    config = treated_config(run.config, [course.treatment for course in known.courses])
+    fitting = partial(fitting_attempts, config=config)
+    return known, Diagnosis(name, case.rows, known_loss(loss) is not None, loss, tuple(case.findings), fitting)
 
 
 def describe_actions(known: Replay) -> list[str]:

@@ -1,8 +1,10 @@
 """Passes the rows of a log to one doctor per run, and collects one diagnosis for each."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from training.doctor.conditions import Condition
 from training.doctor.doctor import Doctor, Finding
 from training.doctor.signals import KNOWN_LOSSES, Signals
 from training.doctor.thresholds import WARM_UP_ROWS
@@ -19,6 +21,8 @@ class Diagnosis:
     known_loss: bool
     loss: str
     findings: tuple[Finding, ...]
+    attempts: Callable[[Condition], list[str]] = Condition.usual_attempts
+    """What to try against a condition."""
 
     def to_json(self) -> str:
         """Returns one line of JSON, in which a run without a finding has null for step and condition."""
@@ -29,7 +33,7 @@ class Diagnosis:
                 "alarm_step": first.step if first else None,
                 "condition": first.condition.name if first else None,
                 "evidence": self.summary(),
-                "advice": first.advice if first else "",
+                "advice": first.condition.advise(self.attempts(first.condition)) if first else "",
             },
             ensure_ascii=False,
         )

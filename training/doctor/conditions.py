@@ -1,6 +1,45 @@
 """What can be wrong with a run, why, and what to try: one record for each condition."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What to try: settings that belong together, as behind ``--set`` of ``fit`` and ``resume``."""
+
+    settings: tuple[str, ...]
+    """The first one decides whether a run has it already."""
+    remedy: str | None = None
+    """The remedy of ``training/loop/remedies.py`` that does the same by steps which fit a run's own settings."""
+    enough: Callable[[Any, Any], bool] = lambda own, tried: bool(own == tried)
+    """Whether a run's own value does as well as the one to try."""
+
+
+def _together(*settings: str) -> Attempt:
+    return Attempt(settings)
+
+
+def _as_remedy(remedy: str, *settings: str) -> Attempt:
+    return Attempt(settings, remedy)
+
+
+def _at_least(setting: str) -> Attempt:
+    return Attempt((setting,), enough=lambda own, tried: own is not None and own >= tried)
+
+
+def _at_most(setting: str) -> Attempt:
+    return Attempt((setting,), enough=lambda own, tried: own is not None and own <= tried)
+
+
+def _falling_rates() -> Attempt:
+    settings = tuple(f"{player}_optimizer.schedule=cosine" for player in ("generator", "discriminator"))
+    return Attempt(settings, enough=lambda own, _: own != "constant")
+
+
+_NO_MOMENTUM = _together("generator_optimizer.beta1=0", "discriminator_optimizer.beta1=0")
+_LOWER_RATES = ("generator_optimizer.learning_rate=0.0001", "discriminator_optimizer.learning_rate=0.0001")
 
 
 @dataclass(frozen=True)
@@ -11,10 +50,23 @@ class Condition:
     title: str
     advice: str
     """What to do, with the reason from the literature."""
-    settings: tuple[str, ...]
-    """Values for ``--set`` of ``fit`` and ``resume``, the first to try first."""
+    attempts: tuple[Attempt, ...]
+    """The first to try first."""
     remedies: tuple[str, ...] = ()
     """Names of ``training/loop/remedies.py`` for ``doctor: treat``, the first to try first."""
+
+    def usual_attempts(self) -> list[str]:
+        """Returns what to put behind ``fit`` or ``resume`` where the run's own settings are unknown."""
+        return [behind_fit(attempt.settings) for attempt in self.attempts]
+
+    def advise(self, attempts: list[str]) -> str:
+        """Returns in one line what to do, and what to try."""
+        return f"{self.advice} Try one at a time: {'; '.join(attempts)}" if attempts else self.advice
+
+
+def behind_fit(settings: tuple[str, ...]) -> str:
+    """Returns settings as they are typed."""
+    return " ".join(f"--set {setting}" for setting in settings)
 
 
 CONDITIONS = {
@@ -23,13 +75,9 @@ CONDITIONS = {
         Condition(
             "not_finite",
             "a loss is NaN or infinite",
-            "The weights are unusable from here on. Go back to a checkpoint before this step and halve both learning "
+            "The weights are unusable from here on. Go back to a checkpoint before this step and lower both learning "
             "rates; a rollback alone takes the same steps again.",
-            (
-                "generator_optimizer.learning_rate=0.0001",
-                "discriminator_optimizer.learning_rate=0.0001",
-                "generator_optimizer.clip_norm=10",
-            ),
+            (_as_remedy("slow_down", *_LOWER_RATES), _at_most("generator_optimizer.clip_norm=10")),
             ("slow_down", "regularise", "slow_discriminator"),
         ),
         Condition(
@@ -38,9 +86,9 @@ CONDITIONS = {
             "Lower both learning rates, set beta1 to 0, and bound the discriminator's slope: R1 makes the game locally "
             "convergent (Mescheder et al. 2018).",
             (
-                "discriminator_optimizer.learning_rate=0.0001",
-                "generator_optimizer.learning_rate=0.0001",
-                "regularization.r1=1",
+                _as_remedy("slow_down", *_LOWER_RATES),
+                _NO_MOMENTUM,
+                _as_remedy("regularise", "regularization.r1=1"),
             ),
             ("regularise", "slow_down", "augment"),
         ),
@@ -51,9 +99,9 @@ CONDITIONS = {
             "the best checkpoint so far. Then penalise the discriminator's slope (Mescheder et al. 2018), augment what "
             "it sees (Zhao et al. 2020), or lower its learning rate.",
             (
-                "regularization.r1=1",
-                "augmentation.diff_augment=[translation]",
-                "discriminator_optimizer.learning_rate=0.0001",
+                _as_remedy("regularise", "regularization.r1=1"),
+                _as_remedy("augment", "augmentation.diff_augment=[translation]"),
+                _as_remedy("slow_discriminator", "discriminator_optimizer.learning_rate=0.0001"),
             ),
             ("regularise", "slow_discriminator", "augment"),
         ),
@@ -63,9 +111,9 @@ CONDITIONS = {
             "Augment what the discriminator sees: on few images it learns them by heart, and its gradient then says "
             "nothing (Karras et al. 2020). A larger R1 or more images help, too.",
             (
-                "augmentation.adaptive.target=0.6",
-                "augmentation.diff_augment=[translation]",
-                "regularization.r1=1",
+                _at_most("augmentation.adaptive.target=0.6"),
+                _as_remedy("augment", "augmentation.diff_augment=[translation]"),
+                _as_remedy("regularise", "regularization.r1=1"),
             ),
             ("augment", "regularise", "slow_discriminator"),
         ),
@@ -74,27 +122,31 @@ CONDITIONS = {
             "the discriminator cannot tell",
             "The generator gets no signal: both losses stay at the values of a coin toss. Give the discriminator a "
             "higher learning rate (Heusel et al. 2017), more steps, or less regularisation.",
-            ("discriminator_optimizer.learning_rate=0.0004", "discriminator_steps=2", "regularization.r1=0.1"),
+            (
+                _at_least("discriminator_optimizer.learning_rate=0.0004"),
+                _at_least("discriminator_steps=2"),
+                _at_most("regularization.r1=0.1"),
+            ),
         ),
         Condition(
             "vanished_gradient",
             "the generator's gradient has vanished",
             "A saturating loss has no gradient where the discriminator is sure. Take the non-saturating loss "
             "(Goodfellow et al. 2014, section 3), and regularise the discriminator.",
-            ("loss=non_saturating", "regularization.r1=1"),
+            (_together("loss=non_saturating"), _as_remedy("regularise", "regularization.r1=1")),
             ("regularise", "slow_discriminator"),
         ),
         Condition(
             "oscillation",
             "the players swing around each other",
-            "Momentum drives the swings: set beta1 to 0 (Gidel et al. 2019) and halve both learning rates. Where it is "
+            "Momentum drives the swings: set beta1 to 0 (Gidel et al. 2019) and lower both learning rates. Where it is "
             "0 and one swing broke the run, a beta2 of 0.99 lets Adam's steps shrink in time. R1 damps swings "
             "(Mescheder et al. 2018), and a longer EMA averages them out.",
             (
-                "generator_optimizer.beta1=0",
-                "discriminator_optimizer.beta1=0",
-                "discriminator_optimizer.beta2=0.99",
-                "regularization.r1=1",
+                _NO_MOMENTUM,
+                _at_most("discriminator_optimizer.beta2=0.99"),
+                _as_remedy("slow_down", *_LOWER_RATES),
+                _as_remedy("regularise", "regularization.r1=1"),
             ),
             ("regularise", "slow_down"),
         ),
@@ -103,7 +155,12 @@ CONDITIONS = {
             "the critic no longer measures a distance",
             "Bound the critic's slope by a gradient penalty (Gulrajani et al. 2017), take more critic steps per "
             "generator step, and lower the learning rates.",
-            ("regularization.gradient_penalty=10", "discriminator_steps=5", "discriminator_optimizer.beta1=0"),
+            (
+                _as_remedy("regularise", "regularization.gradient_penalty=10"),
+                _at_least("discriminator_steps=5"),
+                _together("discriminator_optimizer.beta1=0"),
+                _as_remedy("slow_down", *_LOWER_RATES),
+            ),
             ("regularise", "slow_down"),
         ),
         Condition(
@@ -111,7 +168,7 @@ CONDITIONS = {
             "the generator has lost part of the images",
             "Go back to the best checkpoint. A relativistic loss with R1 and R2 keeps modes (Huang et al. 2024), and "
             "larger batches help (Brock et al. 2019).",
-            ("loss=relativistic", "regularization.r1=0.1", "regularization.r2=0.1"),
+            (_together("loss=relativistic", "regularization.r1=0.1", "regularization.r2=0.1"),),
             ("roll_back", "regularise", "slow_down"),
         ),
         Condition(
@@ -119,7 +176,7 @@ CONDITIONS = {
             "the best is over",
             "Export the best checkpoint, not the last. To train longer, let the learning rates fall, and augment if "
             "the images are few.",
-            ("generator_optimizer.schedule=cosine", "discriminator_optimizer.schedule=cosine"),
+            (_falling_rates(), _as_remedy("augment", "augmentation.diff_augment=[translation]")),
             ("slow_down",),
         ),
         Condition(
@@ -129,7 +186,7 @@ CONDITIONS = {
             "rectifiers pass on nothing, and every image gets one logit (Lu et al. 2019). Then go back to a checkpoint "
             "before this step, and lower both learning rates. Or the images or the log are at fault: look at the real "
             "images of the first grid.",
-            ("discriminator_optimizer.learning_rate=0.0001", "generator_optimizer.learning_rate=0.0001"),
+            (_as_remedy("slow_down", *_LOWER_RATES),),
             ("slow_down", "regularise"),
         ),
     )

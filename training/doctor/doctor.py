@@ -29,12 +29,6 @@ class Finding:
     evidence: str
     numbers: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def advice(self) -> str:
-        """Returns what to do, with the settings to try."""
-        settings = "  ".join(f"--set {setting}" for setting in self.condition.settings)
-        return f"{self.condition.advice} Try one at a time: {settings}" if settings else self.condition.advice
-
 
 @dataclass
 class _Watch:

@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from training.config.schema import Config
 from training.data.dataset import TrainingImages
 from training.doctor.doctor import NOT_FINITE, Finding
 from training.doctor.signals import Signals
 from training.loop.remedies import changes_of
 from training.loop.state import TrainingState
 from training.loop.treatment import Decision, GiveUp, Treatment
+from training.runs.advice import fitting_attempts
 from training.runs.doctor_log import Course, replay, signals_line, treatment_line
 from training.runs.folder import RunFolder
 from training.runs.json_lines import DOCTOR_FILE, append_line, truncate_after
@@ -83,7 +85,7 @@ class RunDoctor:
     def _observe(self, signals: Signals) -> None:
         append_line(self._path, signals_line(signals))
         for finding in self._known.add_signals(signals):
-            self._say(signals.step, finding_event(finding), finding_text(finding))
+            self._say(signals.step, finding_event(finding), finding_text(finding, self._state.current_config))
         if self._names() != self._standing:
             self._say(signals.step, {}, "")
 
@@ -144,9 +146,9 @@ def finding_event(finding: Finding) -> dict[str, Any]:
     }
 
 
-def finding_text(finding: Finding) -> str:
-    """Returns a finding for people."""
+def finding_text(finding: Finding, config: Config) -> str:
+    """Returns a finding in a run of these settings, for people."""
     return (
         f"{finding.condition.title} ({finding.condition.name}, {finding.confidence}, since {finding.began} images): "
-        f"{finding.evidence}. {finding.advice}"
+        f"{finding.evidence}. {finding.condition.advise(fitting_attempts(finding.condition, config))}"
     )
