@@ -39,7 +39,7 @@ FACES = seen(20_000, (178, 218))
         (MNIST, 80, "digits 32 1 pad conditional"),
         (CIFAR, None, "cifar10-small 32 3 as-it-is conditional"),
         (CIFAR, 80, "cifar10 32 3 as-it-is conditional"),
-        (seen(2000, (32, 32)), None, "photos 32 3 as-it-is"),
+        (seen(2000, (32, 32)), None, "photos 32 3 as-it-is r1=0.5"),
         (seen(20_000, (32, 32)), None, "cifar10-small 32 3 as-it-is"),
         (PHOTOS, None, "photos 64 3 crop"),
         (PHOTOS, 4, "photos 64 3 crop"),
@@ -52,14 +52,14 @@ FACES = seen(20_000, (178, 218))
         (seen(500, (128, 128), transparent=0.4), 80, "photos 128 3 as-it-is"),
         (seen(500, (48, 48), drawn=0.9), None, "sprites 32 3 crop"),
         (seen(500, (16, 16), transparent=1.0), None, "sprites 16 4 as-it-is"),
-        (seen(500, (5, 5), empty_corners=1.0), None, "photos 8 3 pad"),
+        (seen(500, (5, 5), empty_corners=1.0), None, "photos 8 3 pad r1=0.5"),
         (FACES, None, "photos 64 3 crop"),
         (FACES, 80, "faces64 64 3 crop"),
         (seen(9_999, (178, 218)), 80, "photos 128 3 crop"),
         (seen(900, (512, 512), grey=True), None, "photos 64 1 crop unmirrored"),
-        (seen(900, (30, 30)), None, "photos 32 3 crop"),
+        (seen(900, (30, 30)), None, "photos 32 3 crop r1=0.5"),
         (seen(900, (28, 28), grey=True), None, "digits 32 1 crop"),
-        (seen(900, (30, 32), (32, 30)), None, "photos 32 3 crop"),
+        (seen(900, (30, 32), (32, 30)), None, "photos 32 3 crop r1=0.5"),
         (seen(900, (64, 64), labels={"a": 100, "b": 800}), None, "photos 64 3 as-it-is conditional"),
         (seen(1200, (64, 64), labels={"a": 100, "b": 1000}), None, "photos 64 3 as-it-is conditional balanced"),
         (seen(899, (64, 64), labels={"a": 99, "b": 800}), None, "photos 64 3 as-it-is"),
@@ -77,6 +77,7 @@ def test_images_and_device_decide(survey: Survey, gpu: int | None, expected: str
     words += ["conditional"] if settings.pop("conditional") else []
     words += ["balanced"] if settings.pop("data.balance", False) else []
     words += [] if settings.pop("augmentation.flip", True) else ["unmirrored"]
+    words += [f"r1={value}" for value in [settings.pop("regularization.r1", None)] if value]
     assert " ".join(map(str, words)) == expected
     assert settings == {}
 
@@ -87,6 +88,11 @@ def test_images_and_device_decide(survey: Survey, gpu: int | None, expected: str
         (MNIST, None, ["for small grey images"]),
         (PHOTOS, None, ["for fewer than 10000 photographs", "at 64 × 64 pixels, the most for a CPU"]),
         (PHOTOS, 8, ["for fewer than 10000 photographs", "at 128 × 128 pixels, the most for this GPU"]),
+        (
+            seen(900, (30, 30)),
+            None,
+            ["for fewer than 10000 photographs", "with a weaker R1, as it suits 32 × 32 pixels"],
+        ),
         (FACES, 80, ["for 10000 images and more on a GPU", "at 64 × 64 pixels, the most for faces64"]),
         (EMOJI_64, None, ["for drawings on transparency"]),
         (
