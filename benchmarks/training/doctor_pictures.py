@@ -43,8 +43,10 @@ MOMENTUM = (
 
 FEW_PHOTOGRAPHS = (
     "data.resolution=32", "data.labels=none", "data.holdout=0.2", "precision=float32", "regularization.r1=0.1", JUDGE,
-    "pace.samples=1000000", "pace.checkpoint=1000000",
+    "pace.samples=1000000", "pace.checkpoint=1000000", "network.upsampling=transposed",
+    "discriminator_optimizer.beta2=0.999", "generator_optimizer.beta2=0.999",
 )  # fmt: skip
+"""Laid over ``photos``, as ``BASE`` is over ``digits``."""
 
 SYMPTOMS = (
     Symptom("critic", 60_000, ("loss=wasserstein", "regularization.r1=0.000001", JUDGE)),

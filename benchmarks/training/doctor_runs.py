@@ -69,8 +69,10 @@ ADV_LOSS = {"non_saturating": "vanilla", "least_squares": "least_square"}
 
 BASE = [
     "judge=null", "precision=float32", "conditional=false", "data.fit=crop", "data.resolution=16", "network.width=16",
-    "data.labels=none", "ema.ramp=0.05",
+    "data.labels=none", "ema.ramp=0.05", "network.upsampling=transposed", "regularization.r1=2.2",
+    "discriminator_optimizer.beta2=0.999", "generator_optimizer.beta2=0.999",
 ]  # fmt: skip
+"""Laid over ``digits``. Whatever becomes of the preset, these runs stay those that the guide tells of."""
 
 NETWORKS = {
     "dcgan-batch": (["network.discriminator_norm=batch"], 480_000),
