@@ -24,6 +24,7 @@ SETTINGS = arguments(
     *FAMILIES["dcgan"],
     *OBJECTIVES["non_saturating"],
     "data.channels=4",
+    "network.upsampling=transposed",
     "augmentation.diff_augment=[color,translation,cutout]",
     "generator_optimizer.learning_rate=0.01",
     "ema.half_lives=[16]",

@@ -23,7 +23,14 @@ from training.runs.folder import LOCK_FILE, RunFolder
 from training.runs.transfer import networks_of_run
 
 CPU = torch.device("cpu")
-SMALL = [*TINY, *FAMILIES["dcgan"], "precision=float32", "images=64", "ema.half_lives=[100,10000]"]
+SMALL = [
+    *TINY,
+    *FAMILIES["dcgan"],
+    "precision=float32",
+    "network.upsampling=transposed",
+    "images=64",
+    "ema.half_lives=[100,10000]",
+]
 SETTINGS = arguments(*SMALL)
 
 Train = Callable[..., None]
