@@ -10,13 +10,16 @@ Weights = Mapping[str, Tensor]
 
 
 def mismatches(network: Weights, other: Weights) -> dict[str, str]:
-    """Returns the layers whose tensors differ in name or shape: name of the layer → how it differs, in words."""
-    found: dict[str, str] = {}
+    """Returns the layers whose tensors differ in name or shape: name of the layer → how it differs, in words.
+
+    The words are of the layer's largest tensor that differs: its weights, and not its bias.
+    """
+    found: dict[str, list[tuple[Tensor | None, Tensor | None]]] = {}
     for name in dict.fromkeys([*network, *other]):
         here, there = network.get(name), other.get(name)
         if here is None or there is None or here.shape != there.shape:
-            found.setdefault(_layer_of(name), _in_words(here, there))
-    return found
+            found.setdefault(_layer_of(name), []).append((here, there))
+    return {layer: _in_words(*max(pairs, key=_size)) for layer, pairs in found.items()}
 
 
 @torch.no_grad()
@@ -39,6 +42,10 @@ def load_matching(network: nn.Module, other: Weights) -> dict[str, str]:
 def _layer_of(name: str) -> str:
     """Returns the module that a tensor belongs to. A normalised weight belongs to the layer that uses it."""
     return name.rpartition(".")[0].partition(".parametrizations")[0]
+
+
+def _size(pair: tuple[Tensor | None, Tensor | None]) -> int:
+    return max(tensor.numel() for tensor in pair if tensor is not None)
 
 
 def _in_words(here: Tensor | None, there: Tensor | None) -> str:

@@ -47,7 +47,7 @@ def test_text_and_picture(run: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "discriminator_overpowers: the discriminator wins" in text
     assert "late_degradation: the best is over (from 14000, reported at 16000" in text
     assert "the best was 20 at 6000" in text, "of the best EMA, not of the other"
-    assert "--set regularization.r1=2" in text, "four times the run's own"
+    assert "--set regularization.r1=2\n" in text, "four times the run's own"
     with Image.open(run / "diagnosis.png") as picture:
         assert picture.width > 700
         assert len(picture.getcolors(1 << 20)) > 50
