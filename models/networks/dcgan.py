@@ -36,6 +36,14 @@ class DcganConfig(FamilyConfig):
             "neighbour and then by 3 × 3, which takes the same time and draws no checkerboards"
         ),
     ] = "transposed"
+    full_size_width: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=512,
+            description="channels of one more layer of the generator, at the image's own size; 0: none, as in the paper",
+        ),
+    ] = 0
     discriminator_norm: Annotated[
         Literal["batch", "spectral", "none"],
         Field(description="normalisation of its convolutions; batch excludes a gradient penalty on single images"),
@@ -57,6 +65,8 @@ class Generator(nn.Module):
     def __init__(self, config: DcganConfig, image: ImageSpec, num_labels: int) -> None:
         super().__init__()
         channels = hidden_channels(config, image)
+        if config.full_size_width:
+            channels.append(config.full_size_width)
         self.embedding = nn.Embedding(num_labels, config.noise_dim) if num_labels else None
         inputs = config.noise_dim * (2 if num_labels else 1)
         self.project = nn.Linear(inputs, channels[0] * BASE_RESOLUTION * BASE_RESOLUTION, bias=False)
@@ -69,7 +79,11 @@ class Generator(nn.Module):
                 nn.ReLU(),
             ]
         self.stages = nn.Sequential(*stages)
-        self.to_image = nn.ConvTranspose2d(channels[-1], image.channels, 4, stride=2, padding=1)
+        self.to_image = (
+            nn.Conv2d(channels[-1], image.channels, 3, padding=1)
+            if config.full_size_width
+            else nn.ConvTranspose2d(channels[-1], image.channels, 4, stride=2, padding=1)
+        )
         self.apply(_initialise)
         if config.upsampling == "nearest":
             make_resize_convs(self)

@@ -84,6 +84,7 @@ OBJECTIVES = {
         "loss=wasserstein",
         "network.discriminator_norm=none",
         "network.upsampling=nearest",
+        "network.full_size_width=4",
         "regularization.gradient_penalty=10",
         "generator_optimizer.clip_norm=1",
     ],

@@ -199,6 +199,20 @@ def test_a_family_has_styles_if_its_generator_has_the_halves(small_network: Netw
     assert halves == [family_of(small_network).has_styles] * 4
 
 
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+@pytest.mark.parametrize("side", [8, 32])
+def test_a_dcgan_with_a_layer_at_full_size(side: int, upsampling: str) -> None:
+    """That layer's channels enter the last convolution, which changes no size."""
+    sizes = {"noise_dim": 8, "width": 4, "upsampling": upsampling}
+    config = DcganConfig.model_validate(sizes | {"full_size_width": 6})
+    check_shapes_and_ranges(config, side, 3, 5)
+    generator = build_generator(config, square(side), 5)
+    entering: list[torch.Size] = []
+    generator.to_image.register_forward_hook(lambda module, given, output: entering.append(given[0].shape))
+    generator(torch.randn(2, 8), torch.tensor([0, 4]))
+    assert entering == [(2, 6, side, side)]
+
+
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
 def test_bounds_slope_follows_the_norm_of_a_dcgan(norm: str) -> None:
     config = DcganConfig.model_validate({"noise_dim": 8, "width": 4, "discriminator_norm": norm})
