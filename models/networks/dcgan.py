@@ -41,7 +41,7 @@ class DcganConfig(FamilyConfig):
         Field(
             ge=0,
             le=512,
-            description="channels of one more layer of the generator, at the image's own size; 0: none, as in the paper",
+            description="channels of one more layer of the generator, at the image's size; 0: none, as in the paper",
         ),
     ] = 0
     discriminator_norm: Annotated[
