@@ -26,7 +26,7 @@ class DcganConfig(FamilyConfig):
     family: Literal["dcgan"] = "dcgan"
     noise_dim: Annotated[int, Field(ge=1, le=4096, description="length of the noise vector")] = 64
     width: Annotated[
-        int, Field(ge=4, le=512, description="channels of the largest feature map; each halving doubles them")
+        int, Field(ge=4, le=512, description="channels at half the image's size; each halving doubles them")
     ] = 64
     max_width: Annotated[int, Field(ge=4, le=2048, description="no layer has more channels than this")] = 512
     upsampling: Annotated[
